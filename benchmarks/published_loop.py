@@ -1,0 +1,102 @@
+"""A plain transcription of the published training loop, to measure against: facts of the loop, in our own words.
+
+Three generator passes one after another; the generator's graph is built in the critic step and thrown away; the
+critic's weights get gradients in the generator step that nobody uses; pseudo-anomalies are made image by image in
+NumPy; losses are read by the host at every update; contiguous float32; Adam's default loop; instance norm with running statistics, as `nn.InstanceNorm2d` computes it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from monai_sagan.networks.blocks import InstanceNorm
+
+
+def as_published(network: nn.Module) -> nn.Module:
+    """Put the published normalization layers, instance norm with running statistics, into ``network``."""
+    for name, child in network.named_children():
+        if isinstance(child, InstanceNorm):
+            affine = child.weight is not None
+            width = len(child.weight) if affine else 1
+            norm = nn.InstanceNorm2d(width, affine=affine, track_running_stats=affine)
+            setattr(network, name, norm)
+        else:
+            as_published(child)
+    return network
+
+
+class PublishedLoop:
+    """Train ``generator`` and ``critic`` on uint8 images (N, 1, H, W); `step` is one iteration."""
+
+    def __init__(
+        self, generator: nn.Module, critic: nn.Module, normal: Tensor, unlabeled: Tensor, batch_size: int, device: str
+    ) -> None:
+        self.generator = as_published(generator).to(device).train()
+        self.critic = critic.to(device).train()
+        self.normal, self.unlabeled = normal.numpy(), unlabeled.numpy()
+        self.batch_size, self.device = batch_size, device
+        self.random = np.random.RandomState(0)
+        self.optimizers = [
+            torch.optim.Adam(net.parameters(), 5e-5, (0.5, 0.999)) for net in (self.generator, self.critic)
+        ]
+        self.iteration = 0
+
+    def _to_device(self, images: list[np.ndarray]) -> Tensor:
+        scaled = [torch.from_numpy(image).float().div(255).sub(0.5).div(0.5) for image in images]
+        return torch.stack(scaled).to(self.device)
+
+    def _pseudo(self, image: np.ndarray, source: np.ndarray) -> np.ndarray:
+        side = image.shape[-1]
+        row, col = self.random.randint(int(0.2 * side), int(0.8 * side), size=2)
+        half = self.random.randint(int(0.05 * side), int(0.2 * side) + 1)
+        alpha = self.random.uniform()
+        pseudo = image.astype(np.float32)
+        box = np.s_[:, max(row - half, 0) : row + half, max(col - half, 0) : col + half]
+        pseudo[box] = (1 - alpha) * pseudo[box] + alpha * source[box]
+        return pseudo
+
+    def step(self) -> dict[str, float]:
+        """One critic update, and every second time a generator update; returns the losses."""
+        self.iteration += 1
+        chosen = self.random.randint(len(self.normal), size=self.batch_size)
+        sources = self.random.randint(len(self.normal), size=self.batch_size)
+        normal = self._to_device([self.normal[i] for i in chosen])
+        unlabeled = self._to_device([self.unlabeled[i % len(self.unlabeled)] for i in chosen])
+        pseudo = self._to_device(
+            [self._pseudo(self.normal[i], self.normal[j]) for i, j in zip(chosen, sources, strict=True)]
+        )
+        losses = self._critic_step(normal, unlabeled)
+        if self.iteration % 2 == 0:
+            losses |= self._generator_step(normal, unlabeled, pseudo)
+        return losses
+
+    def _critic_step(self, normal: Tensor, unlabeled: Tensor) -> dict[str, float]:
+        real = -self.critic(normal).mean()
+        restored = self.generator(unlabeled)
+        fake = self.critic(restored.detach()).mean()
+        alpha = torch.rand(len(normal), 1, 1, 1, device=self.device)
+        mixed = (alpha * normal + (1 - alpha) * restored.detach()).requires_grad_(True)
+        score = self.critic(mixed)
+        (gradient,) = torch.autograd.grad(score, mixed, torch.ones_like(score), create_graph=True, retain_graph=True)
+        penalty = ((gradient.flatten(1).pow(2).sum(1).sqrt() - 1) ** 2).mean()
+        self._descend(real + fake + 10 * penalty, 1)
+        return {"critic": real.item() + fake.item(), "gradient_penalty": penalty.item()}
+
+    def _generator_step(self, normal: Tensor, unlabeled: Tensor, pseudo: Tensor) -> dict[str, float]:
+        adversarial = -self.critic(self.generator(unlabeled)).mean()
+        identity = (normal - self.generator(normal)).abs().mean()
+        reconstruction = ((normal - self.generator(pseudo)) ** 2).mean()
+        self._descend(adversarial + identity + reconstruction, 0)
+        return {
+            "adversarial": adversarial.item(),
+            "identity": identity.item(),
+            "reconstruction": reconstruction.item(),
+        }
+
+    def _descend(self, loss: Tensor, which: int) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+        loss.backward()
+        self.optimizers[which].step()

@@ -1,0 +1,283 @@
+"""Bundles: where they lie, how to copy one, and how a command that runs one fails: at once and in one line."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import functools
+import inspect
+import os
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from monai_sagan.errors import SaganError
+
+__all__ = ["bundle_names", "bundle_path", "check_command_line", "copy_bundle", "show_errors_in_one_line"]
+
+Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+TRACEBACK_VARIABLE = "MONAI_SAGAN_TRACEBACK"
+MONAI_FAILURE = re.compile(
+    r"Failed to instantiate component '(?P<name>.+?)' with|Failed to evaluate \w+: \n(?P<code>.+)", re.DOTALL
+)
+# From a worker process of torch's DataLoader only the text of the stack trace arrives.
+WORKER_FAILURE = re.compile(rf"^{re.escape(SaganError.__module__)}\.SaganError: (.+)$", re.MULTILINE)
+
+
+def bundle_names() -> list[str]:
+    """The names of the bundles that come with the package, sorted."""
+    return sorted(folder.parent.name for folder in _bundles_folder().glob("*/metadata.json"))
+
+
+def bundle_path(name: str) -> str:
+    """The folder of a bundle: inside an installed package, or at the top level of a checkout.
+
+    Raises:
+        SaganError: when there is no such bundle; it names those that there are.
+    """
+    names = bundle_names()
+    if name not in names:
+        raise SaganError(f"no bundle {name!r}; the nearest is {_nearest(name, names)!r} of: {', '.join(names)}")
+    return str(_bundles_folder() / name)
+
+
+def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
+    """Copy a bundle's files, to be changed at will, into a folder that is new or empty, and return that folder.
+
+    Raises:
+        SaganError: when there is no such bundle, or the folder has something in it or cannot be written.
+    """
+    source, target = bundle_path(name), Path(directory).resolve()
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise SaganError(f"{target} is not empty; name a new folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # A copy that fails half-way must leave nothing: it becomes visible only when it is whole.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+            # copyfile, not the default copy2: an installed package may be read-only, its copy is there to be changed.
+            _move(shutil.copytree(source, Path(temporary) / name, copy_function=shutil.copyfile), target)
+    except OSError as error:
+        raise SaganError(f"cannot copy the bundle to {target}: {error.strerror or error}") from error
+    return target
+
+
+def _move(folder: Path, target: Path) -> None:
+    if not target.exists():
+        folder.rename(target)
+        return
+    for entry in folder.iterdir():  # an empty target stays the same folder: a shell may stand in it
+        entry.rename(target / entry.name)
+
+
+def _bundles_folder() -> Path:
+    package = Path(__file__).resolve().parent
+    for folder in (package / "bundles", package.parent / "bundles"):
+        if folder.is_dir():
+            return folder
+    raise SaganError("this installation of monai-sagan has no bundles; install it again")
+
+
+def check_command_line(argv: Sequence[str] | None = None) -> None:
+    """Refuse an override that the config file does not have, which MONAI would silently accept as a new key.
+
+    It stands first in a config's ``initialize`` list, and does nothing in a program other than
+    ``python -m monai.bundle``. It also calls `show_errors_in_one_line`.
+
+    Args:
+        argv: what follows ``python -m monai.bundle``; None for that of this process.
+
+    Raises:
+        SaganError: when a key is unknown; it names the nearest valid one.
+    """
+    if argv is None:
+        if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
+            return
+        argv = sys.argv[1:]
+    show_errors_in_one_line()
+    verb = argv[0].replace("-", "_") if argv else ""
+    if verb in ("run", "run_workflow"):
+        _check_options(verb, argv[1:])
+
+
+def _check_options(verb: str, words: Sequence[str]) -> None:
+    from monai.bundle import ConfigParser
+
+    parameters = _monai_parameters(verb)
+    options: dict[str, Any] = _named_options(words, parameters)
+    if "args_file" in options:
+        options = ConfigParser.load_config_file(options["args_file"]) | options
+    files = _paths(options.get("config_file"))
+    config = ConfigParser.load_config_files(files)
+    known = {"_meta_", *parameters, *_monai_parameters("create_workflow"), *_monai_parameters("ConfigWorkflow")}
+    if "tracking" in options:
+        known |= _tracking_keys()
+    for option in options:
+        _check_id(option.removeprefix("+"), config, known, files)
+
+
+def _monai_parameters(name: str) -> list[str]:
+    from monai import bundle
+
+    parameters = inspect.signature(getattr(bundle, name)).parameters.values()
+    return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
+
+
+def _tracking_keys() -> set[str]:
+    from monai.bundle import DEFAULT_MLFLOW_SETTINGS
+
+    settings: Mapping[str, Any] = DEFAULT_MLFLOW_SETTINGS
+    return set(settings["configs"])
+
+
+def _named_options(words: Sequence[str], parameters: Sequence[str]) -> dict[str, str]:
+    """The options of a command line by name, as python-fire reads them for a function with such ``parameters``."""
+    rest, loose, options = _before_separator(words), list[str](), dict[str, str]()
+    while rest:
+        word = rest.pop(0)
+        if not _is_flag(word):
+            loose.append(word)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        name = name.replace("-", "_")
+        if not equals and rest and not _is_flag(rest[0]):
+            value = rest.pop(0)
+        elif not equals and name not in parameters:
+            name = name.removeprefix("no")  # fire: "--noamp" alone says that amp is False
+        options[name] = value
+    free = [name for name in parameters if name not in options]
+    return options | dict(zip(free, loose, strict=False))
+
+
+def _before_separator(words: Sequence[str]) -> list[str]:
+    """What python-fire gives to the function: not what follows a lone "-", nor its own flags after the last "--"."""
+    words = list(words)
+    if "--" in words:
+        words = words[: len(words) - 1 - words[::-1].index("--")]
+    return words[: words.index("-")] if "-" in words else words
+
+
+def _is_flag(word: str) -> bool:
+    return re.match("--|-[a-zA-Z]", word) is not None
+
+
+def _paths(value: Any) -> list[str]:
+    """One path, or a list of them, which a command line gives as the text of a Python list."""
+    value = _literal(value)
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def _literal(value: Any) -> Any:
+    """What a text says as a Python literal, or the text when it is none."""
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _check_id(option: str, config: Any, known: Collection[str], files: Sequence[str]) -> None:
+    keys = option.replace("::", "#").split("#")
+    if keys[0] in known:
+        return
+    for depth, key in enumerate(keys):
+        children = _children(config)
+        if key not in children:
+            if depth == len(keys) - 1 and "_target_" in children:
+                return  # one more argument of that component
+            choices = ["#".join([*keys[:depth], child]) for child in children]
+            raise _unknown(option, choices if depth else [*choices, *known], files)
+        config = children[key]
+
+
+def _children(config: Any) -> Mapping[str, Any]:
+    if isinstance(config, list):
+        return {str(index): child for index, child in enumerate(config)}
+    return config if isinstance(config, dict) else {}
+
+
+def _unknown(option: str, choices: Collection[str], files: Sequence[str]) -> SaganError:
+    nearest = _nearest(option, choices)
+    hint = f"the nearest is --{nearest}" if nearest else "what stands there has no parts"
+    return SaganError(f"--{option} is no key of {' and '.join(files)}; {hint}")
+
+
+def _nearest(word: str, choices: Collection[str]) -> str:
+    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0)), "")
+
+
+def show_errors_in_one_line() -> None:
+    """From now on end a command that fails by the user's own input with one line on stderr, without a stack trace.
+
+    That is for a `SaganError`, also as the cause of another error; for MONAI's nested errors about a component or an
+    expression of a config; and for an interruption. The environment variable ``MONAI_SAGAN_TRACEBACK=1`` brings the
+    whole trace back.
+    """
+    installed = isinstance(sys.excepthook, functools.partial) and sys.excepthook.func is _one_line_hook
+    if not installed:
+        sys.excepthook = functools.partial(_one_line_hook, sys.excepthook)
+
+
+def _one_line_hook(
+    previous: Hook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    line = None if os.environ.get(TRACEBACK_VARIABLE) == "1" else _in_one_line(error)
+    if line is None:
+        previous(kind, error, trace)
+    else:
+        print(line, file=sys.stderr)
+
+
+def _in_one_line(error: BaseException) -> str | None:
+    """What to print for an error, or None when its stack trace says more."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; the same command continues the run"
+    for link in _chain(error):
+        if message := _sagan_message(link):
+            return f"error: {message}"
+    causes = list(_causes(error))
+    failures = [cause for cause in causes if MONAI_FAILURE.match(str(cause))]
+    if not failures:
+        return None
+    cause = f"{type(causes[-1]).__name__}: {_message(causes[-1])}"
+    return f"error: {_place(failures[-1])}: {cause} ({TRACEBACK_VARIABLE}=1 shows the whole trace)"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _sagan_message(error: BaseException) -> str | None:
+    in_worker = WORKER_FAILURE.search(str(error))
+    if in_worker:
+        return in_worker[1]
+    return _message(error) if isinstance(error, SaganError) else None
+
+
+def _message(error: BaseException) -> str:
+    """The first paragraph of what an error says: advice and traces of optional imports come after it."""
+    return " ".join(str(error).strip().split("\n\n")[0].split())
+
+
+def _place(failure: BaseException) -> str:
+    """The config id that a MONAI error is about, and the component or the expression there."""
+    match = MONAI_FAILURE.match(str(failure))
+    assert match is not None
+    what = match["name"] or re.sub(r"__local_refs\['(.+?)'\]", r"@\1", str(_literal(match["code"])))
+    # MONAI's message does not tell the id; the function that resolves it knows.
+    frames = (frame for frame, _ in traceback.walk_tb(failure.__traceback__))
+    ids = [frame.f_locals.get("id") for frame in frames if frame.f_code.co_name == "_resolve_one_item"]
+    return (f"{ids[-1]} ({what})" if ids else what).replace("::", "#")

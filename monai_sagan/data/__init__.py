@@ -1,0 +1,1 @@
+"""Readers, splits, the decoded cache and the batches."""

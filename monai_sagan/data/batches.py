@@ -1,0 +1,134 @@
+"""The three streams of training: normal, unlabeled and pseudo-anomaly images, in batches on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from monai_sagan.errors import SaganError
+from monai_sagan.seeds import step_seed
+from monai_sagan.transforms.functional import foreign_patch, small_affine
+
+__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range"]
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Scale uint8 images to float32 in [-1, 1]."""
+    return images.float().div_(127.5).sub_(1)
+
+
+class TrainingBatches:
+    """Batches of ``normal``, ``unlabeled`` and ``pseudo`` images (B, C, H, W) in [-1, 1], all drawn by (seed, step).
+
+    Each stream goes through its images in a new random order each time round. A pseudo-anomaly is a normal image of
+    the batch with a patch of another normal image. All pixels live on ``device`` as uint8.
+
+    Args:
+        normal: uint8 (N, C, H, W).
+        unlabeled: uint8 (M, C, H, W).
+        batch_size: B, at most N; M may be smaller.
+        length: batches in an epoch.
+        seed: of all draws.
+        device: where the images live and are blended.
+        augment: rotate, scale and shift every image a little (`small_affine`).
+        paired: the i-th unlabeled image always comes with the i-th normal one, as in the published code.
+
+    Raises:
+        SaganError: when there are fewer normal images than a batch takes.
+    """
+
+    def __init__(
+        self,
+        normal: Tensor,
+        unlabeled: Tensor,
+        batch_size: int,
+        length: int,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        augment: bool = False,
+        paired: bool = False,
+    ) -> None:
+        fewest, name = min((len(normal), "normal"), (len(unlabeled), "unlabeled"))
+        if batch_size > fewest:
+            raise SaganError(f"batch_size {batch_size} is larger than the {fewest} {name} training images; lower it")
+        if len(normal) < 2:
+            raise SaganError("pseudo-anomalies need at least two normal training images")
+        self.normal, self.unlabeled = normal.to(device), unlabeled.to(device)
+        self.batch_size = batch_size
+        self.length = length
+        self.seed = seed
+        self.augment = augment
+        self.paired = paired
+        self._step = 0
+        self._orders: dict[int, tuple[int, Tensor]] = {}
+
+    def __len__(self) -> int:
+        return self.length
+
+    def set_step(self, step: int) -> None:
+        """Go on with the batch of iteration ``step``, counted from 0."""
+        self._step = step
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        while True:
+            step, self._step = self._step, self._step + 1
+            yield self.batch(step)
+
+    def batch(self, step: int) -> dict[str, Tensor]:
+        """The batch of iteration ``step``."""
+        device = self.normal.device
+        draw = torch.Generator(device).manual_seed(step_seed(self.seed, step))
+        chosen = self._next(len(self.normal), step, stream=0)
+        unlabeled = chosen % len(self.unlabeled) if self.paired else self._next(len(self.unlabeled), step, stream=1)
+        n = self.batch_size
+        another = torch.randint(1, len(self.normal), (n,), generator=draw, device=device)
+        source = (chosen.to(device) + another) % len(self.normal)
+        images = to_unit_range(
+            torch.cat([self.normal[chosen.to(device)], self.unlabeled[unlabeled.to(device)], self.normal[source]])
+        )
+        if self.augment:
+            images = small_affine(images, torch.rand(3 * n, 4, generator=draw, device=device))
+        normal, unlabeled, source = images.chunk(3)
+        pseudo, mask = foreign_patch(normal, source, torch.rand(n, 4, generator=draw, device=device))
+        return {"normal": normal, "unlabeled": unlabeled, "pseudo": pseudo, "pseudo_mask": mask}
+
+    def _next(self, count: int, step: int, stream: int) -> Tensor:
+        """Which of ``count`` images batch ``step`` takes: the next ones of an order drawn anew for each round."""
+        start = step * self.batch_size
+        places = range(start, start + self.batch_size)
+        rounds = sorted({place // count for place in places})
+        parts = [self._order(count, number, stream) for number in rounds]
+        return torch.cat(parts)[start - rounds[0] * count :][: self.batch_size]
+
+    def _order(self, count: int, number: int, stream: int) -> Tensor:
+        kept = self._orders.get(stream)
+        if kept is None or kept[0] != number:
+            draw = torch.Generator().manual_seed(step_seed(self.seed + stream + 1, -number - 1))
+            kept = self._orders[stream] = (number, torch.randperm(count, generator=draw))
+        return kept[1]
+
+
+class EvaluationBatches:
+    """Batches of ``image`` (B, C, H, W) in [-1, 1] and, where given, ``label`` (B,), in order.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        labels: int64 (N,), 0 and 1.
+        batch_size: B; the last batch may be smaller.
+    """
+
+    def __init__(self, images: Tensor, labels: Tensor | None = None, batch_size: int = 64) -> None:
+        self.images = images
+        self.labels = labels
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.images) // self.batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, Tensor]]:
+        for start in range(0, len(self.images), self.batch_size):
+            part = slice(start, start + self.batch_size)
+            batch = {"image": to_unit_range(self.images[part])}
+            yield batch if self.labels is None else batch | {"label": self.labels[part]}

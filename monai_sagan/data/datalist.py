@@ -1,0 +1,154 @@
+"""Lists of images: the schema that every dataset reader fills in, and the splits that a run uses.
+
+An item is ``{"image": path, "label": 0 or 1 or None, "patient": id}``, the latter only where it is known. A reader
+returns ``{"normal": [...], "unlabeled": [...], "test": [...]}``; `make_splits` turns that into a run's `SPLITS`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Sequence
+from fractions import Fraction
+from typing import Any
+
+from monai_sagan.errors import SaganError
+
+__all__ = ["SPLITS", "make_splits", "split_published"]
+
+Item = dict[str, Any]
+Datalist = dict[str, list[Item]]
+
+SPLITS = ("train_normal", "train_unlabeled", "valid_normal", "valid_unlabeled", "test")
+
+
+def make_splits(
+    datalist: Datalist,
+    anomaly_ratio: float | None = None,
+    unlabeled_size: int | None = None,
+    valid_fraction: float = 0.1,
+    seed: int = 0,
+) -> Datalist:
+    """Carve validation images out of the training ones, by ``seed`` and by patient, and set the anomaly ratio.
+
+    The labels of unlabeled images are read for one purpose, to build a given anomaly ratio; training and the choice
+    of a checkpoint never see them.
+
+    Args:
+        datalist: ``normal``, ``unlabeled`` and ``test`` items; ``test`` may be empty.
+        anomaly_ratio: exact share of abnormal images among the unlabeled ones, in [0, 1]; None takes them all.
+        unlabeled_size: unlabeled images for training; None takes as many as there are, or with an ``anomaly_ratio``
+            as many as there are of both kinds, at most one for each normal training image (as the paper does).
+        valid_fraction: share of the normal and of the unlabeled images kept out of training, above 0 and below 1.
+        seed: of all choices.
+
+    Returns:
+        the items of each of `SPLITS`.
+
+    Raises:
+        SaganError: for an empty split, or when there are too few images for the ratio: it says how many are missing.
+    """
+    if not 0 < valid_fraction < 1:
+        raise SaganError(f"valid_fraction is {valid_fraction}; it is a share above 0 and below 1, for example 0.1")
+    for name in ("normal", "unlabeled"):
+        if not datalist.get(name):
+            raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
+    normal, valid_normal = _carve(datalist["normal"], valid_fraction, seed)
+    if anomaly_ratio is None:
+        unlabeled, valid_unlabeled = _carve(datalist["unlabeled"], valid_fraction, seed + 1)
+        if unlabeled_size is not None:
+            _check_enough(unlabeled, unlabeled_size, "unlabeled")
+            unlabeled = _shuffled(unlabeled, seed + 2)[:unlabeled_size]
+    else:
+        unlabeled, valid_unlabeled = _carve_ratio(
+            datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1
+        )
+    splits = {
+        "train_normal": normal,
+        "train_unlabeled": unlabeled,
+        "valid_normal": valid_normal,
+        "valid_unlabeled": valid_unlabeled,
+        "test": list(datalist.get("test", [])),
+    }
+    for name in SPLITS[:4]:
+        if not splits[name]:
+            raise SaganError(
+                f"the split {name} is empty: {len(datalist['normal'])} normal and {len(datalist['unlabeled'])} "
+                f"unlabeled images are too few for valid_fraction {valid_fraction} and anomaly_ratio {anomaly_ratio}"
+            )
+    return splits
+
+
+def _carve_ratio(
+    items: Sequence[Item], ratio: float, size: int | None, valid_fraction: float, most: int, seed: int
+) -> tuple[list[Item], list[Item]]:
+    """Training and validation items with ``ratio`` abnormal ones in each, chosen apart for the two labels."""
+    if not 0 <= ratio <= 1:
+        raise SaganError(f"anomaly_ratio is {ratio}; it is a share from 0 to 1, or null to take the images as they are")
+    if any(item["label"] is None for item in items):
+        raise SaganError("anomaly_ratio needs unlabeled images whose labels are known; leave it null for these")
+    kinds = [_carve([i for i in items if i["label"] == label], valid_fraction, seed) for label in (0, 1)]
+    shares = [1 - Fraction(str(ratio)), Fraction(str(ratio))]
+    fits = [int(len(train) / share) for (train, _), share in zip(kinds, shares, strict=True) if share]
+    wanted = min(*fits, most) if size is None and len(fits) > 1 else (min(fits[0], most) if size is None else size)
+    counts = [wanted - round(shares[1] * wanted), round(shares[1] * wanted)]
+    for (train, _), count, kind in zip(kinds, counts, ("normal", "abnormal"), strict=True):
+        _check_enough(train, count, f"unlabeled {kind}")
+    if wanted < 1:
+        raise SaganError(f"anomaly_ratio {ratio} leaves no unlabeled image: there are too few of a kind, 1 is missing")
+    train = [item for (kind, _), count in zip(kinds, counts, strict=True) for item in kind[:count]]
+    valid_fits = [int(len(valid) / share) for (_, valid), share in zip(kinds, shares, strict=True) if share]
+    valid_size = min(valid_fits)
+    abnormal = round(shares[1] * valid_size)
+    valid = kinds[0][1][: valid_size - abnormal] + kinds[1][1][:abnormal]
+    return _shuffled(train, seed + 1), _shuffled(valid, seed + 2)
+
+
+def _check_enough(items: Sequence[Item], count: int, kind: str) -> None:
+    if len(items) < count:
+        raise SaganError(
+            f"{count} {kind} images are needed for training and {len(items)} are there: "
+            f"{count - len(items)} are missing; lower unlabeled_size or change anomaly_ratio"
+        )
+
+
+def _carve(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[Item], list[Item]]:
+    """Items to train on, and a share of them to validate on; all images of a patient fall on one side."""
+    patients: dict[Hashable, list[Item]] = {}
+    for number, item in enumerate(items):
+        patients.setdefault(item.get("patient", number), []).append(item)
+    wanted = max(round(fraction * len(items)), 1)
+    train: list[Item] = []
+    valid: list[Item] = []
+    for group in _shuffled(list(patients.values()), seed):
+        (valid if len(valid) < wanted else train).extend(group)
+    return train, valid
+
+
+def _shuffled(items: Sequence[Any], seed: int) -> list[Any]:
+    return random.Random(seed).sample(list(items), len(items))
+
+
+def split_published(normal: Sequence[Item], abnormal: Sequence[Item], counts: Sequence[int], seed: int) -> Datalist:
+    """Split labeled items into a datalist of the proportions that a paper used, by ``seed``.
+
+    Args:
+        normal: items of label 0.
+        abnormal: items of label 1.
+        counts: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal; exact where there are as
+            many items as they add up to, else in proportion.
+    """
+    sizes_normal = _proportional(len(normal), [counts[0], counts[1], counts[3]])
+    sizes_abnormal = _proportional(len(abnormal), [counts[2], counts[4]])
+    known, unlabeled, test = _cut(_shuffled(normal, seed), sizes_normal)
+    unlabeled_abnormal, test_abnormal = _cut(_shuffled(abnormal, seed + 1), sizes_abnormal)
+    return {"normal": known, "unlabeled": unlabeled + unlabeled_abnormal, "test": test + test_abnormal}
+
+
+def _proportional(total: int, counts: Sequence[int]) -> list[int]:
+    ends = [round(total * sum(counts[: i + 1]) / sum(counts)) for i in range(len(counts))]
+    return [end - start for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def _cut(items: Sequence[Item], sizes: Sequence[int]) -> list[list[Item]]:
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
+    return [list(items[start : start + size]) for start, size in zip(starts, sizes, strict=True)]

@@ -1,0 +1,174 @@
+"""SAGAN's training loop as a MONAI trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from monai.data import MetaTensor
+from monai.engines import Trainer
+from monai.engines.utils import IterationEvents
+from monai.inferers import Inferer, SimpleInferer
+from monai.utils.enums import CommonKeys as Keys
+from torch import Tensor, nn
+
+from monai_sagan import losses
+from monai_sagan.seeds import step_seed
+
+__all__ = ["SaganTrainer", "prepare_sagan_batch"]
+
+Batch = tuple[Tensor, Tensor, Tensor]
+
+
+def prepare_sagan_batch(batch: dict[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> Batch:
+    """The images ``normal``, ``unlabeled`` and ``pseudo`` of a batch, each (B, C, H, W) in [-1, 1], on ``device``."""
+
+    def to_device(image: Tensor) -> Tensor:
+        plain = image.as_tensor() if isinstance(image, MetaTensor) else image
+        return plain.to(device=device, non_blocking=non_blocking, **kwargs)
+
+    return to_device(batch["normal"]), to_device(batch["unlabeled"]), to_device(batch["pseudo"])
+
+
+class SaganTrainer(Trainer):
+    """Train a generator and a critic; an iteration is one critic update, the generator follows each ``n_critic``-th.
+
+    ``engine.state.output`` holds detached scalars on the device: ``critic`` (Eq. 7 without its penalty),
+    ``gradient_penalty``, and from the last generator update ``adversarial``, ``identity``, ``reconstruction`` and
+    their weighted sum ``loss``; and the images ``image`` (normal, unlabeled, pseudo) and ``pred`` (restored) of a
+    generator update. MONAI's iteration events fire, so stock handlers attach.
+
+    Every draw of an iteration is a function of ``seed`` and the iteration's number: the trainer seeds torch's global
+    generator at each. A ``train_data_loader`` that has ``set_step(step)`` is told before each batch how many
+    iterations are done; so a resumed run repeats the interrupted one bit for bit.
+
+    Args:
+        device: where to train.
+        max_epochs: an epoch is ``epoch_length`` iterations.
+        train_data_loader: gives dictionaries of ``normal``, ``unlabeled`` and ``pseudo`` images, the latter made
+            of the former ``normal`` ones.
+        network: the generator.
+        optimizer: of the generator's parameters.
+        discriminator: the critic.
+        discriminator_optimizer: of the critic's parameters.
+        n_critic: critic updates for each generator update.
+        lambda_id: weight of the identity loss.
+        lambda_rec: weight of the reconstruction loss.
+        lambda_gp: weight of the gradient penalty.
+        fake_source: ``"unlabeled"``: the critic's fakes are restored unlabeled images; ``"pseudo"``: restored
+            pseudo-anomalies, for training without unlabeled images (Table 4, row 0_u).
+        seed: of all draws.
+        inferer: how the generator is called.
+        train_handlers: handlers with an ``attach`` method.
+        kwargs: further arguments of ``monai.engines.Trainer``.
+
+    Raises:
+        ValueError: for an unknown ``fake_source`` or ``n_critic`` below 1.
+    """
+
+    def __init__(
+        self,
+        device: str | torch.device,
+        max_epochs: int,
+        train_data_loader: Iterable[dict[str, Tensor]],
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        discriminator: nn.Module,
+        discriminator_optimizer: torch.optim.Optimizer,
+        *,
+        n_critic: int = 2,
+        lambda_id: float = 1.0,
+        lambda_rec: float = 1.0,
+        lambda_gp: float = 10.0,
+        fake_source: str = "unlabeled",
+        seed: int = 0,
+        inferer: Inferer | None = None,
+        prepare_batch: Callable[..., Batch] = prepare_sagan_batch,
+        train_handlers: Sequence[Any] | None = None,
+        decollate: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if fake_source not in ("unlabeled", "pseudo"):
+            raise ValueError(f"fake_source is {fake_source!r}; use 'unlabeled' or 'pseudo'")
+        if n_critic < 1:
+            raise ValueError(f"n_critic is {n_critic}; it counts critic updates, at least 1")
+        self.network = network
+        self.optimizer = optimizer
+        self.discriminator = discriminator
+        self.discriminator_optimizer = discriminator_optimizer
+        self.n_critic = n_critic
+        self.lambda_id = lambda_id
+        self.lambda_rec = lambda_rec
+        self.lambda_gp = lambda_gp
+        self.fake_source = fake_source
+        self.seed = seed
+        self.inferer = SimpleInferer() if inferer is None else inferer
+        super().__init__(
+            device=device,
+            max_epochs=max_epochs,
+            data_loader=train_data_loader,
+            prepare_batch=prepare_batch,
+            handlers=train_handlers,
+            decollate=decollate,
+            **kwargs,
+        )
+        if hasattr(train_data_loader, "set_step"):
+            from ignite.engine import Events
+
+            set_step = train_data_loader.set_step
+            self.add_event_handler(Events.GET_BATCH_STARTED, lambda engine: set_step(engine.state.iteration))
+
+    def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Any]:
+        state = engine.state
+        torch.manual_seed(step_seed(self.seed, state.iteration))
+        normal, unlabeled, pseudo = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
+        state.output = dict(state.output or {})  # keeps the generator's last losses between its updates
+        self.network.train()
+        self.discriminator.train()
+        fake = unlabeled if self.fake_source == "unlabeled" else pseudo
+        state.output |= self._update_critic(normal, fake)
+        if state.iteration % self.n_critic == 0:
+            state.output |= self._update_generator(engine, normal, fake, pseudo)
+        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        return dict(state.output)
+
+    def _update_critic(self, normal: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        """Eq. 7: score normal images high and restored ones low, with a gradient of norm 1 in between."""
+        self.discriminator.requires_grad_(True)
+        with torch.no_grad():
+            restored = self.inferer(fake, self.network)
+        alpha = torch.rand(len(normal), 1, 1, 1, device=normal.device)
+        normal_scores, restored_scores = self.discriminator(torch.cat([normal, restored])).chunk(2)
+        distance = losses.critic(normal_scores, restored_scores)
+        penalty = losses.gradient_penalty(self.discriminator, normal, restored, alpha)
+        _descend(self.discriminator_optimizer, distance + self.lambda_gp * penalty)
+        return {"critic": distance.detach(), "gradient_penalty": penalty.detach()}
+
+    def _update_generator(self, engine: Any, normal: Tensor, fake: Tensor, pseudo: Tensor) -> dict[str, Tensor]:
+        """Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish."""
+        self.discriminator.requires_grad_(False)
+        images = torch.cat([normal, fake, pseudo])
+        restored = self.inferer(images, self.network)
+        engine.state.output |= {Keys.IMAGE: images, Keys.PRED: restored.detach()}
+        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+        normal_restored, fake_restored, pseudo_restored = restored.chunk(3)
+        adversarial = losses.adversarial(self.discriminator(fake_restored))
+        identity = losses.identity(normal_restored, normal)
+        reconstruction = losses.reconstruction(pseudo_restored, normal)
+        loss = adversarial + self.lambda_id * identity + self.lambda_rec * reconstruction
+        engine.state.output |= {Keys.LOSS: loss.detach()}
+        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        _descend(self.optimizer, loss)
+        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        return {
+            "adversarial": adversarial.detach(),
+            "identity": identity.detach(),
+            "reconstruction": reconstruction.detach(),
+        }
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    optimizer.step()

@@ -1,0 +1,148 @@
+"""The parts that the generator is made of: each maps feature maps (N, C, H, W) to feature maps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = [
+    "AttentionGate",
+    "DownBlock",
+    "FuseBlock",
+    "InstanceNorm",
+    "PositionBlock",
+    "ResidualBlock",
+    "UpBlock",
+]
+
+
+class InstanceNorm(nn.Module):
+    """Instance normalization without running statistics, so that ``train()`` and ``eval()`` compute the same.
+
+    Equal to ``torch.nn.InstanceNorm2d``, but spelled in plain reductions: these keep the channels-last layout of
+    their input, which lets the convolutions around them run about twice as fast on a CPU.
+
+    Args:
+        channels: C of the input (N, C, H, W).
+        affine: learn a scale and a shift per channel.
+        eps: added to the variance.
+    """
+
+    def __init__(self, channels: int, affine: bool = True, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.eps = eps
+        self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if affine else None)
+        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if affine else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        wide = x.float()  # statistics of bfloat16 values need more digits than bfloat16 has
+        centered = wide - wide.mean(dim=(2, 3), keepdim=True)
+        scale = torch.rsqrt(centered.square().mean(dim=(2, 3), keepdim=True) + self.eps)
+        if self.weight is not None and self.bias is not None:
+            scale = scale * self.weight[:, None, None]
+            return torch.addcmul(self.bias[:, None, None], centered, scale).to(x.dtype)
+        return (centered * scale).to(x.dtype)
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel, stride, padding=(kernel - 1) // 2, bias=bias)
+
+
+class DownBlock(nn.Sequential):
+    """Convolution, instance norm, ReLU: a 7 x 7 one at full size, or a 4 x 4 one that halves height and width."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 4, stride: int = 2) -> None:
+        super().__init__(
+            _conv(in_channels, out_channels, kernel, stride), InstanceNorm(out_channels), nn.ReLU(inplace=True)
+        )
+
+
+class UpBlock(nn.Sequential):
+    """Transposed 4 x 4 convolution that doubles height and width, instance norm, ReLU."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(
+            nn.ConvTranspose2d(in_channels, out_channels, 4, 2, padding=1, bias=False),
+            InstanceNorm(out_channels),
+            nn.ReLU(inplace=True),
+        )
+
+
+class ResidualBlock(nn.Module):
+    """``x + f(x)`` with f two 3 x 3 convolutions; height, width and channels stay."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            _conv(channels, channels, 3),
+            InstanceNorm(channels),
+            nn.ReLU(inplace=True),
+            _conv(channels, channels, 3),
+            InstanceNorm(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class FuseBlock(nn.Module):
+    """Mix concatenated feature maps down to fewer channels: a convolution, and a residual one on its output."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.mix = DownBlock(in_channels, out_channels, kernel=3, stride=1)
+        self.body = nn.Sequential(_conv(out_channels, out_channels, 3), InstanceNorm(out_channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.mix(x)
+        return x + self.body(x)
+
+
+class PositionBlock(nn.Module):
+    """Tell a patch where it lies: its position code as extra channels, mixed in by a 1 x 1 convolution (Sec. 2.2).
+
+    The input is (N, channels, h, w) with N a multiple of the number of patches, the patches of an image together.
+    """
+
+    def __init__(self, channels: int, code: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("code", code, persistent=False)
+        self.mix = _conv(channels + code.shape[1], channels, 1, bias=True)
+        self.norm = InstanceNorm(channels, affine=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, h, w = x.shape
+        count, bits = self.code.shape
+        code = self.code.to(x.dtype).repeat(n // count, 1).reshape(n, bits, 1, 1).expand(n, bits, h, w)
+        return F.relu(self.norm(self.mix(torch.cat([x, code], dim=1))))
+
+
+class AttentionGate(nn.Module):
+    """Weigh each pixel of ``skip`` by how much ``gate`` attends to it (Eq. 8 and 9): ``skip`` times a map in (0, 1).
+
+    Args:
+        channels: of both inputs (N, channels, h, w).
+        norm: ``"instance"`` normalizes after each of the three 1 x 1 convolutions, the one-channel attention
+            map included, as the published code does: its mean over a patch is then about 0.5 whether or not there
+            is an anomaly. ``None`` is Eq. 8 as printed.
+    """
+
+    def __init__(self, channels: int, norm: str | None = "instance") -> None:
+        super().__init__()
+        if norm not in ("instance", None):
+            raise ValueError(f"gate norm is {norm!r}; use 'instance' or None")
+        hidden = channels // 2
+
+        def project(in_channels: int, out_channels: int) -> nn.Sequential:
+            layers: list[nn.Module] = [_conv(in_channels, out_channels, 1, bias=True)]
+            if norm is not None:
+                layers.append(InstanceNorm(out_channels, affine=False))
+            return nn.Sequential(*layers)
+
+        self.gate = project(channels, hidden)
+        self.skip = project(channels, hidden)
+        self.attention = project(hidden, 1)
+
+    def forward(self, gate: Tensor, skip: Tensor) -> Tensor:
+        return skip * torch.sigmoid(self.attention(F.relu(self.gate(gate) + self.skip(skip))))

@@ -1,0 +1,42 @@
+"""The critic: tells restored images from normal ones (WGAN, no sigmoid)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+__all__ = ["SaganDiscriminator"]
+
+
+class SaganDiscriminator(nn.Module):
+    """Score images (B, C, H, W) in [-1, 1]: higher means more like a normal image; returns (B, 1, H / 64, W / 64).
+
+    A stack of 4 x 4 convolutions of stride 2, each twice as wide as the one before, without normalization (which a
+    gradient penalty per image forbids). At 64 x 64 the output is one number: the critic sees the image as a whole.
+
+    Args:
+        in_channels: C.
+        channels: width of the first layer.
+        num_layers: halvings of height and width.
+
+    Raises:
+        ValueError: when an image is smaller than ``2 ** num_layers``, or of another channel count.
+    """
+
+    def __init__(self, in_channels: int = 1, channels: int = 64, num_layers: int = 6) -> None:
+        super().__init__()
+        widths = [in_channels, *(channels * 2**i for i in range(num_layers))]
+        layers: list[nn.Module] = []
+        for a, b in zip(widths, widths[1:], strict=False):
+            layers += [nn.Conv2d(a, b, 4, 2, padding=1), nn.LeakyReLU(0.01)]
+        self.layers = nn.Sequential(*layers)
+        self.to_score = nn.Conv2d(widths[-1], 1, 3, padding=1, bias=False)
+        self.min_side = 2**num_layers
+
+    def forward(self, image: Tensor) -> Tensor:
+        if min(image.shape[2], image.shape[3]) < self.min_side:
+            raise ValueError(
+                f"images of {image.shape[2]} x {image.shape[3]} are too small for the critic's {self.min_side} "
+                f"pixels; use larger images or fewer layers"
+            )
+        score: Tensor = self.to_score(self.layers(image))
+        return score

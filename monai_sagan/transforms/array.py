@@ -1,0 +1,116 @@
+"""The transforms on one image (C, H, W): NumPy arrays, tensors and MetaTensors, same type out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from monai.config.type_definitions import NdarrayOrTensor
+from monai.transforms.transform import Randomizable, Transform
+from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tensor
+from torch import Tensor
+
+from monai_sagan.networks.patches import position_code
+from monai_sagan.transforms import functional
+
+__all__ = ["AnomalyMap", "PatchPositionEncoding", "RandForeignPatchInterpolation"]
+
+
+def _plain(image: NdarrayOrTensor) -> Tensor:
+    tensor: Tensor = convert_to_tensor(image, track_meta=False)
+    return tensor if tensor.is_floating_point() else tensor.float()
+
+
+def _like(result: Tensor, image: NdarrayOrTensor) -> Any:
+    """``result`` as the type and on the device of ``image``; whole-number images become float32."""
+    dtype = image.dtype if torch.is_tensor(image) and image.is_floating_point() else None
+    if not torch.is_tensor(image) and image.dtype.kind == "f":
+        dtype = image.dtype
+    return convert_to_dst_type(result, dst=image, dtype=dtype or result.dtype)[0]
+
+
+class RandForeignPatchInterpolation(Randomizable, Transform):
+    """Make a pseudo-anomaly: blend a random square of another image into an image, at the same place.
+
+    Called as ``transform(image, source)`` with two images (C, H, W) of one shape and any range, it returns the
+    blended image and the mask (1, H, W) of the square. After Foreign Patch Interpolation,
+    https://arxiv.org/abs/2011.04197, with the sizes of SAGAN's published code.
+
+    Args:
+        core: share of height and width, in the middle, in which the square's center lies.
+        size: least and greatest half side of the square, as shares of the shorter image side.
+        opacity: least and greatest share of ``source`` in the square.
+
+    Raises:
+        ValueError: when the two images differ in shape, or an argument is not a share in [0, 1].
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(
+        self,
+        core: float = 0.6,
+        size: tuple[float, float] = (0.05, 0.2),
+        opacity: tuple[float, float] = (0.0, 1.0),
+    ) -> None:
+        for name, shares in (("core", (core, core)), ("size", size), ("opacity", opacity)):
+            if not 0 <= shares[0] <= shares[1] <= 1:
+                raise ValueError(f"{name} is {shares}; it is made of shares from 0 to 1, the least first")
+        self.core = core
+        self.size = size
+        self.opacity = opacity
+        self.uniform = torch.zeros(1, 4)
+
+    def randomize(self, data: Any = None) -> None:
+        self.uniform = torch.tensor(self.R.random_sample((1, 4)), dtype=torch.float32)
+
+    def __call__(
+        self, image: NdarrayOrTensor, source: NdarrayOrTensor, randomize: bool = True
+    ) -> tuple[NdarrayOrTensor, NdarrayOrTensor]:
+        if image.shape != source.shape:
+            raise ValueError(f"image has shape {tuple(image.shape)}, source {tuple(source.shape)}; they must be equal")
+        if randomize:
+            self.randomize()
+        own = _plain(image)
+        blended, mask = functional.foreign_patch(
+            own[None], _plain(source).to(own)[None], self.uniform, self.core, self.size, self.opacity
+        )
+        return _like(blended[0], image), _like(mask[0], image)
+
+
+class PatchPositionEncoding(Transform):
+    """Append the binary code of each patch's place as channels: (C, H, W) to (C + bits, H, W), values 0 and 1.
+
+    As SAGAN's position encoding (Sec. 2.2) does inside its generator, for use in front of any other network.
+
+    Args:
+        grid: rows and columns of patches; must divide H and W.
+        rounding: of the number of bits, ``"ceil"`` (the paper) or ``"floor"`` (its published code).
+
+    Raises:
+        ValueError: when the grid does not divide the image; it names the sides that fit.
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __init__(self, grid: tuple[int, int] = (2, 2), rounding: str = "ceil") -> None:
+        position_code(grid, rounding)  # names a wrong argument before any image is there
+        self.grid = grid
+        self.rounding = rounding
+
+    def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
+        return _like(functional.append_position_code(_plain(image), self.grid, self.rounding), image)
+
+
+class AnomalyMap(Transform):
+    """Half the absolute difference of an image and its restored version, averaged over channels: (1, H, W) in [0, 1].
+
+    Called as ``transform(image, restored)`` with images (C, H, W) in [-1, 1]; batches (B, C, H, W) work too. The mean
+    of the map is the anomaly score (`monai_sagan.transforms.functional.anomaly_score`).
+    """
+
+    backend = [TransformBackends.TORCH]
+
+    def __call__(self, image: NdarrayOrTensor, restored: NdarrayOrTensor) -> NdarrayOrTensor:
+        own = _plain(image)
+        return _like(functional.anomaly_map(own, _plain(restored).to(own)), image)

@@ -1,0 +1,137 @@
+"""The transforms on dictionaries of images (C, H, W)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config.type_definitions import KeysCollection
+from monai.transforms.transform import MapTransform, Randomizable
+from monai.utils import convert_to_tensor
+
+from monai_sagan.transforms.array import AnomalyMap, PatchPositionEncoding, RandForeignPatchInterpolation
+from monai_sagan.transforms.functional import anomaly_score
+
+__all__ = ["AnomalyMapd", "PatchPositionEncodingd", "RandForeignPatchInterpolationd"]
+
+
+class RandForeignPatchInterpolationd(Randomizable, MapTransform):
+    """Dictionary form of `RandForeignPatchInterpolation`: the other image comes under a second key.
+
+    Args:
+        keys: images to make pseudo-anomalies of; all get the same square.
+        source_key: the other image, of the same shape.
+        pseudo_key: where the blended image goes; ``{key}`` stands for the image's own key, so that ``"{key}"``
+            replaces it.
+        mask_key: where the mask goes, written alike.
+        core: see `RandForeignPatchInterpolation`.
+        size: see there.
+        opacity: see there.
+        allow_missing_keys: skip images that are not there.
+    """
+
+    backend = RandForeignPatchInterpolation.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        source_key: str = "source",
+        pseudo_key: str = "pseudo",
+        mask_key: str = "pseudo_mask",
+        core: float = 0.6,
+        size: tuple[float, float] = (0.05, 0.2),
+        opacity: tuple[float, float] = (0.0, 1.0),
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        self.source_key = source_key
+        self.pseudo_key = pseudo_key
+        self.mask_key = mask_key
+        self.transform = RandForeignPatchInterpolation(core, size, opacity)
+
+    def set_random_state(
+        self, seed: int | None = None, state: np.random.RandomState | None = None
+    ) -> RandForeignPatchInterpolationd:
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        self.transform.randomize()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize()
+        for key in self.key_iterator(result):
+            pseudo, mask = self.transform(result[key], result[self.source_key], randomize=False)
+            result[self.pseudo_key.format(key=key)] = pseudo
+            result[self.mask_key.format(key=key)] = mask
+        return result
+
+
+class PatchPositionEncodingd(MapTransform):
+    """Dictionary form of `PatchPositionEncoding`.
+
+    Args:
+        keys: images to append the code to.
+        grid: see `PatchPositionEncoding`.
+        rounding: see there.
+        allow_missing_keys: skip images that are not there.
+    """
+
+    backend = PatchPositionEncoding.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        grid: tuple[int, int] = (2, 2),
+        rounding: str = "ceil",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.transform = PatchPositionEncoding(grid, rounding)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            result[key] = self.transform(result[key])
+        return result
+
+
+class AnomalyMapd(MapTransform):
+    """Dictionary form of `AnomalyMap`; adds the score as well.
+
+    Args:
+        keys: the images in [-1, 1].
+        restored_key: their restored versions.
+        map_key: where the anomaly map (1, H, W) goes; ``{key}`` stands for the image's own key.
+        score_key: where the anomaly score, the map's mean, goes, written alike.
+        allow_missing_keys: skip images that are not there.
+    """
+
+    backend = AnomalyMap.backend
+
+    def __init__(
+        self,
+        keys: KeysCollection = "image",
+        restored_key: str = "pred",
+        map_key: str = "anomaly_map",
+        score_key: str = "anomaly_score",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.restored_key = restored_key
+        self.map_key = map_key
+        self.score_key = score_key
+        self.transform = AnomalyMap()
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        for key in self.key_iterator(result):
+            anomaly_map = self.transform(result[key], result[self.restored_key])
+            result[self.map_key.format(key=key)] = anomaly_map
+            plain: torch.Tensor = convert_to_tensor(anomaly_map, track_meta=False)
+            result[self.score_key.format(key=key)] = anomaly_score(plain)
+        return result

@@ -1,0 +1,112 @@
+"""The transforms' core: pure functions of whole batches, shared by the transforms and the trainer.
+
+What is random comes in as numbers drawn uniformly from [0, 1), so that the same numbers give the same result
+whether a transform draws them for one image or the trainer for a batch on the device.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from monai_sagan.networks.patches import check_grid, position_code
+
+__all__ = ["anomaly_map", "anomaly_score", "append_position_code", "foreign_patch", "small_affine"]
+
+
+def foreign_patch(
+    image: Tensor,
+    source: Tensor,
+    uniform: Tensor,
+    core: float = 0.6,
+    size: tuple[float, float] = (0.05, 0.2),
+    opacity: tuple[float, float] = (0.0, 1.0),
+) -> tuple[Tensor, Tensor]:
+    """Blend a square of ``source`` into ``image``, at the same place: a pseudo-anomaly, after FPI.
+
+    Foreign Patch Interpolation: https://arxiv.org/abs/2011.04197. The defaults are SAGAN's published code: a center
+    within the middle 60 % of height and width, half a side of 5 to 20 % of the shorter image side (6 to 24 pixels
+    across at 64 x 64), any opacity.
+
+    Args:
+        image: (B, C, H, W), of any range.
+        source: same shape; another image for each.
+        uniform: (B, 4) in [0, 1): center row, center column, size, opacity.
+        core: share of height and width in which the center lies.
+        size: least and greatest half side, as shares of the shorter image side.
+        opacity: least and greatest share of ``source`` in the square.
+
+    Returns:
+        the blended image (B, C, H, W) and the mask (B, 1, H, W), 1 within the square and 0 elsewhere.
+    """
+    h, w = image.shape[-2:]
+    draw = uniform.to(image.device)[:, :, None, None]
+    row = _whole(draw[:, 0], (1 - core) / 2 * h, (1 + core) / 2 * h - 1)
+    col = _whole(draw[:, 1], (1 - core) / 2 * w, (1 + core) / 2 * w - 1)
+    half = _whole(draw[:, 2], size[0] * min(h, w), size[1] * min(h, w)).clamp(min=1)
+    rows = torch.arange(h, device=image.device)[:, None]
+    cols = torch.arange(w, device=image.device)[None, :]
+    inside = (rows >= row - half) & (rows < row + half) & (cols >= col - half) & (cols < col + half)
+    share = opacity[0] + (opacity[1] - opacity[0]) * draw[:, 3:4]
+    mask = inside[:, None]
+    blended = torch.where(mask, torch.lerp(image, source, share.to(image.dtype)), image)
+    return blended, mask.to(image.dtype)
+
+
+def _whole(uniform: Tensor, low: float, high: float) -> Tensor:
+    """Whole numbers from ``int(low)`` to ``int(high)``, both included."""
+    return int(low) + (uniform * (int(high) - int(low) + 1)).floor()
+
+
+def small_affine(
+    image: Tensor, uniform: Tensor, degrees: float = 3.4, scale: float = 0.05, shift: float = 0.03
+) -> Tensor:
+    """Rotate, scale and shift each image a little, as patients stand a little differently; borders are repeated.
+
+    Args:
+        image: (B, C, H, W), of any range.
+        uniform: (B, 4) in [0, 1): angle, scale, shift down, shift right; 0.5 everywhere changes nothing.
+        degrees: greatest angle.
+        scale: greatest change of scale, as a share.
+        shift: greatest shift, as a share of the side.
+    """
+    h, w = image.shape[-2:]
+    angle, zoom, down, right = (2 * uniform.to(image.device, image.dtype) - 1).unbind(1)
+    angle = angle * math.radians(degrees)
+    zoom = 1 / (1 + zoom * scale)
+    cos, sin = zoom * angle.cos(), zoom * angle.sin()
+    theta = torch.stack(
+        [
+            torch.stack([cos, -sin * (h / w), 2 * shift * right], dim=1),
+            torch.stack([sin * (w / h), cos, 2 * shift * down], dim=1),
+        ],
+        dim=1,
+    )
+    points = F.affine_grid(theta, list(image.shape), align_corners=False)
+    return F.grid_sample(image, points, padding_mode="border", align_corners=False)
+
+
+def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "ceil") -> Tensor:
+    """Append the binary position code of each patch as channels: (..., C, H, W) to (..., C + bits, H, W).
+
+    Raises:
+        ValueError: when ``grid`` does not divide the image; it names the sides that fit.
+    """
+    h, w = image.shape[-2:]
+    check_grid(grid, h, w)
+    code = position_code(grid, rounding).to(image).T.reshape(-1, grid[0], grid[1])
+    code = code.repeat_interleave(h // grid[0], dim=1).repeat_interleave(w // grid[1], dim=2)
+    return torch.cat([image, code.expand(*image.shape[:-3], *code.shape)], dim=-3)
+
+
+def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
+    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1]."""
+    return (image - restored).abs().mean(dim=-3, keepdim=True) / 2
+
+
+def anomaly_score(anomaly_map: Tensor) -> Tensor:
+    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal."""
+    return anomaly_map.mean(dim=(-3, -2, -1))

@@ -1,0 +1,65 @@
+"""The command ``monai-sagan``: thin, quick to start, and one line for each mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monai_sagan import bundle
+from monai_sagan._version import __version__
+from monai_sagan.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def one_bundle(tmp_path, monkeypatch):
+    """A checkout with one bundle, ``toy``."""
+    folder = tmp_path / "checkout" / "bundles" / "toy"
+    folder.mkdir(parents=True)
+    (folder / "metadata.json").write_text("{}")
+    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "checkout" / "monai_sagan" / "bundle.py"))
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"monai-sagan {__version__}\n"
+
+
+def test_bundle_list(capsys):
+    assert main(["bundle", "list"]) == 0
+    assert capsys.readouterr().out == "toy\n"
+
+
+def test_bundle_copy_prints_where(tmp_path, capsys):
+    assert main(["bundle", "copy", "toy", str(tmp_path / "mine")]) == 0
+    assert Path(capsys.readouterr().out.strip(), "metadata.json").is_file()
+
+
+def test_user_error_is_one_line_and_code_2(tmp_path, capsys):
+    assert main(["bundle", "copy", "toi", str(tmp_path / "mine")]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err == "monai-sagan: error: no bundle 'toi'; the nearest is 'toy' of: toy\n"
+
+
+@pytest.mark.parametrize("argv", [[], ["bundle"], ["bundle", "copy", "toy"], ["bundel"]])
+def test_incomplete_command_shows_the_usage(argv, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(argv)
+    assert capsys.readouterr().err.startswith("usage: monai-sagan")
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys, monai_sagan.cli\n"
+        "try: monai_sagan.cli.main(['--help'])\n"
+        "except SystemExit: sys.exit(str(sorted({'torch', 'monai', 'ignite', 'numpy'} & set(sys.modules))))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert "usage: monai-sagan" in done.stdout
+    assert done.stderr.strip() == "[]"
