@@ -2,8 +2,97 @@
 
 from __future__ import annotations
 
-__all__ = ["SaganError"]
+import functools
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from types import TracebackType
+
+__all__ = ["SaganError", "show_errors_in_one_line"]
+
+Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
+
+TRACEBACK_VARIABLE = "MONAI_SAGAN_TRACEBACK"
+MONAI_FAILURE = re.compile(
+    r"Failed to instantiate component '(?P<name>.+?)' with|Failed to evaluate \w+: \n(?P<code>.+)", re.DOTALL
+)
+# From a worker process of torch's DataLoader only the text of the stack trace arrives.
+WORKER_FAILURE = re.compile(rf"^{re.escape(__name__)}\.SaganError: (.+)$", re.MULTILINE)
 
 
 class SaganError(ValueError):
     """Bad input: one sentence that names the value or file, and the mend."""
+
+
+def show_errors_in_one_line() -> None:
+    """From now on end a command that fails by the user's own input with one line on stderr, without a stack trace.
+
+    That is for a `SaganError`, also as the cause of another error; for MONAI's nested errors about a component or an
+    expression of a config; and for an interruption. The environment variable ``MONAI_SAGAN_TRACEBACK=1`` brings the
+    whole trace back.
+    """
+    installed = isinstance(sys.excepthook, functools.partial) and sys.excepthook.func is _one_line_hook
+    if not installed:
+        sys.excepthook = functools.partial(_one_line_hook, sys.excepthook)
+
+
+def _one_line_hook(
+    previous: Hook, kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    line = None if os.environ.get(TRACEBACK_VARIABLE) == "1" else _in_one_line(error)
+    if line is None:
+        previous(kind, error, trace)
+    else:
+        print(line, file=sys.stderr)
+
+
+def _in_one_line(error: BaseException) -> str | None:
+    """What to print for an error, or None when its stack trace says more."""
+    if isinstance(error, KeyboardInterrupt):
+        return "stopped; the same command continues the run"
+    for link in _chain(error):
+        if message := _sagan_message(link):
+            return f"error: {message}"
+    causes = list(_causes(error))
+    failures = [cause for cause in causes if MONAI_FAILURE.match(str(cause))]
+    if not failures:
+        return None
+    cause = f"{type(causes[-1]).__name__}: {_message(causes[-1])}"
+    return f"error: {_place(failures[-1])}: {cause} ({TRACEBACK_VARIABLE}=1 shows the whole trace)"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__
+
+
+def _sagan_message(error: BaseException) -> str | None:
+    in_worker = WORKER_FAILURE.search(str(error))
+    if in_worker:
+        return in_worker[1]
+    return _message(error) if isinstance(error, SaganError) else None
+
+
+def _message(error: BaseException) -> str:
+    """The first paragraph of what an error says: advice and traces of optional imports come after it."""
+    return " ".join(str(error).strip().split("\n\n")[0].split())
+
+
+def _place(failure: BaseException) -> str:
+    """The config id that a MONAI error is about, and the component or the expression there."""
+    match = MONAI_FAILURE.match(str(failure))
+    assert match is not None
+    what = match["name"] or re.sub(r"__local_refs\['(.+?)'\]", r"@\1", match["code"])
+    # MONAI's message does not tell the id; the function that resolves it knows.
+    frames = (frame for frame, _ in traceback.walk_tb(failure.__traceback__))
+    ids = [frame.f_locals.get("id") for frame in frames if frame.f_code.co_name == "_resolve_one_item"]
+    return (f"{ids[-1]} ({what})" if ids else what).replace("::", "#")

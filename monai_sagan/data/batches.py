@@ -11,7 +11,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
 from monai_sagan.transforms.functional import foreign_patch, small_affine
 
-__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range"]
+__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range", "validation_batches"]
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -132,3 +132,17 @@ class EvaluationBatches:
             part = slice(start, start + self.batch_size)
             batch = {"image": to_unit_range(self.images[part])}
             yield batch if self.labels is None else batch | {"label": self.labels[part]}
+
+
+def validation_batches(normal: Tensor, unlabeled: Tensor, batch_size: int = 256) -> EvaluationBatches:
+    """Batches for AUCp, the AUC of validation normals (label 0) against validation unlabeled images (label 1).
+
+    See https://github.com/mahfuzmohammad/AUCp. No true label is used; here the normals are kept out of training.
+
+    Args:
+        normal: uint8 (N, C, H, W).
+        unlabeled: uint8 (M, C, H, W).
+        batch_size: B.
+    """
+    labels = torch.cat([torch.zeros(len(normal)), torch.ones(len(unlabeled))]).long()
+    return EvaluationBatches(torch.cat([normal, unlabeled]), labels, batch_size)

@@ -53,7 +53,7 @@ class ImageCache:
     broken one leaves nothing that looks whole.
 
     Args:
-        datalist: lists of items; what `images` is asked for later must be among them.
+        datalist: lists of items; what `pixels` is asked for later must be among them.
         image_size: height and width.
         cache_dir: folder for the file.
         channels: 1 for grey, 3 for color.
@@ -82,12 +82,12 @@ class ImageCache:
         self.path = Path(cache_dir) / f"images-{self._key(paths)}.npy"
         if not self.path.is_file():
             self._write(paths)
-        self._pixels: Pixels = np.load(self.path, mmap_mode="r")
+        self._array: Pixels = np.load(self.path, mmap_mode="r")
 
-    def images(self, items: Sequence[Item]) -> Tensor:
+    def pixels(self, items: Sequence[Item]) -> Tensor:
         """The images of ``items``, uint8 (N, C, H, W)."""
         rows = [self._row[item["image"]] for item in items]
-        return torch.from_numpy(np.ascontiguousarray(self._pixels[rows]))
+        return torch.from_numpy(np.ascontiguousarray(self._array[rows]))
 
     def _key(self, paths: Iterable[str]) -> str:
         files = []

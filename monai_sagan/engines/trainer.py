@@ -36,8 +36,8 @@ class SaganTrainer(Trainer):
 
     ``engine.state.output`` holds detached scalars on the device: ``critic`` (Eq. 7 without its penalty),
     ``gradient_penalty``, and from the last generator update ``adversarial``, ``identity``, ``reconstruction`` and
-    their weighted sum ``loss``; and the images ``image`` (normal, unlabeled, pseudo) and ``pred`` (restored) of a
-    generator update. MONAI's iteration events fire, so stock handlers attach.
+    their weighted sum ``loss``; and the images ``image`` (fake, normal, pseudo) and ``pred`` (restored) of that
+    update. MONAI's iteration events fire, so stock handlers attach.
 
     Every draw of an iteration is a function of ``seed`` and the iteration's number: the trainer seeds torch's global
     generator at each. A ``train_data_loader`` that has ``set_step(step)`` is told before each batch how many
@@ -59,6 +59,7 @@ class SaganTrainer(Trainer):
         fake_source: ``"unlabeled"``: the critic's fakes are restored unlabeled images; ``"pseudo"``: restored
             pseudo-anomalies, for training without unlabeled images (Table 4, row 0_u).
         seed: of all draws.
+        amp: run the networks in bfloat16; the gradient penalty and the losses stay in float32.
         inferer: how the generator is called.
         train_handlers: handlers with an ``attach`` method.
         kwargs: further arguments of ``monai.engines.Trainer``.
@@ -83,6 +84,7 @@ class SaganTrainer(Trainer):
         lambda_gp: float = 10.0,
         fake_source: str = "unlabeled",
         seed: int = 0,
+        amp: bool = False,
         inferer: Inferer | None = None,
         prepare_batch: Callable[..., Batch] = prepare_sagan_batch,
         train_handlers: Sequence[Any] | None = None,
@@ -103,6 +105,7 @@ class SaganTrainer(Trainer):
         self.lambda_gp = lambda_gp
         self.fake_source = fake_source
         self.seed = seed
+        self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp)
         self.inferer = SimpleInferer() if inferer is None else inferer
         super().__init__(
             device=device,
@@ -127,33 +130,36 @@ class SaganTrainer(Trainer):
         self.network.train()
         self.discriminator.train()
         fake = unlabeled if self.fake_source == "unlabeled" else pseudo
-        state.output |= self._update_critic(normal, fake)
-        if state.iteration % self.n_critic == 0:
-            state.output |= self._update_generator(engine, normal, fake, pseudo)
+        generator_too = state.iteration % self.n_critic == 0
+        images = torch.cat([fake, normal, pseudo]) if generator_too else fake
+        with torch.set_grad_enabled(generator_too), self.autocast:  # the critic update needs no graph of the generator
+            restored = self.inferer(images, self.network).float()
+        state.output |= self._update_critic(normal, restored[: len(fake)].detach())
+        if generator_too:
+            state.output |= {Keys.IMAGE: images, Keys.PRED: restored.detach()}
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            state.output |= self._update_generator(engine, normal, restored)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         return dict(state.output)
 
-    def _update_critic(self, normal: Tensor, fake: Tensor) -> dict[str, Tensor]:
+    def _update_critic(self, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
         """Eq. 7: score normal images high and restored ones low, with a gradient of norm 1 in between."""
         self.discriminator.requires_grad_(True)
-        with torch.no_grad():
-            restored = self.inferer(fake, self.network)
         alpha = torch.rand(len(normal), 1, 1, 1, device=normal.device)
-        normal_scores, restored_scores = self.discriminator(torch.cat([normal, restored])).chunk(2)
+        with self.autocast:
+            normal_scores, restored_scores = self.discriminator(torch.cat([normal, restored])).float().chunk(2)
         distance = losses.critic(normal_scores, restored_scores)
         penalty = losses.gradient_penalty(self.discriminator, normal, restored, alpha)
         _descend(self.discriminator_optimizer, distance + self.lambda_gp * penalty)
         return {"critic": distance.detach(), "gradient_penalty": penalty.detach()}
 
-    def _update_generator(self, engine: Any, normal: Tensor, fake: Tensor, pseudo: Tensor) -> dict[str, Tensor]:
+    def _update_generator(self, engine: Any, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
         """Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish."""
         self.discriminator.requires_grad_(False)
-        images = torch.cat([normal, fake, pseudo])
-        restored = self.inferer(images, self.network)
-        engine.state.output |= {Keys.IMAGE: images, Keys.PRED: restored.detach()}
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-        normal_restored, fake_restored, pseudo_restored = restored.chunk(3)
-        adversarial = losses.adversarial(self.discriminator(fake_restored))
+        fake_restored, normal_restored, pseudo_restored = restored.chunk(3)
+        with self.autocast:
+            fake_scores = self.discriminator(fake_restored).float()
+        adversarial = losses.adversarial(fake_scores)
         identity = losses.identity(normal_restored, normal)
         reconstruction = losses.reconstruction(pseudo_restored, normal)
         loss = adversarial + self.lambda_id * identity + self.lambda_rec * reconstruction

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from monai_sagan.errors import SaganError
+from monai_sagan.files import load_tensors
 from monai_sagan.networks.discriminator import SaganDiscriminator
 from monai_sagan.networks.generator import SaganGenerator
 
@@ -63,7 +62,7 @@ def load_official_weights(
     Raises:
         SaganError: naming every missing and unexpected key and every wrong shape; the network is then unchanged.
     """
-    state = weights if isinstance(weights, dict) else _read(Path(weights))
+    state = weights if isinstance(weights, dict) else load_tensors(weights)
     if isinstance(network, SaganGenerator):
         names = _generator_names(len(network.bottleneck))
     else:
@@ -90,16 +89,3 @@ def load_official_weights(
         raise SaganError("these weights do not fit the network: " + "; ".join(problems))
     network.load_state_dict(renamed)
     return network
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise SaganError(f"no weights file {path}; give the path of a published checkpoint (*-G.ckpt, *-D.ckpt)") from None
-    except Exception as error:
-        reason = str(error).splitlines()[0]
-        raise SaganError(f"{path} is not a plain PyTorch weights file ({reason}); nothing of it was loaded") from None
-    if not isinstance(state, dict):
-        raise SaganError(f"{path} holds a {type(state).__name__}, not a state dict of weights")
-    return state

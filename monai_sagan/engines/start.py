@@ -1,0 +1,47 @@
+"""The beginning of every run: where it writes, what it logs, what it was asked to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_whole
+from monai_sagan.settings import Settings, as_plain
+
+__all__ = ["start_run"]
+
+logger = logging.getLogger(__name__)
+
+
+def start_run(output_dir: str | Path, settings: Settings | None = None, **values: Any) -> Path:
+    """Make the output folder, log into its ``log.txt`` too, and write ``config.json``: all values that decide the run.
+
+    Args:
+        output_dir: everything that the run writes goes below it.
+        settings: of a training run.
+        values: what else decides the run; paths become strings.
+
+    Raises:
+        SaganError: when the folder cannot be written.
+    """
+    output = Path(output_dir).resolve()
+    config = values | (as_plain(settings) if settings else {})
+    text = json.dumps(config, indent=2, default=str) + "\n"
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        log = logging.FileHandler(output / "log.txt", encoding="utf-8")
+        write_whole(output / "config.json", lambda path: _write(path, text))
+    except OSError as error:
+        raise SaganError(f"cannot write to {output} ({error.strerror}); give another folder by --output_dir") from None
+    log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(log)
+    logger.info(f"everything that this run writes goes below {output}")
+    logger.info("settings: " + ", ".join(f"{name} {value}" for name, value in config.items()))
+    return output
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

@@ -1,0 +1,67 @@
+"""Files that are either whole or not there, whenever the process dies."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["load_tensors", "save_tensors", "write_whole"]
+
+
+def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, bring it to the disk and rename it to ``path``.
+
+    Whatever happens meanwhile, ``path`` holds either its old content or all of the new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write(unfinished)
+        _to_disk(unfinished)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    _to_disk(path.parent)  # the new name
+
+
+def _to_disk(path: Path) -> None:
+    if path.is_dir() and os.name == "nt":  # Windows syncs no folders
+        return
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def save_tensors(content: dict[str, Any], path: str | Path) -> None:
+    """Save tensors and plain numbers, whole or not at all, such that ``torch.load(weights_only=True)`` reads them."""
+    import torch
+
+    write_whole(path, lambda unfinished: torch.save(content, unfinished))
+
+
+def load_tensors(path: str | Path) -> dict[str, Any]:
+    """Load what `save_tensors` saved, onto the CPU; no code in the file is ever executed.
+
+    Raises:
+        SaganError: naming the file when it is missing, broken, or holds anything but tensors and plain values.
+    """
+    import torch
+
+    from monai_sagan.errors import SaganError
+
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise SaganError(f"no file {path}; give the path of a trained model, for example runs/rsna/model.pt") from None
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SaganError(f"{path} does not hold plain weights ({reason}); nothing of it was loaded") from None
+    if not isinstance(content, dict):
+        raise SaganError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
+    return content

@@ -1,0 +1,41 @@
+"""An average of the generator's weights, steadier than the weights themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+__all__ = ["AverageWeights"]
+
+
+class AverageWeights:
+    """Keep an exponential moving average of a network's weights while it trains.
+
+    ``network`` is the averaged network, or with ``decay`` 0 the trained one itself.
+
+    Args:
+        network: the one that is trained.
+        decay: share of the old average that an update leaves, in [0, 1); 0 keeps no average.
+        interval: iterations between updates.
+    """
+
+    def __init__(self, network: nn.Module, decay: float, interval: int = 1) -> None:
+        self._trained = network
+        self._average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+        self.network: nn.Module = network if self._average is None else self._average.module
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        if self._average is not None:
+            update, trained = self._average.update_parameters, self._trained
+            engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), lambda: update(trained))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._average is None else self._average.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self._average is not None:
+            self._average.load_state_dict(state)

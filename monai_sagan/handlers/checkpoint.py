@@ -1,0 +1,83 @@
+"""Going on where a run stopped, bit for bit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+
+from monai_sagan.errors import SaganError
+from monai_sagan.files import load_tensors, save_tensors
+
+__all__ = ["ResumeCheckpoint"]
+
+logger = logging.getLogger(__name__)
+
+
+class ResumeCheckpoint:
+    """Save everything that resuming needs at the end of epochs, and load it at the start when it is there.
+
+    The file is whole at any moment, and holds tensors and plain numbers only. Attach it after the handlers whose
+    results belong into it.
+
+    Args:
+        path: of the checkpoint.
+        objects: what has ``state_dict`` and ``load_state_dict``, by name: networks, optimizers, handlers.
+        settings: plain values that a resumed run must share.
+        may_differ: names of settings that may differ all the same.
+        interval: epochs between checkpoints; the last epoch is always saved.
+
+    Raises:
+        SaganError: at the start, when the file does not fit: it names the setting or the object.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        objects: Mapping[str, Any],
+        settings: Mapping[str, Any],
+        may_differ: tuple[str, ...] = ("max_iterations",),
+        interval: int = 1,
+    ) -> None:
+        self.path = Path(path)
+        self.objects = dict(objects)
+        self.settings = dict(settings)
+        self.may_differ = may_differ
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.load)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+
+    def save(self, engine: Engine) -> None:
+        """Save, when it is this epoch's turn."""
+        if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
+            return
+        states = {name: thing.state_dict() for name, thing in self.objects.items()}
+        save_tensors({"iteration": engine.state.iteration, "settings": self.settings, "states": states}, self.path)
+
+    def load(self, engine: Engine) -> None:
+        """Take the checkpoint's place in the run, if there is one."""
+        if not self.path.is_file():
+            return
+        content = load_tensors(self.path)
+        self._check(content)
+        for name, thing in self.objects.items():
+            thing.load_state_dict(content["states"][name])
+        engine.state.iteration = content["iteration"]
+        engine.state.epoch = content["iteration"] // (engine.state.epoch_length or 1)
+        logger.info(f"resumed from {self.path} at iteration {content['iteration']}")
+
+    def _check(self, content: Mapping[str, Any]) -> None:
+        if not {"iteration", "settings", "states"} <= set(content) or set(content["states"]) != set(self.objects):
+            raise SaganError(f"{self.path} is no checkpoint of this kind of run; use another output_dir")
+        for name, value in self.settings.items():
+            saved = content["settings"].get(name)
+            if saved != value and name not in self.may_differ:
+                raise SaganError(
+                    f"{self.path} was made with {name} {saved}, this run has {value}; set it back to go on with that "
+                    f"run, or use another output_dir"
+                )

@@ -1,0 +1,74 @@
+"""Keeping the generator that a validation without labels likes best, and the last one."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from monai_sagan.files import save_tensors
+
+__all__ = ["KeepModels", "scores_and_labels"]
+
+logger = logging.getLogger(__name__)
+
+
+def scores_and_labels(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """The anomaly scores and labels of an evaluator's output, for ignite's metrics."""
+    return output["anomaly_score"], output["label"]
+
+
+class KeepModels:
+    """After each validation save the generator as ``last``, and as ``best`` when its metric is the highest so far.
+
+    The first of equals wins, NaN never does. Attach it to an evaluator that MONAI's ``ValidationHandler`` runs.
+
+    Args:
+        best: path of the model file with the highest metric.
+        last: path of the latest model file.
+        content: called as ``content(iteration=..., metric=value)``, returns what to save.
+        iterations_per_epoch: of the trainer.
+        metric: its name among the evaluator's metrics.
+    """
+
+    def __init__(
+        self,
+        best: str | Path,
+        last: str | Path,
+        content: Callable[..., dict[str, Any]],
+        iterations_per_epoch: int,
+        metric: str = "aucp",
+    ) -> None:
+        self.best, self.last = Path(best), Path(last)
+        self.content = content
+        self.iterations_per_epoch = iterations_per_epoch
+        self.metric = metric
+        self.highest = -math.inf
+        self.history: list[tuple[int, float]] = []
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        value = float(engine.state.metrics[self.metric])
+        iteration = engine.state.epoch * self.iterations_per_epoch
+        content = self.content(iteration=iteration, **{self.metric: value})
+        save_tensors(content, self.last)
+        self.history.append((iteration, value))
+        better = math.isfinite(value) and value > self.highest
+        logger.info(f"validation at iteration {iteration}: {self.metric} {value:.4f}{', the best so far' * better}")
+        if better:
+            self.highest = value
+            save_tensors(content, self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"highest": self.highest, "history": list(self.history)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.highest = state["highest"]
+        self.history = list(state["history"])

@@ -1,0 +1,68 @@
+"""How far a training run is: a bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+logger = logging.getLogger(__name__)
+
+
+class Progress:
+    """Show a trainer's losses, iterations per second and time left.
+
+    Args:
+        interval: iterations between updates; the losses are read from the device only then.
+    """
+
+    def __init__(self, interval: int = 50) -> None:
+        self.interval = interval
+        self._bar: tqdm[Any] | None = None
+        self._since = (0, 0.0)
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._show)
+        engine.add_event_handler(Events.COMPLETED, self._close)
+        engine.add_event_handler(Events.TERMINATE, self._close)
+
+    def _start(self, engine: Engine) -> None:
+        state = engine.state
+        self._since = (state.iteration, time.monotonic())
+        if sys.stderr.isatty():
+            total = (state.max_epochs or 0) * (state.epoch_length or 0)
+            self._bar = tqdm(total=total, initial=state.iteration, unit="it", dynamic_ncols=True)
+
+    def _show(self, engine: Engine) -> None:
+        iteration, total = engine.state.iteration, (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
+        if iteration % self.interval and iteration != total:
+            return
+        output: dict[str, Any] = engine.state.output  # type: ignore[assignment]
+        losses = {k: float(v) for k, v in output.items() if torch.is_tensor(v) and not v.ndim}
+        shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        if self._bar is not None:
+            self._bar.set_postfix_str(shown, refresh=False)
+            self._bar.update(iteration - self._bar.n)
+            return
+        begun, clock = self._since
+        pace = (iteration - begun) / max(time.monotonic() - clock, 1e-9)
+        left = (total - iteration) / pace
+        logger.info(f"iteration {iteration}/{total} {shown} | {pace:.2f} it/s, {_clock(left)} left")
+
+    def _close(self, engine: Engine) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"

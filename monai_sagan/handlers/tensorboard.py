@@ -1,0 +1,61 @@
+"""What TensorBoard shows while SAGAN trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+
+from monai_sagan.engines.scoring import restore
+from monai_sagan.report.heatmaps import triptychs
+
+__all__ = ["TensorBoardTriptychs", "scalar_outputs"]
+
+
+def scalar_outputs(output: dict[str, Any]) -> dict[str, float]:
+    """The scalars among a trainer's outputs, for handlers that show losses."""
+    return {name: float(value) for name, value in output.items() if torch.is_tensor(value) and not value.ndim}
+
+
+class TensorBoardTriptychs:
+    """After each validation show a few images with their restored versions and anomaly maps.
+
+    The color scale is the 99.9th percentile of the maps of the normal images shown. Attach it to an evaluator.
+
+    Args:
+        summary_writer: of TensorBoard.
+        network: the generator.
+        normal: validation normals, uint8 (N, C, H, W).
+        unlabeled: validation unlabeled images, uint8 (M, C, H, W).
+        iterations_per_epoch: of the trainer.
+        count: how many of each.
+    """
+
+    def __init__(
+        self,
+        summary_writer: SummaryWriter,
+        network: nn.Module,
+        normal: Tensor,
+        unlabeled: Tensor,
+        iterations_per_epoch: int,
+        count: int = 4,
+    ) -> None:
+        self.writer = summary_writer
+        self.network = network
+        self.shown = {"normal": normal[:count], "unlabeled": unlabeled[:count]}
+        self.iterations_per_epoch = iterations_per_epoch
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
+
+    def __call__(self, engine: Engine) -> None:
+        scale = 0.0
+        for name, pixels in self.shown.items():
+            image, restored, maps = next(restore(self.network, pixels))
+            scale = scale or float(torch.quantile(maps.float(), 0.999))
+            shown = triptychs(image, restored, maps, scale)
+            self.writer.add_images(name, shown, engine.state.epoch * self.iterations_per_epoch)
+        self.writer.flush()

@@ -1,0 +1,108 @@
+"""Heat maps: an image, its restored version and their difference side by side, on one color scale for a run."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from monai_sagan.data.datalist import Item
+from monai_sagan.engines.scoring import restore
+
+if TYPE_CHECKING:
+    from monai_sagan.engines.trained import Trained
+
+__all__ = ["pick_images", "triptychs", "write_heatmaps"]
+
+COLORS = "inferno"
+TITLES = ("image", "restored", "anomaly map")
+
+
+def pick_images(scores: Tensor, count: int = 4) -> list[int]:
+    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first."""
+    order = scores.argsort(descending=True, stable=True).tolist()
+    middle = max((len(order) - count) // 2, 0)
+    picked = order[:count] + order[middle : middle + count] + order[-count:]
+    return list(dict.fromkeys(picked))
+
+
+def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
+
+    Args:
+        scale: the anomaly map's value at the top of the color scale.
+    """
+    from matplotlib import colormaps
+
+    colors = torch.tensor(colormaps[COLORS](range(256))[:, :3], dtype=torch.float32, device=image.device)
+    level = (anomaly_map[:, 0] / scale * 255).clamp(0, 255).long()
+    grey = [((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1) for x in (image, restored)]
+    return torch.cat([*grey, colors[level].permute(0, 3, 1, 2)], dim=3)
+
+
+def write_heatmaps(
+    folder: str | Path, trained: Trained, pixels: Tensor, items: Sequence[Item], scores: Tensor, count: int = 4
+) -> list[Path]:
+    """Write a PNG for each of `pick_images`, its rank, label and score in the name and on the picture.
+
+    The color scale is the model's, measured on validation normals: the same for every picture of a run. An earlier
+    folder is replaced as a whole.
+
+    Args:
+        folder: where to write.
+        trained: the model.
+        pixels: uint8 (N, C, H, W).
+        items: N items, for names and labels.
+        scores: (N,).
+        count: of the highest, of the middle and of the lowest.
+    """
+    folder = Path(folder)
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    unfinished.mkdir(parents=True)
+    ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
+    picked = pick_images(scores, count)
+    names = []
+    try:
+        for index in picked:
+            image, restored, maps = next(restore(trained.network, pixels[index : index + 1]))
+            item = items[index]
+            name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
+            title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {ranks[index]} of {len(scores)}"
+            _draw(unfinished / name, (image, restored, maps), trained.scale, title)
+            names.append(folder / name)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return names
+
+
+def _kind(item: Item) -> str:
+    return {0: "normal", 1: "abnormal"}.get(item["label"], "unlabeled")
+
+
+def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, title: str) -> None:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots(1, 3)
+    for axis, tensor, name in zip(axes, tensors, TITLES, strict=True):
+        values = tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy()
+        if name == "anomaly map":
+            shown = axis.imshow(values, cmap=COLORS, vmin=0, vmax=scale, interpolation="nearest")
+        else:
+            axis.imshow((values + 1) / 2, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_title(name, fontsize=10)
+        axis.set_axis_off()
+    bar = figure.colorbar(shown, ax=axes, shrink=0.85, extend="max")
+    bar.set_label("|image - restored| / 2\nscale: 99.9 % of validation normals' pixels", fontsize=8)
+    figure.suptitle(title, fontsize=10)
+    figure.savefig(path, metadata={"Software": None})
