@@ -132,13 +132,14 @@ def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
         raise SaganError(f"preset is {preset!r}; use one of {', '.join(PRESETS)}")
     given = {name: value for name, value in values.items() if value is not None}
     merged = PRESETS[preset] | given
-    if "iterations_per_epoch" not in given and "max_iterations" in merged:
-        merged["iterations_per_epoch"] = min(merged["max_iterations"], Settings.iterations_per_epoch)
     types = get_type_hints(Settings)
     unknown = set(merged) - set(types)
     if unknown:
         raise SaganError(f"there is no setting {sorted(unknown)[0]!r}; the settings are {', '.join(types)}")
-    settings = Settings(**{name: _typed(name, value, types[name]) for name, value in merged.items()})
+    typed = {name: _typed(name, value, types[name]) for name, value in merged.items()}
+    if "max_iterations" in typed:
+        typed.setdefault("iterations_per_epoch", min(typed["max_iterations"], Settings.iterations_per_epoch))
+    settings = Settings(**typed)
     _check(settings)
     return settings
 

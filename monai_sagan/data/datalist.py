@@ -17,6 +17,7 @@ __all__ = ["SPLITS", "make_splits", "split_published"]
 
 Item = dict[str, Any]
 Datalist = dict[str, list[Item]]
+Sides = dict[Hashable, bool]  # whether a patient's images are kept for validation
 
 SPLITS = ("train_normal", "train_unlabeled", "valid_normal", "valid_unlabeled", "test")
 
@@ -52,15 +53,18 @@ def make_splits(
     for name in ("normal", "unlabeled"):
         if not datalist.get(name):
             raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
-    normal, valid_normal = _carve(datalist["normal"], valid_fraction, seed)
+    if unlabeled_size is not None and (type(unlabeled_size) is not int or unlabeled_size < 1):
+        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a whole number of images, 1 or more, or null")
+    sides: Sides = {}
+    normal, valid_normal = _carve(datalist["normal"], valid_fraction, seed, sides)
     if anomaly_ratio is None:
-        unlabeled, valid_unlabeled = _carve(datalist["unlabeled"], valid_fraction, seed + 1)
+        unlabeled, valid_unlabeled = _carve(datalist["unlabeled"], valid_fraction, seed + 1, sides)
         if unlabeled_size is not None:
             _check_enough(unlabeled, unlabeled_size, "unlabeled")
             unlabeled = _shuffled(unlabeled, seed + 2)[:unlabeled_size]
     else:
         unlabeled, valid_unlabeled = _carve_ratio(
-            datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1
+            datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1, sides
         )
     splits = {
         "train_normal": normal,
@@ -79,17 +83,17 @@ def make_splits(
 
 
 def _carve_ratio(
-    items: Sequence[Item], ratio: float, size: int | None, valid_fraction: float, most: int, seed: int
+    items: Sequence[Item], ratio: float, size: int | None, valid_fraction: float, most: int, seed: int, sides: Sides
 ) -> tuple[list[Item], list[Item]]:
     """Training and validation items with ``ratio`` abnormal ones in each, chosen apart for the two labels."""
     if not 0 <= ratio <= 1:
         raise SaganError(f"anomaly_ratio is {ratio}; it is a share from 0 to 1, or null to take the images as they are")
     if any(item["label"] is None for item in items):
         raise SaganError("anomaly_ratio needs unlabeled images whose labels are known; leave it null for these")
-    kinds = [_carve([i for i in items if i["label"] == label], valid_fraction, seed) for label in (0, 1)]
+    kinds = [_carve([i for i in items if i["label"] == label], valid_fraction, seed, sides) for label in (0, 1)]
     shares = [1 - Fraction(str(ratio)), Fraction(str(ratio))]
     fits = [int(len(train) / share) for (train, _), share in zip(kinds, shares, strict=True) if share]
-    wanted = min(*fits, most) if size is None and len(fits) > 1 else (min(fits[0], most) if size is None else size)
+    wanted = min(*fits, most) if size is None else size
     counts = [wanted - round(shares[1] * wanted), round(shares[1] * wanted)]
     for (train, _), count, kind in zip(kinds, counts, ("normal", "abnormal"), strict=True):
         _check_enough(train, count, f"unlabeled {kind}")
@@ -111,16 +115,21 @@ def _check_enough(items: Sequence[Item], count: int, kind: str) -> None:
         )
 
 
-def _carve(items: Sequence[Item], fraction: float, seed: int) -> tuple[list[Item], list[Item]]:
-    """Items to train on, and a share of them to validate on; all images of a patient fall on one side."""
-    patients: dict[Hashable, list[Item]] = {}
-    for number, item in enumerate(items):
-        patients.setdefault(item.get("patient", number), []).append(item)
+def _carve(items: Sequence[Item], fraction: float, seed: int, sides: Sides) -> tuple[list[Item], list[Item]]:
+    """Items to train on, and a share of them to validate on; all images of a patient fall on one side.
+
+    ``sides`` holds the patients whose side earlier lists have decided, and takes up the others.
+    """
+    groups: dict[Hashable, list[Item]] = {}
+    for item in items:
+        patient = item.get("patient")
+        groups.setdefault(("image", item["image"]) if patient is None else ("patient", patient), []).append(item)
     wanted = max(round(fraction * len(items)), 1)
     train: list[Item] = []
     valid: list[Item] = []
-    for group in _shuffled(list(patients.values()), seed):
-        (valid if len(valid) < wanted else train).extend(group)
+    for key, group in sorted(_shuffled(list(groups.items()), seed), key=lambda entry: entry[0] not in sides):
+        validates = sides.setdefault(key, len(valid) < wanted)
+        (valid if validates else train).extend(group)
     return train, valid
 
 

@@ -1,7 +1,8 @@
 """The Med-AD layout, in which RSNA, VinDr-CXR, LAG and others were published prepared for anomaly detection.
 
     DIR/images/<file>
-    DIR/data.json   {"train": {"0": [file, ...], "unlabeled": {"0": [...], "1": [...]}}, "test": {"0": [...], "1": [...]}}
+    DIR/data.json   {"train": {"0": [file, ...], "unlabeled": {"0": [...], "1": [...]}},
+                     "test": {"0": [...], "1": [...]}}
 
 ``unlabeled`` may also be one list, of images whose labels nobody knows. Source: Cai et al., DDAD-ASR
 (https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly (https://doi.org/10.1016/j.media.2025.103500).
@@ -70,13 +71,13 @@ def _items(folder: Path, names: list[str], label: int | None) -> list[Item]:
 
 def _check_files(folder: Path, datalist: Datalist) -> None:
     try:
-        there = {entry.name for entry in (folder / "images").iterdir()}
+        there = {str(path) for path in (folder / "images").iterdir()}
     except OSError:
         raise SaganError(f"no folder {folder / 'images'}; the images that data.json lists belong there") from None
     seen: set[str] = set()
     for item in (item for items in datalist.values() for item in items):
         path = Path(item["image"])
-        if path.name not in there and not path.is_file():
+        if item["image"] not in there and not path.is_file():
             raise SaganError(f"{path} is listed in {folder / 'data.json'} but is not there; restore it or unlist it")
         if item["image"] in seen:
             raise SaganError(f"{path.name} is listed twice in {folder / 'data.json'}; an image belongs to one split")

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from monai_sagan.data.datalist import Datalist
 from monai_sagan.data.med_ad import read_med_ad
 from monai_sagan.errors import SaganError
 
@@ -195,6 +196,8 @@ def _draw_all(folder: Path, recipe: dict[str, Any]) -> None:
     (folder / "data.json").write_text(json.dumps(splits))
 
 
-def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> dict[str, Any]:
-    """What `read_med_ad` gives for phantoms, which `write_phantom` writes first if they are not there."""
-    return read_med_ad(write_phantom(dataset_dir, seed, image_size))
+def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> Datalist:
+    """What `read_med_ad` gives for phantoms, those of ``seed`` and ``image_size`` being written first if none are there."""
+    if not (Path(dataset_dir) / "data.json").is_file():
+        write_phantom(dataset_dir, seed, image_size)
+    return read_med_ad(dataset_dir)

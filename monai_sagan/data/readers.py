@@ -51,7 +51,7 @@ def read_image(path: str | Path) -> Image.Image:
     except FileNotFoundError:
         raise SaganError(f"{path} is not there; restore it or leave it out") from None
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise SaganError(f"{path} is not a readable image ({reason}); replace it or leave it out") from None
 
 
@@ -59,6 +59,9 @@ def _pillow_image(path: Path) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         with Image.open(path) as image:
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview of itself
+                raise SaganError(_too_many(path, frames))
             image.load()
             if image.mode in ("I", "F") or image.mode.startswith("I;"):
                 return Image.fromarray(_to_uint8(np.asarray(image), path))
@@ -67,25 +70,32 @@ def _pillow_image(path: Path) -> Image.Image:
 
 def _dicom_pixels(path: Path) -> Pixels:
     import pydicom
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
     dataset = pydicom.dcmread(path)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
-        raise SaganError(f"{path} has {frames} frames; save the one that is meant as a file of its own")
+        raise SaganError(_too_many(path, frames))
     pixels = dataset.pixel_array
+    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
+        return apply_color_lut(pixels, dataset)
     if int(dataset.get("SamplesPerPixel", 1)) == 3:
         return pixels
     pixels = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        pixels = pixels.max() - pixels
+        pixels = 255 - pixels if pixels.dtype == np.uint8 else -pixels.astype(np.float64)
     return pixels
+
+
+def _too_many(path: Path, frames: int) -> str:
+    return f"{path} has {frames} frames; save the one that is meant as a file of its own"
 
 
 def _nifti_pixels(path: Path) -> Pixels:
     import nibabel
 
-    pixels = np.squeeze(np.asanyarray(nibabel.load(path).dataobj))
+    volume: Any = nibabel.load(path)
+    pixels: Pixels = np.squeeze(np.asanyarray(volume.dataobj))
     if pixels.ndim != 2:
         raise SaganError(f"{path} has shape {pixels.shape}; save the slice that is meant as a file of its own")
     return pixels.T  # NIfTI's first axis runs along a row

@@ -25,6 +25,7 @@ __all__ = ["read_rsna"]
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (3851, 4000, 5012, 1000, 1000)
 CLASSES, LABELS, IMAGES = "stage_2_detailed_class_info.csv", "stage_2_train_labels.csv", "stage_2_train_images"
+BOX = ("x", "y", "width", "height")
 
 
 def read_rsna(dataset_dir: str | Path, split_seed: int = 0) -> Datalist:
@@ -48,9 +49,9 @@ def read_rsna(dataset_dir: str | Path, split_seed: int = 0) -> Datalist:
         )
     classes = {row["patientId"]: row["class"] for row in _rows(folder / CLASSES, ("patientId", "class"))}
     boxes: dict[str, list[list[float]]] = {}
-    for row in _rows(folder / LABELS, ("patientId", "x", "y", "width", "height", "Target")):
+    for row in _rows(folder / LABELS, ("patientId", *BOX, "Target")):
         if row["Target"] == "1":
-            boxes.setdefault(row["patientId"], []).append([float(row[k]) for k in ("x", "y", "width", "height")])
+            boxes.setdefault(row["patientId"], []).append(_box(folder / LABELS, row))
     there = {path.stem: path for path in (folder / IMAGES).glob("*.dcm")}
     missing = [name for name in classes if name not in there]
     if missing:
@@ -69,6 +70,15 @@ def read_rsna(dataset_dir: str | Path, split_seed: int = 0) -> Datalist:
     return split_published(items("Normal", 0), items("Lung Opacity", 1), TABLE_1, split_seed)
 
 
+def _box(path: Path, row: dict[str, str]) -> list[float]:
+    try:
+        return [float(row[key]) for key in BOX]
+    except (TypeError, ValueError):
+        raise SaganError(
+            f"{path} has a box of {row['patientId']} that is no four numbers: {[row[key] for key in BOX]}"
+        ) from None
+
+
 def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -77,5 +87,7 @@ def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             if lacking:
                 raise SaganError(f"{path} has no column {lacking[0]}; it holds {', '.join(columns)}")
             return list(reader)
-    except OSError:
+    except FileNotFoundError:
         raise SaganError(f"{path} is missing; the Kaggle layout has {CLASSES} and {LABELS}") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SaganError(f"{path} is not a readable table ({error}); unpack the challenge's archive again") from None

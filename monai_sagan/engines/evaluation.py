@@ -24,7 +24,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
 from monai_sagan.report.heatmaps import write_heatmaps
 
-__all__ = ["evaluate", "image_metrics", "versions", "write_scores"]
+__all__ = ["check_finite", "evaluate", "image_metrics", "versions", "write_scores"]
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Score test images by trained models; write ``scores.csv``, ``metrics.json`` and ``heatmaps/``; return the metrics.
+    """Score test images by trained models; write ``scores.csv``, ``metrics.json``, ``heatmaps/``; return the metrics.
 
     Args:
         models: model files by name: ``aucp``, chosen without labels, comes first into scores and heat maps; ``last``.
@@ -98,13 +98,18 @@ def image_metrics(scores: Tensor, labels: Sequence[int | None]) -> dict[str, flo
     Raises:
         SaganError: when a score is not finite.
     """
-    if not bool(scores.isfinite().all()):
-        raise SaganError(f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it anew")
+    check_finite(scores)
     known = [(float(s), label) for s, label in zip(scores.tolist(), labels, strict=True) if label is not None]
     if len({label for _, label in known}) < 2:
         return {"auc": None, "ap": None}
     values, truth = [s for s, _ in known], [label for _, label in known]
     return {"auc": float(roc_auc_score(truth, values)), "ap": float(average_precision_score(truth, values))}
+
+
+def check_finite(scores: Tensor) -> None:
+    """Refuse scores (N,) of which any is NaN or infinite."""
+    if not bool(scores.isfinite().all()):
+        raise SaganError(f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it anew")
 
 
 def versions() -> dict[str, str]:

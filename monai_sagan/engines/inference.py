@@ -15,7 +15,7 @@ from tqdm import tqdm
 from monai_sagan.data.cache import load_image
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.readers import IMAGE_SUFFIXES, Pixels, is_image_file
-from monai_sagan.engines.evaluation import write_scores
+from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.errors import SaganError
@@ -49,7 +49,7 @@ def infer(
         heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
 
     Raises:
-        SaganError: when the folder is missing or has no readable image, or the model file is broken.
+        SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not finite.
     """
     folder, output = Path(dataset_dir), Path(output_dir)
     trained = load_trained(model, device)
@@ -59,6 +59,7 @@ def infer(
     if not items:
         raise SaganError(f"none of the {len(paths)} images in {folder} is readable; the first: {skipped[paths[0]]}")
     scores = score(trained.network, pixels, batch_size)
+    check_finite(scores)
     write_heatmaps(output / "heatmaps", trained, pixels, items, scores, heatmaps)
     write_scores(output / "scores.csv", items, {"score": scores}, "score")
     write_whole(output / "skipped.csv", lambda unfinished: _write_skipped(unfinished, skipped))

@@ -69,20 +69,23 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Traine
         SaganError: naming the file when it is missing, broken or of another kind.
     """
     content = load_tensors(path)
+    channels_last: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's types do not know it
     try:
         settings = _settings(content["settings"])
         network = SaganGenerator(**settings.generator())
         network.load_state_dict(content["model"])
         return Trained(
-            network=network.to(device, memory_format=torch.channels_last).eval(),
+            network=network.to(device).to(**channels_last).eval(),
             settings=settings,
             scale=content["scale"],
             valid_normal_scores=content["valid_normal_scores"],
             iteration=content["iteration"],
         )
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SaganError(f"{path} is no model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt") from None
+        raise SaganError(
+            f"{path} is no model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt"
+        ) from None
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:

@@ -1,9 +1,9 @@
 """What MONAI and ignite have no handlers for."""
 
 from monai_sagan.handlers.average import AverageWeights
-from monai_sagan.handlers.keep_models import KeepModels, scores_and_labels
 from monai_sagan.handlers.checkpoint import ResumeCheckpoint
 from monai_sagan.handlers.decay import LinearDecay
+from monai_sagan.handlers.keep_models import KeepModels, scores_and_labels
 from monai_sagan.handlers.nonfinite import StopOnNonFinite
 from monai_sagan.handlers.progress import Progress
 from monai_sagan.handlers.tensorboard import TensorBoardTriptychs, scalar_outputs

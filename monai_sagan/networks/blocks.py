@@ -1,7 +1,6 @@
 """The parts that the generator is made of: each maps feature maps (N, C, H, W) to feature maps."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: torch.jit.script cannot read the annotated buffer as a string.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -32,11 +31,12 @@ class InstanceNorm(nn.Module):
     def __init__(self, channels: int, affine: bool = True, eps: float = 1e-5) -> None:
         super().__init__()
         self.eps = eps
-        self.register_parameter("weight", nn.Parameter(torch.ones(channels)) if affine else None)
-        self.register_parameter("bias", nn.Parameter(torch.zeros(channels)) if affine else None)
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()  # statistics of bfloat16 values need more digits than bfloat16 has
+        # statistics of bfloat16 values need more digits than bfloat16 has
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         centered = wide - wide.mean(dim=(2, 3), keepdim=True)
         scale = torch.rsqrt(centered.square().mean(dim=(2, 3), keepdim=True) + self.eps)
         if self.weight is not None and self.bias is not None:
@@ -104,6 +104,8 @@ class PositionBlock(nn.Module):
 
     The input is (N, channels, h, w) with N a multiple of the number of patches, the patches of an image together.
     """
+
+    code: Tensor
 
     def __init__(self, channels: int, code: Tensor) -> None:
         super().__init__()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 __all__ = ["SaganDiscriminator"]
@@ -26,7 +28,7 @@ class SaganDiscriminator(nn.Module):
         super().__init__()
         widths = [in_channels, *(channels * 2**i for i in range(num_layers))]
         layers: list[nn.Module] = []
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             layers += [nn.Conv2d(a, b, 4, 2, padding=1), nn.LeakyReLU(0.01)]
         self.layers = nn.Sequential(*layers)
         self.to_score = nn.Conv2d(widths[-1], 1, 3, padding=1, bias=False)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -70,7 +72,7 @@ class SaganGenerator(nn.Module):
             return PositionBlock(width, code) if anatomical_consistency else nn.Identity()
 
         self.stem = DownBlock(in_channels, widths[0], kernel=7, stride=1)
-        self.down = nn.ModuleList(DownBlock(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(DownBlock(a, b) for a, b in pairwise(widths))
         self.position = nn.ModuleList(position(w) for w in widths[1:])
         self.bottleneck = nn.Sequential(*(ResidualBlock(widths[3]) for _ in range(num_res_blocks)))
         if abnormal_region_restoration:
@@ -100,7 +102,7 @@ class SaganGenerator(nn.Module):
 
     def _check(self, image: Tensor) -> None:
         if image.shape[1] != self.in_channels:
-            raise ValueError(f"the images have {image.shape[1]} channels; this network was built for {self.in_channels}")
+            raise ValueError(f"the images have {image.shape[1]} channels; the network was built for {self.in_channels}")
         check_grid((self.rows, self.cols), image.shape[2], image.shape[3], stride=8)
 
 

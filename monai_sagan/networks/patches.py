@@ -28,7 +28,7 @@ def check_grid(grid: tuple[int, int], height: int, width: int, stride: int = 1) 
 
 
 def split_patches(image: Tensor, rows: int, cols: int) -> Tensor:
-    """Cut images (B, C, H, W) into patches (B * rows * cols, C, H / rows, W / cols), row by row, an image's together."""
+    """Cut images (B, C, H, W) into patches (B * rows * cols, C, H / rows, W / cols), row by row, image by image."""
     b, c, h, w = image.shape
     image = image.reshape(b, c, rows, h // rows, cols, w // cols)
     return image.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * cols, c, h // rows, w // cols)

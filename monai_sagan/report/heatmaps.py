@@ -27,8 +27,8 @@ TITLES = ("image", "restored", "anomaly map")
 def pick_images(scores: Tensor, count: int = 4) -> list[int]:
     """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first."""
     order = scores.argsort(descending=True, stable=True).tolist()
-    middle = max((len(order) - count) // 2, 0)
-    picked = order[:count] + order[middle : middle + count] + order[-count:]
+    middle, low = max((len(order) - count) // 2, 0), max(len(order) - count, 0)
+    picked = order[:count] + order[middle : middle + count] + order[low:]
     return list(dict.fromkeys(picked))
 
 
@@ -41,7 +41,7 @@ def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float
     from matplotlib import colormaps
 
     colors = torch.tensor(colormaps[COLORS](range(256))[:, :3], dtype=torch.float32, device=image.device)
-    level = (anomaly_map[:, 0] / scale * 255).clamp(0, 255).long()
+    level = (anomaly_map[:, 0] / max(scale, 1e-12) * 255).clamp(0, 255).long()
     grey = [((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1) for x in (image, restored)]
     return torch.cat([*grey, colors[level].permute(0, 3, 1, 2)], dim=3)
 
@@ -73,7 +73,8 @@ def write_heatmaps(
             image, restored, maps = next(restore(trained.network, pixels[index : index + 1]))
             item = items[index]
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
-            title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {ranks[index]} of {len(scores)}"
+            rank = f"{ranks[index]} of {len(scores)}"
+            title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             _draw(unfinished / name, (image, restored, maps), trained.scale, title)
             names.append(folder / name)
         shutil.rmtree(folder, ignore_errors=True)
@@ -104,5 +105,5 @@ def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, titl
         axis.set_axis_off()
     bar = figure.colorbar(shown, ax=axes, shrink=0.85, extend="max")
     bar.set_label("|image - restored| / 2\nscale: 99.9 % of validation normals' pixels", fontsize=8)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
     figure.savefig(path, metadata={"Software": None})

@@ -23,10 +23,8 @@ def _plain(image: NdarrayOrTensor) -> Tensor:
 
 def _like(result: Tensor, image: NdarrayOrTensor) -> Any:
     """``result`` as the type and on the device of ``image``; whole-number images become float32."""
-    dtype = image.dtype if torch.is_tensor(image) and image.is_floating_point() else None
-    if not torch.is_tensor(image) and image.dtype.kind == "f":
-        dtype = image.dtype
-    return convert_to_dst_type(result, dst=image, dtype=dtype or result.dtype)[0]
+    floating = image.is_floating_point() if isinstance(image, Tensor) else image.dtype.kind == "f"
+    return convert_to_dst_type(result, dst=image, dtype=image.dtype if floating else result.dtype)[0]
 
 
 class RandForeignPatchInterpolation(Randomizable, Transform):

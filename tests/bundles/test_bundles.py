@@ -1,0 +1,237 @@
+"""Every bundle, as MONAI runs it: reduced in size, on generated images in the Med-AD layout."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow
+
+from monai_sagan.bundle import bundle_names, bundle_path
+from monai_sagan.data.phantom import write_phantom
+from monai_sagan.errors import SaganError
+from monai_sagan.files import load_tensors
+
+SMALL = {
+    "channels": 4,
+    "num_res_blocks": 1,
+    "batch_size": 4,
+    "max_iterations": 4,
+    "iterations_per_epoch": 2,
+    "anomaly_ratio": None,
+    "device": "cpu",
+}
+COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_phantom(tmp_path_factory.mktemp("data") / "phantom", counts=COUNTS)
+
+
+@pytest.fixture(autouse=True)
+def _quiet_log():
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    for handler in set(root.handlers) - set(before):  # a run's own log.txt
+        root.removeHandler(handler)
+        handler.close()
+
+
+def workflow(name: str, config: str, **values: object) -> ConfigWorkflow:
+    path = Path(bundle_path(name)) / f"{config}.json"
+    return ConfigWorkflow(str(path), logging_file=False, workflow_type="train", **values)
+
+
+def run(name: str, config: str, **values: object) -> None:
+    flow = workflow(name, config, **values)
+    flow.initialize()
+    flow.run()
+    flow.finalize()
+
+
+def train(name: str, dataset_dir: Path, output_dir: Path, **values: object) -> Path:
+    run(name, "train", **{**SMALL, "dataset_dir": str(dataset_dir), "output_dir": str(output_dir), **values})
+    return output_dir
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_a_bundle_trains_evaluates_and_infers(name, dataset_dir, tmp_path):
+    output = train(name, dataset_dir, tmp_path / "run")
+
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert {"aucp", "last", "n_normal", "n_abnormal", "seconds", "versions"} == set(metrics)
+    assert all(0 <= metrics[model][value] <= 1 for model in ("aucp", "last") for value in ("auc", "ap"))
+    assert (metrics["n_normal"], metrics["n_abnormal"], metrics["last"]["iteration"]) == (6, 6, 4)
+    rows = list(csv.DictReader((output / "scores.csv").open()))
+    assert list(rows[0])[:3] == ["image", "label", "score"]
+    assert len(rows) == 12
+    assert len(list((output / "heatmaps").glob("*.png"))) == 12
+    written = {path.name for path in output.iterdir()}
+    assert written == {
+        *("checkpoint.pt", "model.pt", "model_last.pt", "metrics.json", "scores.csv", "heatmaps", "config.json"),
+        *("log.txt", "tensorboard", "cache"),
+    }
+
+    again = tmp_path / "evaluation"
+    run(name, "evaluate", dataset_dir=str(dataset_dir), run_dir=str(output), output_dir=str(again), device="cpu")
+    assert json.loads((again / "metrics.json").read_text())["last"] == metrics["last"]
+    assert (again / "scores.csv").read_text() == (output / "scores.csv").read_text()
+
+    found = tmp_path / "inference"
+    images, model = str(dataset_dir / "images"), str(output / "model.pt")
+    run(name, "inference", dataset_dir=images, model=model, output_dir=str(found), device="cpu")
+    scored = {Path(row["image"]).name: row["score"] for row in csv.DictReader((found / "scores.csv").open())}
+    assert len(scored) == sum(COUNTS.values())
+    for row in rows:  # the same file gets the same score, whatever it is scored along with
+        assert scored[Path(row["image"]).name] == row["score"]
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_a_bundle_has_all_that_monai_asks_of_a_training_workflow(name, dataset_dir, tmp_path):
+    flow = workflow(name, "train", **SMALL, dataset_dir=str(dataset_dir), output_dir=str(tmp_path))
+    flow.initialize()
+    assert flow.check_properties() == []
+
+
+def test_bundles_differ_only_in_the_block_at_the_top():
+    tails = {}
+    for name in bundle_names():
+        config = json.loads((Path(bundle_path(name)) / "train.json").read_text())
+        keys = list(config)
+        tails[name] = {key: config[key] for key in keys[keys.index("preset") :]}
+        assert keys.index("preset") < 15
+    first = next(iter(tails.values()))
+    assert all(tail == first for tail in tails.values())
+
+
+@pytest.mark.parametrize("preset", ["paper", "official", "recommended"])
+def test_each_preset_trains(preset, dataset_dir, tmp_path):
+    output = train("rsna", dataset_dir, tmp_path, preset=preset)
+    config = json.loads((output / "config.json").read_text())
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert config["preset"] == preset
+    assert ("aucp_masked" in metrics) == (preset == "official")
+    rate = load_tensors(output / "checkpoint.pt")["states"]["optimizer"]["param_groups"][0]["lr"]
+    assert rate == {"paper": 5e-5, "official": 5e-5, "recommended": 2e-4}[preset]  # the 2nd of 2 epochs: still whole
+
+
+def test_a_run_in_two_parts_equals_one_bit_for_bit(dataset_dir, tmp_path):
+    values = {"iterations_per_epoch": 10, "ema_decay": 0.9}
+    whole = train("phantom", dataset_dir, tmp_path / "whole", max_iterations=40, **values)
+    parts = train("phantom", dataset_dir, tmp_path / "parts", max_iterations=20, **values)
+    train("phantom", dataset_dir, tmp_path / "parts", max_iterations=40, **values)
+    for name in ("checkpoint.pt", "model.pt", "model_last.pt"):
+        expected, found = load_tensors(whole / name), load_tensors(parts / name)
+        for content in (expected, found):
+            content["settings"].pop("max_iterations")  # model.pt may be of the first part
+        assert_same(expected, found)
+    assert _scores(whole) == _scores(parts)
+    assert _losses(whole) == _losses(parts)
+
+
+def assert_same(a: object, b: object) -> None:
+    if isinstance(a, dict):
+        assert isinstance(b, dict)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert_same(a[key], b[key])
+    elif isinstance(a, (list, tuple)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same(x, y)
+    elif torch.is_tensor(a):
+        assert torch.equal(a, b)
+    else:
+        assert a == b
+
+
+def _scores(output: Path) -> list[list[str]]:
+    return [list(row.values())[1:] for row in csv.DictReader((output / "scores.csv").open())]
+
+
+def _losses(output: Path) -> list[str]:
+    """The logged losses of the last iteration, as printed, without the pace."""
+    lines = (output / "log.txt").read_text().splitlines()
+    return [line.split("iteration 40/40 ")[1].split(" | ")[0] for line in lines if "iteration 40/40 " in line]
+
+
+def test_training_never_reads_the_test_images(dataset_dir, tmp_path, monkeypatch):
+    from monai_sagan.data.cache import ImageCache
+
+    asked: list[str] = []
+    pixels = ImageCache.pixels
+
+    def watched(self, items):
+        asked.extend(item["image"] for item in items)
+        return pixels(self, items)
+
+    monkeypatch.setattr(ImageCache, "pixels", watched)
+    flow = workflow("phantom", "train", **SMALL, dataset_dir=str(dataset_dir), output_dir=str(tmp_path))
+    flow.initialize()
+    flow.parser.get_parsed_content("train#trainer").run()
+    lists = json.loads((dataset_dir / "data.json").read_text())
+    test = {str(dataset_dir / "images" / name) for part in lists["test"].values() for name in part}
+    assert asked
+    assert not test & set(asked)
+
+
+def test_the_labels_of_unlabeled_images_change_nothing(dataset_dir, tmp_path):
+    lists = json.loads((dataset_dir / "data.json").read_text())
+    lists["train"]["unlabeled"] = [*lists["train"]["unlabeled"]["0"], *lists["train"]["unlabeled"]["1"]]
+    other = tmp_path / "data"
+    other.mkdir()
+    (other / "images").symlink_to(dataset_dir / "images")
+    (other / "data.json").write_text(json.dumps(lists))
+    known = train("phantom", dataset_dir, tmp_path / "known")
+    unknown = train("phantom", other, tmp_path / "unknown")
+    assert _scores(known) == _scores(unknown)
+
+
+def test_a_non_finite_loss_names_itself_and_keeps_the_checkpoint(dataset_dir, tmp_path):
+    output = train("phantom", dataset_dir, tmp_path)
+    before = (output / "checkpoint.pt").read_bytes()
+    flow = workflow(
+        "phantom",
+        "train",
+        **{**SMALL, "max_iterations": 8},
+        dataset_dir=str(dataset_dir),
+        output_dir=str(output),
+    )
+    flow.initialize()
+    trainer = flow.parser.get_parsed_content("train#trainer")
+    batch = trainer.data_loader.batch
+    trainer.data_loader.batch = lambda step: {k: v * (float("nan") if step == 4 else 1) for k, v in batch(step).items()}
+    with pytest.raises(SaganError, match=r"the loss critic is not finite since iteration 5"):
+        trainer.run()
+    assert (output / "checkpoint.pt").read_bytes() == before
+
+
+BAD_VALUES = [
+    ({"grid": [3, 3]}, "height of 64 does not fit grid"),
+    ({"batch_size": 64}, "batch_size 64 is larger than the 18 normal training images"),
+    ({"batch_size": "many"}, "batch_size is 'many'; it is a whole number"),
+    ({"preset": "best"}, "preset is 'best'; use one of paper, official, recommended"),
+    ({"anomaly_ratio": 1.5}, "anomaly_ratio is 1.5"),
+    ({"anomaly_ratio": 0.6, "unlabeled_size": 40}, "are missing"),
+    ({"max_iterations": 5, "iterations_per_epoch": 2}, "use 4 or 6"),
+    ({"image_size": 60}, "use 48 or 64"),
+]
+
+
+@pytest.mark.parametrize(("values", "message"), BAD_VALUES)
+def test_a_bad_value_is_named_in_one_line(values, message, dataset_dir, tmp_path):
+    with pytest.raises((SaganError, RuntimeError)) as caught:
+        train("phantom", dataset_dir, tmp_path / "run", **values)
+    error: BaseException | None = caught.value
+    while error is not None and not isinstance(error, SaganError):
+        error = error.__cause__
+    assert isinstance(error, SaganError)
+    assert message in str(error)
+    assert "\n" not in str(error)
+    assert not (tmp_path / "run" / "model.pt").exists()
