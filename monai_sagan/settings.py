@@ -32,8 +32,11 @@ class Settings:
         batch_size: images of each stream in an iteration.
         max_iterations: critic updates.
         iterations_per_epoch: between validations, checkpoints and changes of the learning rate.
-        learning_rate: of Adam (betas 0.5 and 0.999), for both networks.
+        learning_rate: of Adam, for both networks.
         learning_rate_decay: share of the run, at its end, over which the learning rate falls linearly to 0.
+        critic_betas: of the critic's Adam; the generator's are 0.5 and 0.999. A critic whose gradient has died can
+            take a thousand updates to come back with a second beta of 0.999, and a hundred with 0.99.
+        critic_init: "torch" or "he", see `SaganDiscriminator`.
         n_critic: critic updates for each generator update.
         lambda_id: weight of the identity loss.
         lambda_rec: weight of the reconstruction loss.
@@ -61,6 +64,8 @@ class Settings:
     iterations_per_epoch: int = 1000
     learning_rate: float = 5e-5
     learning_rate_decay: float = 0.5
+    critic_betas: tuple[float, float] = (0.5, 0.999)
+    critic_init: str = "torch"
     n_critic: int = 2
     lambda_id: float = 1.0
     lambda_rec: float = 1.0
@@ -97,6 +102,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "recommended": {
         "learning_rate": 2e-4,
         "learning_rate_decay": 0.0,
+        "critic_betas": (0.5, 0.99),
+        "critic_init": "he",
         "lambda_id": 10.0,
         "lambda_rec": 10.0,
         "augment": True,
@@ -106,6 +113,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "gate_norm": ("instance", None),
     "position_bits": ("ceil", "floor"),
+    "critic_init": ("torch", "he"),
     "fake_source": ("unlabeled", "pseudo"),
     "in_channels": (1, 3),
 }
@@ -150,6 +158,14 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         if isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(n) is int and n > 0 for n in pair):
             return (pair[0], pair[1])
         raise SaganError(f"{name} is {value!r}; give one whole number or two, for example 64 or [64, 64]")
+    if kind == tuple[float, float]:
+        if (
+            isinstance(value, (list, tuple))
+            and len(value) == 2
+            and all(isinstance(n, (int, float)) and 0 <= n < 1 for n in value)
+        ):
+            return (float(value[0]), float(value[1]))
+        raise SaganError(f"{name} is {value!r}; give two numbers from 0 up to 1, for example [0.5, 0.999]")
     if name == "gate_norm" and value == "none":
         return None
     wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")

@@ -28,7 +28,7 @@ class TrainingBatches:
     Args:
         normal: uint8 (N, C, H, W).
         unlabeled: uint8 (M, C, H, W).
-        batch_size: B, at most N; M may be smaller.
+        batch_size: B, at most N and at most M.
         length: batches in an epoch.
         seed: of all draws.
         device: where the images live and are blended.
@@ -36,7 +36,7 @@ class TrainingBatches:
         paired: the i-th unlabeled image always comes with the i-th normal one, as in the published code.
 
     Raises:
-        SaganError: when there are fewer normal images than a batch takes.
+        SaganError: when there are fewer normal or unlabeled images than a batch takes.
     """
 
     def __init__(

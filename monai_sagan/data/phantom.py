@@ -35,9 +35,9 @@ _PATIENT = {  # the ends between which each variable is drawn; lengths in unit c
     "flank": (0.89, 0.97), "shoulder": (-0.90, -0.82), "lung_width": (0.70, 0.78), "lung_top": (-0.81, -0.72),
     "lung_base": (0.64, 0.77), "dome": (0.14, 0.23), "liver": (0.05, 0.11), "air": (0.60, 0.75),
     "medial": (0.10, 0.15), "heart_x": (0.11, 0.17), "heart_y": (0.24, 0.32), "heart_width": (0.28, 0.38),
-    "heart_height": (0.38, 0.47), "bubble": (0.0, 0.2), "bone": (0.05, 0.12), "rib_spacing": (0.145, 0.175),
+    "heart_height": (0.38, 0.47), "bubble": (0.0, 0.2), "bone": (0.04, 0.08), "rib_spacing": (0.145, 0.175),
     "rib_phase": (0.0, 1.0), "rib_bend": (0.35, 0.55), "clavicle_y": (-0.61, -0.54), "clavicle_slope": (0.1, 0.3),
-    "vessels": (0.04, 0.10), "gamma": (0.75, 1.35), "mean": (95.0, 130.0), "sd": (54.0, 70.0), "grain": (3.0, 8.0),
+    "vessels": (0.03, 0.06), "gamma": (0.9, 1.15), "mean": (102.0, 122.0), "sd": (57.0, 67.0), "grain": (3.0, 4.5),
 }  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     image = tissue * (1 - p.air * lung) + lung * vessels + p.bone * bones
     mask = np.zeros(image.shape, dtype=bool)
     for blob in _opacities(p, lesion, axis, x, y) if abnormal else ():
-        image += lesion.uniform(0.35, 0.8) * blob * lung * (tissue - image)
+        image += lesion.uniform(0.6, 0.95) * blob * lung * (tissue - image)
         mask |= blob * lung > 0.5
     return _expose(p, image, film.standard_normal(image.shape), _letter(patient, axis)), mask
 
@@ -197,7 +197,7 @@ def _draw_all(folder: Path, recipe: dict[str, Any]) -> None:
 
 
 def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> Datalist:
-    """What `read_med_ad` gives for phantoms, those of ``seed`` and ``image_size`` being written first if none are there."""
+    """What `read_med_ad` gives for phantoms, written first if they are not there."""
     if not (Path(dataset_dir) / "data.json").is_file():
         write_phantom(dataset_dir, seed, image_size)
-    return read_med_ad(dataset_dir)
+    return read_med_ad(Path(dataset_dir))

@@ -49,7 +49,8 @@ def infer(
         heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
 
     Raises:
-        SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not finite.
+        SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not
+            finite.
     """
     folder, output = Path(dataset_dir), Path(output_dir)
     trained = load_trained(model, device)

@@ -105,6 +105,7 @@ class SaganTrainer(Trainer):
         self.lambda_gp = lambda_gp
         self.fake_source = fake_source
         self.seed = seed
+        self._last_output: dict[str, Any] = {}
         self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp)
         self.inferer = SimpleInferer() if inferer is None else inferer
         super().__init__(
@@ -126,7 +127,7 @@ class SaganTrainer(Trainer):
         state = engine.state
         torch.manual_seed(step_seed(self.seed, state.iteration))
         normal, unlabeled, pseudo = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
-        state.output = dict(state.output or {})  # keeps the generator's last losses between its updates
+        state.output = dict(self._last_output)  # ignite empties it at each batch
         self.network.train()
         self.discriminator.train()
         fake = unlabeled if self.fake_source == "unlabeled" else pseudo
@@ -140,7 +141,8 @@ class SaganTrainer(Trainer):
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
             state.output |= self._update_generator(engine, normal, restored)
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return dict(state.output)
+        self._last_output = dict(state.output)
+        return self._last_output
 
     def _update_critic(self, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
         """Eq. 7: score normal images high and restored ones low, with a gradient of norm 1 in between."""

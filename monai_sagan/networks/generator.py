@@ -87,7 +87,7 @@ class SaganGenerator(nn.Module):
         patches = split_patches(image, self.rows, self.cols)
         change = self.change(patches)
         if self.training and self.keep_prob < 1:
-            change = torch.where(torch.rand_like(change) < self.keep_prob, change, patches)
+            change = torch.where(torch.rand_like(change[:, :1]) < self.keep_prob, change, patches)
         return merge_patches(torch.tanh(patches + change), self.rows, self.cols)
 
     def change(self, patches: Tensor) -> Tensor:

@@ -68,20 +68,20 @@ def small_affine(
 
     Args:
         image: (B, C, H, W), of any range.
-        uniform: (B, 4) in [0, 1): angle, scale, shift down, shift right; 0.5 everywhere changes nothing.
+        uniform: (B, 4) in [0, 1): angle, scale, shift up, shift left; 0.5 everywhere changes nothing.
         degrees: greatest angle.
         scale: greatest change of scale, as a share.
         shift: greatest shift, as a share of the side.
     """
     h, w = image.shape[-2:]
-    angle, zoom, down, right = (2 * uniform.to(image.device, image.dtype) - 1).unbind(1)
+    angle, zoom, up, left = (2 * uniform.to(image.device, image.dtype) - 1).unbind(1)
     angle = angle * math.radians(degrees)
     zoom = 1 / (1 + zoom * scale)
     cos, sin = zoom * angle.cos(), zoom * angle.sin()
     theta = torch.stack(
         [
-            torch.stack([cos, -sin * (h / w), 2 * shift * right], dim=1),
-            torch.stack([sin * (w / h), cos, 2 * shift * down], dim=1),
+            torch.stack([cos, -sin * (h / w), 2 * shift * left], dim=1),
+            torch.stack([sin * (w / h), cos, 2 * shift * up], dim=1),
         ],
         dim=1,
     )

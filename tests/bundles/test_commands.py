@@ -12,9 +12,8 @@ import pytest
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
-SMALL = (
-    "--channels 4 --num_res_blocks 1 --batch_size 2 --max_iterations 2 --iterations_per_epoch 2 --device cpu".split()
-)
+SIZES = {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "max_iterations": 2, "iterations_per_epoch": 2}
+SMALL = [*(f"--{name}={value}" for name, value in SIZES.items()), "--device=cpu"]
 
 
 def bundle_run(*words: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:

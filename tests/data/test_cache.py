@@ -1,0 +1,184 @@
+"""Images are decoded once, to the pixels that Pillow gives, and a broken run leaves nothing behind."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_sagan.data import cache
+from monai_sagan.data.cache import ImageCache, load_image
+
+SIZE = (16, 24)  # height, width
+
+
+@pytest.fixture
+def datalist(tmp_path):
+    """Five grey images of 20 x 30 (height x width) in two lists."""
+    rng = np.random.default_rng(0)
+    items = []
+    for i in range(5):
+        path = tmp_path / "images" / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).save(path)
+        items.append({"image": str(path), "label": 0})
+    return {"normal": items[:2], "test": items[2:]}
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The paths that are decoded from now on."""
+    paths = []
+    read_image = cache.read_image
+    monkeypatch.setattr(cache, "read_image", lambda path: paths.append(str(path)) or read_image(path))
+    return paths
+
+
+def everything(datalist):
+    return [item for items in datalist.values() for item in items]
+
+
+def replace_image(item, size=(30, 20), mode="L"):
+    Image.new(mode, size, 77).save(item["image"])
+
+
+def by_pillow(path, mode):
+    with Image.open(path) as image:
+        resized = image.convert(mode).resize((SIZE[1], SIZE[0]), Image.Resampling.BILINEAR)
+    return np.atleast_3d(np.asarray(resized)).transpose(2, 0, 1)
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+@pytest.mark.parametrize("stored", ["L", "RGB", "P", "LA", "1"])
+def test_pixels_are_pillows(tmp_path, channels, mode, stored):
+    path = tmp_path / "image.png"
+    noise = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
+    Image.fromarray(noise).convert(stored).save(path)
+    images = ImageCache({"test": [{"image": str(path)}]}, SIZE, tmp_path / "cache", channels)
+    pixels = images.pixels([{"image": str(path)}])
+    assert (pixels.dtype, tuple(pixels.shape)) == (torch.uint8, (1, channels, *SIZE))
+    np.testing.assert_array_equal(pixels[0].numpy(), by_pillow(path, mode))
+    np.testing.assert_array_equal(load_image(path, SIZE, channels), by_pillow(path, mode))
+
+
+def test_order_is_that_of_the_items(datalist, tmp_path):
+    images = ImageCache(datalist, SIZE, tmp_path / "cache")
+    items = everything(datalist)
+    asked = [items[i] for i in (3, 0, 4, 3)]
+    pixels = images.pixels(asked)
+    for item, got in zip(asked, pixels, strict=True):
+        np.testing.assert_array_equal(got.numpy(), by_pillow(item["image"], "L"))
+    assert images.pixels([]).shape == (0, 1, *SIZE)
+    pixels.zero_()  # the file does not change
+    assert ImageCache(datalist, SIZE, tmp_path / "cache").pixels(asked).any()
+
+
+def test_second_time_nothing_is_decoded(datalist, tmp_path, decoded):
+    first = ImageCache(datalist, SIZE, tmp_path / "cache")
+    assert sorted(decoded) == [item["image"] for item in everything(datalist)]
+    again = ImageCache(datalist, SIZE, tmp_path / "cache")
+    assert len(decoded) == 5
+    assert first.path == again.path
+    assert torch.equal(first.pixels(datalist["test"]), again.pixels(datalist["test"]))
+    ImageCache({"a": everything(datalist)[::-1], "b": datalist["test"]}, SIZE, tmp_path / "cache")  # the same files
+    assert len(decoded) == 5
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.path.name]
+
+
+def test_what_changes_the_pixels_is_decoded_anew(datalist, tmp_path, decoded):
+    ImageCache(datalist, SIZE, tmp_path / "cache")
+    ImageCache(datalist, (16, 16), tmp_path / "cache")
+    ImageCache(datalist, SIZE, tmp_path / "cache", channels=3)
+    ImageCache({"test": datalist["test"]}, SIZE, tmp_path / "cache")
+    assert len(decoded) == 5 + 5 + 5 + 3
+    assert len(list((tmp_path / "cache").iterdir())) == 4
+
+
+def test_a_changed_file_is_decoded_anew(datalist, tmp_path, decoded):
+    item = datalist["normal"][1]
+    before = ImageCache(datalist, SIZE, tmp_path / "cache").pixels([item])
+    replace_image(item)  # another size in bytes
+    after = ImageCache(datalist, SIZE, tmp_path / "cache").pixels([item])
+    assert len(decoded) == 10
+    assert (after == 77).all()
+    assert not torch.equal(before, after)
+    stat = os.stat(item["image"])
+    os.utime(item["image"], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
+    ImageCache(datalist, SIZE, tmp_path / "cache")
+    assert len(decoded) == 15
+
+
+@pytest.mark.parametrize(("size", "mode", "said"), [((31, 20), "L", "31 x 20 L"), ((30, 20), "RGB", "30 x 20 RGB")])
+def test_mixed_images(datalist, tmp_path, size, mode, said, refused):
+    items = everything(datalist)
+    replace_image(items[3], size, mode)
+    with refused(items[3]["image"], said, items[0]["image"], "30 x 20 L", "--mixed_images"):
+        ImageCache(datalist, SIZE, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+    images = ImageCache(datalist, SIZE, tmp_path / "cache", mixed_images=True)
+    assert len(images.pixels(items)) == 5
+
+
+def test_mixed_images_of_a_first_look_are_not_let_through_later(datalist, tmp_path, refused):
+    replace_image(everything(datalist)[3], (31, 20))
+    ImageCache(datalist, SIZE, tmp_path / "cache", mixed_images=True)
+    with refused("31 x 20"):
+        ImageCache(datalist, SIZE, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_an_unreadable_image_leaves_nothing(datalist, tmp_path, mixed, refused):
+    path = tmp_path / "images" / "2.png"
+    path.write_bytes(path.read_bytes()[:100])
+    with refused(path, "not a readable image"):
+        ImageCache(datalist, SIZE, tmp_path / "cache", mixed_images=mixed)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_an_interruption_leaves_nothing(datalist, tmp_path, monkeypatch):
+    def interrupt(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cache, "read_image", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        ImageCache(datalist, SIZE, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_missing_image(datalist, tmp_path, refused):
+    path = tmp_path / "images" / "4.png"
+    path.unlink()
+    with refused(path, "not there"):
+        ImageCache(datalist, SIZE, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("channels", [0, 2, 4])
+def test_grey_or_color(datalist, tmp_path, channels, refused):
+    with refused(f"in_channels is {channels}"):
+        ImageCache(datalist, SIZE, tmp_path / "cache", channels)
+
+
+def decode_together(datalist, folder, barrier, results):
+    barrier.wait(timeout=60)
+    results.put(int(ImageCache(datalist, SIZE, folder).pixels(datalist["test"]).sum()))
+
+
+def test_two_processes_at_once(datalist, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monai_sagan.data.cache"])
+    barrier, results = context.Barrier(2), context.Queue()
+    arguments = (datalist, tmp_path / "cache", barrier, results)
+    processes = [context.Process(target=decode_together, args=arguments) for _ in range(2)]
+    for process in processes:
+        process.start()
+    sums = [results.get(timeout=60) for _ in processes]
+    for process in processes:
+        process.join(timeout=60)
+    assert [process.exitcode for process in processes] == [0, 0]
+    images = ImageCache(datalist, SIZE, tmp_path / "cache")
+    assert sums == [int(images.pixels(datalist["test"]).sum())] * 2
+    assert list((tmp_path / "cache").iterdir()) == [images.path]

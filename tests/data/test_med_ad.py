@@ -1,0 +1,185 @@
+"""The Med-AD layout: read as published, and each way in which it can be broken has its own message."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from monai_sagan.data.datalist import make_splits
+from monai_sagan.data.med_ad import read_med_ad
+
+LISTS = {
+    "train": {"0": ["a.png", "b.jpg"], "unlabeled": {"0": ["c.png"], "1": ["d.png", "e.png"]}},
+    "test": {"0": ["f.png"], "1": ["g.png"]},
+}
+FILES = ("a.png", "b.jpg", "c.png", "d.png", "e.png", "f.png", "g.png")
+
+
+def write(folder: Path, lists, files=FILES) -> Path:
+    (folder / "images").mkdir(parents=True)
+    for name in files:
+        os.mknod(f"{folder}/images/{name}")  # of the ways to make an empty file the quickest
+    (folder / "data.json").write_text(lists if isinstance(lists, str) else json.dumps(lists))
+    return folder
+
+
+def names(items):
+    return [(Path(item["image"]).name, item["label"]) for item in items]
+
+
+def test_layout(tmp_path):
+    datalist = read_med_ad(write(tmp_path / "set", LISTS))
+    assert {name: names(items) for name, items in datalist.items()} == {
+        "normal": [("a.png", 0), ("b.jpg", 0)],
+        "unlabeled": [("c.png", 0), ("d.png", 1), ("e.png", 1)],
+        "test": [("f.png", 0), ("g.png", 1)],
+    }
+    assert all(Path(item["image"]).is_file() for items in datalist.values() for item in items)
+    assert read_med_ad(str(tmp_path / "set")) == datalist
+
+
+def test_unlabeled_may_be_one_list(tmp_path):
+    lists = {"train": {"0": ["a.png"], "unlabeled": ["c.png", "d.png"]}, "test": {}}
+    datalist = read_med_ad(write(tmp_path / "set", lists))
+    assert names(datalist["unlabeled"]) == [("c.png", None), ("d.png", None)]
+    assert datalist["test"] == []
+
+
+def test_files_that_are_not_listed_are_left_out(tmp_path):
+    datalist = read_med_ad(write(tmp_path / "set", LISTS, (*FILES, "stray.png")))
+    assert sum(map(len, datalist.values())) == len(FILES)
+
+
+def test_images_in_sub_folders(tmp_path, refused):
+    lists = {"train": {"0": ["deep/x.png"], "unlabeled": []}, "test": {}}
+    folder = write(tmp_path / "set", lists, ["x.png"])
+    with refused(folder / "images" / "deep" / "x.png", "not there"):
+        read_med_ad(folder)
+    (folder / "images" / "deep").mkdir()
+    (folder / "images" / "deep" / "x.png").touch()
+    assert names(read_med_ad(folder)["normal"]) == [("x.png", 0)]
+
+
+def test_missing_parts(tmp_path, refused):
+    with refused(tmp_path / "nowhere", "data.json", "--dataset_dir"):
+        read_med_ad(tmp_path / "nowhere")
+    with refused(tmp_path / "data.json", "is missing"):
+        read_med_ad(tmp_path)
+    (tmp_path / "data.json").write_text(json.dumps(LISTS))
+    with refused(tmp_path / "images"):
+        read_med_ad(tmp_path)
+    (tmp_path / "images").touch()  # a file
+    with refused(tmp_path / "images"):
+        read_med_ad(tmp_path)
+    with refused(tmp_path / "images", "no folder"):
+        read_med_ad(tmp_path / "images")
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"train": {', "not\njson", "\ufeff{}", '{"train": [}\n'])
+def test_broken_json(tmp_path, text, refused):
+    folder = write(tmp_path / "set", text)
+    with refused(folder / "data.json", "not readable JSON"):
+        read_med_ad(folder)
+
+
+def test_json_of_another_encoding_or_a_folder(tmp_path, refused):
+    folder = write(tmp_path / "set", "")
+    (folder / "data.json").write_bytes(b'{"train": "\xff\xfe"}')
+    with refused(folder / "data.json", "not readable JSON"):
+        read_med_ad(folder)
+    (folder / "data.json").unlink()
+    (folder / "data.json").mkdir()
+    with refused(folder / "data.json", "not readable JSON"):
+        read_med_ad(folder)
+
+
+@pytest.mark.parametrize(
+    "lists",
+    [
+        [],
+        {},
+        None,
+        3,
+        "text",
+        {"train": LISTS["train"]},
+        {"test": LISTS["test"]},
+        {"train": {"0": []}, "test": {}},
+        {"train": {"unlabeled": []}, "test": {}},
+        {"train": [], "test": {}},
+        {"train": {"0": "a.png", "unlabeled": []}, "test": {}},
+        {"train": {"0": [1], "unlabeled": []}, "test": {}},
+        {"train": {"0": {"a.png": 1}, "unlabeled": []}, "test": {}},
+        {"train": {"0": [], "unlabeled": "c.png"}, "test": {}},
+        {"train": {"0": [], "unlabeled": {"0": None}}, "test": {}},
+        {"train": {"0": [], "unlabeled": None}, "test": {}},
+        {"train": {"0": [], "unlabeled": []}, "test": []},
+        {"train": {"0": [], "unlabeled": []}, "test": {"1": "g.png"}},
+    ],
+)
+def test_wrong_types(tmp_path, lists, refused):
+    folder = write(tmp_path / "set", json.dumps(lists))
+    with refused(folder / "data.json", "lacks a list of file names"):
+        read_med_ad(folder)
+
+
+def test_a_listed_file_that_is_not_there(tmp_path, refused):
+    folder = write(tmp_path / "set", LISTS, [name for name in FILES if name != "d.png"])
+    with refused(folder / "images" / "d.png", folder / "data.json", "not there"):
+        read_med_ad(folder)
+
+
+@pytest.mark.parametrize("again", ["a.png", "g.png", "./a.png"])
+@pytest.mark.parametrize("part", [("train", "0"), ("train", "unlabeled", "1"), ("test", "0")])
+def test_a_file_listed_twice(tmp_path, again, part, refused):
+    lists = json.loads(json.dumps(LISTS))
+    place = lists
+    for key in part:
+        place = place[key]
+    place.append(again)
+    folder = write(tmp_path / "set", lists)
+    with refused(Path(again).name, "listed twice", folder / "data.json"):
+        read_med_ad(folder)
+
+
+def stand_ins(real_data, tmp_path, name):
+    """The published lists of file names, with empty files for the images."""
+    lists = json.loads((real_data / "splits" / f"{name}.json").read_text())
+    files = [lists["train"]["0"], *lists["train"]["unlabeled"].values(), *lists["test"].values()]
+    return write(tmp_path / name, lists, [name for part in files for name in part])
+
+
+def counts(datalist):
+    kinds = [("normal", 0), ("unlabeled", 0), ("unlabeled", 1), ("test", 0), ("test", 1)]
+    return tuple(sum(item["label"] == label for item in datalist[name]) for name, label in kinds)
+
+
+@pytest.mark.parametrize(
+    ("name", "published", "train_unlabeled", "valid_unlabeled"),
+    [
+        # 10 % of the normals validate; at most one unlabeled image a normal one, 60 % of them abnormal
+        ("RSNA", (3851, 4000, 5012, 1000, 1000), (3466, 2080), (835, 501)),
+        ("VinCXR", (4000, 5606, 3394, 1000, 1000), (3600, 2160), (565, 339)),
+        ("LAG", (1500, 832, 900, 811, 811), (1350, 810), (150, 90)),
+    ],
+)
+def test_published_splits(real_data, tmp_path, name, published, train_unlabeled, valid_unlabeled):
+    datalist = read_med_ad(stand_ins(real_data, tmp_path, name))
+    assert counts(datalist) == published
+    splits = make_splits(datalist, anomaly_ratio=0.6)
+    normal = published[0]
+    assert (len(splits["train_normal"]), len(splits["valid_normal"])) == (
+        normal - round(normal / 10),
+        round(normal / 10),
+    )
+    for split, wanted in (("train_unlabeled", train_unlabeled), ("valid_unlabeled", valid_unlabeled)):
+        assert (len(splits[split]), sum(item["label"] for item in splits[split])) == wanted
+    assert splits["test"] == datalist["test"]
+    used = [item["image"] for items in splits.values() for item in items]
+    assert len(used) == len(set(used))
+
+
+def test_real_children_set(real_data):
+    assert counts(read_med_ad(real_data / "kermany")) == (500, 120, 180, 250, 250)

@@ -1,0 +1,126 @@
+"""Any folder of images is scored; what cannot be read is listed, not fatal."""
+
+from __future__ import annotations
+
+import csv
+import logging
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_sagan.data.cache import load_image
+from monai_sagan.engines.inference import infer
+from monai_sagan.engines.scoring import score
+from monai_sagan.engines.trained import load_trained
+from monai_sagan.files import load_tensors, save_tensors
+
+
+@pytest.fixture(autouse=True)
+def no_drawing(monkeypatch):
+    """The pictures themselves have tests of their own, and take time."""
+    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+
+
+@pytest.fixture
+def model(tmp_path, save_model):
+    save_model(tmp_path / "model.pt")
+    return tmp_path / "model.pt"
+
+
+@pytest.fixture
+def folder(tmp_path, write_dicom):
+    """Good images of several formats and sizes, a broken one, and files that are no images."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "hospital"
+    (folder / "deep" / "er").mkdir(parents=True)
+    Image.fromarray(rng.integers(0, 256, (64, 64), np.uint8)).save(folder / "b.png")
+    Image.fromarray(rng.integers(0, 256, (100, 70, 3), np.uint8)).save(folder / "deep" / "c.JPG")
+    write_dicom(folder / "deep" / "er" / "a.dcm", rng.integers(0, 4096, (90, 80), np.uint16), BitsStored=12)
+    nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (70, 80, 1), np.int16), np.eye(4)), folder / "d.nii.gz")
+    (folder / "broken.png").write_bytes((folder / "b.png").read_bytes()[:500])
+    (folder / "notes.txt").write_text("no image")
+    (folder / ".hidden.png").write_text("no image")
+    return folder
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.reader(file))
+
+
+def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, caplog):
+    with caplog.at_level(logging.INFO):
+        path = infer(model, str(folder), tmp_path / "out", batch_size=3)
+    assert path == tmp_path / "out" / "scores.csv"
+    header, *rows = table(path)
+    assert header == ["image", "label", "score"]
+    good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
+    assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
+    pixels = torch.stack([torch.from_numpy(load_image(image, (64, 64)).copy()) for image in good])
+    wanted = score(load_trained(model).network, pixels)
+    np.testing.assert_allclose([float(row[2]) for row in rows], wanted, atol=1e-6)
+
+    header, *skipped = table(tmp_path / "out" / "skipped.csv")
+    assert header == ["image", "reason"]
+    assert [row[0] for row in skipped] == [str(folder / "broken.png")]
+    assert "not a readable image" in skipped[0][1]
+    assert any(
+        str(folder / "broken.png") in record.getMessage() for record in caplog.records if record.levelname == "WARNING"
+    )
+    assert len(list((tmp_path / "out" / "heatmaps").glob("*_unlabeled_*.png"))) == 4
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heatmaps", "scores.csv", "skipped.csv"]
+
+
+def test_results_are_replaced(tmp_path, folder, model):
+    infer(model, folder, tmp_path / "out")
+    (folder / "broken.png").unlink()
+    (folder / "b.png").unlink()
+    infer(model, folder, tmp_path / "out")
+    assert len(table(tmp_path / "out" / "scores.csv")) == 4
+    assert table(tmp_path / "out" / "skipped.csv") == [["image", "reason"]]
+    assert len(list((tmp_path / "out" / "heatmaps").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("count", "drawn"), [(0, 0), (1, 3), (12, 4)])
+def test_how_many_heatmaps(tmp_path, folder, model, count, drawn):
+    infer(model, folder, tmp_path / "out", heatmaps=count)
+    assert len(list((tmp_path / "out" / "heatmaps").iterdir())) == drawn
+
+
+def test_color_models(tmp_path, folder, save_model):
+    save_model(tmp_path / "color.pt", in_channels=3)
+    assert len(table(infer(tmp_path / "color.pt", folder, tmp_path / "out"))) == 5
+
+
+def test_folders_without_images(tmp_path, model, refused):
+    empty = tmp_path / "empty"
+    with refused(empty, "no folder"):
+        infer(model, empty, tmp_path / "out")
+    empty.mkdir()
+    (empty / "notes.txt").touch()
+    with refused(empty, "no images", ".png", ".dcm"):
+        infer(model, empty, tmp_path / "out")
+    (empty / "a.png").touch()
+    (empty / "b.dcm").touch()
+    with refused("none of the 2 images", empty, "a.png"):
+        infer(model, empty, tmp_path / "out")
+    with refused(empty / "a.png", "no folder"):
+        infer(model, empty / "a.png", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_model(tmp_path, folder, refused):
+    with refused(tmp_path / "none.pt"):
+        infer(tmp_path / "none.pt", folder, tmp_path / "out")
+
+
+def test_a_broken_model_writes_nothing(tmp_path, folder, model, refused):
+    content = load_tensors(model)
+    content["model"]["to_image.weight"].fill_(float("nan"))
+    save_tensors(content, model)
+    with refused("4 scores are not finite"):
+        infer(model, folder, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

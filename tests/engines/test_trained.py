@@ -1,0 +1,98 @@
+"""A model file holds all that using the model needs, and is told apart from anything else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monai_sagan.data.batches import to_unit_range
+from monai_sagan.engines.scoring import score
+from monai_sagan.engines.trained import describe_trained, load_trained
+from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.networks import SaganDiscriminator, SaganGenerator
+from monai_sagan.settings import resolve_settings
+
+
+@pytest.mark.parametrize("preset", ["paper", "official", "recommended"])
+def test_round_trip(tmp_path, save_model, random_pixels, preset):
+    network = save_model(tmp_path / "model.pt", preset).eval()
+    trained = load_trained(str(tmp_path / "model.pt"))
+    assert trained.settings == resolve_settings(preset, channels=4, num_res_blocks=1)
+    assert trained.iteration == 7
+    assert not trained.network.training
+    image = to_unit_range(random_pixels(2))
+    with torch.no_grad():
+        assert torch.allclose(trained.network(image), network(image), atol=1e-4)  # other kernels compute it
+
+
+def test_other_networks(tmp_path, save_model):
+    settings = {"in_channels": 3, "grid": [4, 2], "anatomical_consistency": True, "gate_norm": "instance"}
+    save_model(tmp_path / "model.pt", **settings)
+    assert load_trained(tmp_path / "model.pt").settings == resolve_settings(
+        "paper", channels=4, num_res_blocks=1, **settings
+    )
+    save_model(tmp_path / "plain.pt", anatomical_consistency=False, abnormal_region_restoration=False)
+    assert load_trained(tmp_path / "plain.pt").network.rows == 1
+
+
+def test_numbers_of_the_validation_normals(tmp_path, save_model, random_pixels):
+    network = save_model(tmp_path / "model.pt")
+    trained = load_trained(tmp_path / "model.pt")
+    valid = random_pixels(4, seed=99)
+    assert torch.allclose(trained.valid_normal_scores, score(network, valid), atol=1e-6)
+    image = to_unit_range(valid)
+    with torch.no_grad():
+        values = ((image - network.eval()(image)).abs() / 2).flatten()
+    assert (values <= trained.scale).float().mean().item() == pytest.approx(0.999, abs=1e-4)
+    content = load_tensors(tmp_path / "model.pt")
+    assert content["aucp"] == 0.5
+    assert content.keys() == {"model", "settings", "scale", "valid_normal_scores", "iteration", "aucp"}
+
+
+def test_description_does_not_follow_the_training(random_pixels):
+    settings = resolve_settings("paper", channels=4, num_res_blocks=1)
+    network = SaganGenerator(**settings.generator())
+    content = describe_trained(network, settings, random_pixels(1), iteration=1)
+    assert set(content["model"]) == set(network.state_dict())
+    assert all(value.device.type == "cpu" for value in content["model"].values())
+
+
+def test_missing_or_broken(tmp_path, save_model, refused):
+    path = tmp_path / "model.pt"
+    with refused(path, "no file"):
+        load_trained(path)
+    save_model(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with refused(path):
+        load_trained(path)
+    path.write_text("text")
+    with refused(path):
+        load_trained(path)
+
+
+def changed(**changes):
+    return lambda content: content | changes
+
+
+CHANGES = {
+    "nothing": lambda content: {},
+    "a checkpoint": lambda content: {"iteration": 1, "settings": content["settings"], "states": {}},
+    "no scale": lambda content: {name: value for name, value in content.items() if name != "scale"},
+    "the critic": changed(model=SaganDiscriminator(channels=4).state_dict()),
+    "other widths": lambda content: content | {"settings": content["settings"] | {"channels": 8}},
+    "unknown setting": lambda content: content | {"settings": content["settings"] | {"depth": 3}},
+    "wrong setting": lambda content: content | {"settings": content["settings"] | {"channels": -4}},
+    "no settings": changed(settings=None),
+    "a list of settings": changed(settings=[1, 2]),
+    "no weights": changed(model=None),
+    "one tensor": changed(model=torch.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_files_of_another_kind(tmp_path, save_model, change, refused):
+    path = tmp_path / "model.pt"
+    save_model(path)
+    save_tensors(CHANGES[change](load_tensors(path)), path)
+    with refused(path, "no model that a SAGAN run wrote"):
+        load_trained(path)

@@ -1,0 +1,180 @@
+"""An interrupted run goes on bit for bit, and only with the settings it began with."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+
+from monai_sagan.data.batches import TrainingBatches
+from monai_sagan.engines import SaganTrainer
+from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.handlers import AverageWeights, LinearDecay, ResumeCheckpoint
+from monai_sagan.networks import SaganDiscriminator, SaganGenerator
+
+LENGTH = 3  # iterations an epoch: the generator's turns, each second, do not fall on its ends
+
+
+class BrokenOffError(Exception):
+    pass
+
+
+def train(folder, epochs, random_pixels, broken_off_at=None, share=0.5, first_weights=0):
+    """A tiny run with all that a checkpoint holds; the losses by iteration come with it."""
+    torch.manual_seed(first_weights)
+    network = SaganGenerator(channels=4, num_res_blocks=1)
+    critic = SaganDiscriminator(channels=4)
+    optimizers = [torch.optim.Adam(part.parameters(), 1e-3, betas=(0.5, 0.999)) for part in (network, critic)]
+    average = AverageWeights(network, 0.5, interval=2)
+    objects = {
+        "network": network,
+        "optimizer": optimizers[0],
+        "discriminator": critic,
+        "discriminator_optimizer": optimizers[1],
+        "average": average,
+    }
+    losses = {}
+
+    def watch(engine):
+        scalars = {k: v for k, v in engine.state.output.items() if torch.is_tensor(v) and not v.ndim}
+        trained = scalars if engine.state.iteration % 2 == 0 else ("critic", "gradient_penalty")
+        losses[engine.state.iteration] = {name: scalars[name].item() for name in trained}
+        if engine.state.iteration == broken_off_at:
+            raise BrokenOffError
+
+    checkpoint = ResumeCheckpoint(folder / "checkpoint.pt", objects, {"channels": 4, "max_iterations": epochs * LENGTH})
+    data = TrainingBatches(random_pixels(6), random_pixels(6, seed=1), 2, LENGTH, augment=True)
+    handlers = [average, LinearDecay(optimizers, 1e-3, share), checkpoint]
+    trainer = SaganTrainer("cpu", epochs, data, network, optimizers[0], critic, optimizers[1], train_handlers=handlers)
+    trainer.add_event_handler(Events.ITERATION_COMPLETED, watch)
+    if broken_off_at:
+        with pytest.raises(BrokenOffError):
+            trainer.run()
+    else:
+        trainer.run()
+    return SimpleNamespace(losses=losses, states={name: thing.state_dict() for name, thing in objects.items()})
+
+
+def flat(state, prefix=""):
+    """All tensors and numbers in nested states, by their place."""
+    pairs = state.items() if isinstance(state, dict) else enumerate(state) if isinstance(state, (list, tuple)) else ()
+    found = {} if pairs else {prefix: state}
+    for key, value in pairs:
+        found |= flat(value, f"{prefix}/{key}")
+    return found
+
+
+def assert_equal(one, other):
+    one, other = flat(one), flat(other)
+    assert one.keys() == other.keys()
+    for place, value in one.items():
+        assert torch.equal(value, other[place]) if torch.is_tensor(value) else value == other[place], place
+
+
+def test_two_epochs_and_two_more_are_four(tmp_path, random_pixels):
+    whole = train(tmp_path / "whole", 4, random_pixels, share=0)
+    first = train(tmp_path / "parts", 2, random_pixels, share=0)
+    second = train(tmp_path / "parts", 4, random_pixels, share=0, first_weights=99)
+    assert first.losses | second.losses == whole.losses
+    assert min(second.losses) == 2 * LENGTH + 1
+    assert_equal(second.states, whole.states)
+    assert_equal(load_tensors(tmp_path / "parts" / "checkpoint.pt"), load_tensors(tmp_path / "whole" / "checkpoint.pt"))
+    assert whole.states["optimizer"]["state"][0]["step"] == 2 * LENGTH  # Adam's moments were compared as well
+    assert whole.states["average"]["n_averaged"] == 2 * LENGTH
+    again = train(tmp_path / "parts", 4, random_pixels, share=0, first_weights=98)  # is done: loads, and no more
+    assert again.losses == {}
+    assert_equal(again.states, whole.states)
+
+
+def test_a_run_broken_off_amid_an_epoch_goes_on(tmp_path, random_pixels):
+    whole = train(tmp_path / "whole", 3, random_pixels)
+    train(tmp_path / "parts", 3, random_pixels, broken_off_at=2 * LENGTH - 1)
+    second = train(tmp_path / "parts", 3, random_pixels, first_weights=99)
+    assert min(second.losses) == LENGTH + 1
+    assert second.losses == {i: losses for i, losses in whole.losses.items() if i > LENGTH}
+    assert_equal(second.states, whole.states)
+    assert len({state["lr"] for state in whole.states["optimizer"]["param_groups"]}) == 1
+    assert second.states["optimizer"]["param_groups"][0]["lr"] < 1e-3
+
+
+class Counter:
+    """Anything with a state."""
+
+    def __init__(self, count=0):
+        self.count = count
+
+    def state_dict(self):
+        return {"count": self.count}
+
+    def load_state_dict(self, state):
+        self.count = state["count"]
+
+
+def run(path, epochs=2, settings=None, names=("counter",), **options):
+    counters = {name: Counter() for name in names}
+
+    def step(engine, batch):
+        for counter in counters.values():
+            counter.count += 1
+
+    engine = Engine(step)
+    ResumeCheckpoint(path, counters, {"width": 4, "max_iterations": 10} | (settings or {}), **options).attach(engine)
+    engine.run([None] * 5, max_epochs=epochs)
+    return counters["counter"].count if "counter" in counters else None
+
+
+def test_plain_round_trip(tmp_path):
+    path = tmp_path / "new" / "checkpoint.pt"
+    assert run(path) == 10
+    content = torch.load(path, weights_only=True)
+    assert content == {
+        "iteration": 10,
+        "settings": {"width": 4, "max_iterations": 10},
+        "states": {"counter": {"count": 10}},
+    }
+    assert run(path, epochs=3, settings={"max_iterations": 15}) == 15
+    assert run(path, epochs=3) == 15
+
+
+@pytest.mark.parametrize(("interval", "epochs", "saved"), [(1, 3, [5, 10, 15]), (2, 3, [10, 15]), (10, 3, [15])])
+def test_interval(tmp_path, interval, epochs, saved, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        "monai_sagan.handlers.checkpoint.save_tensors", lambda content, path: seen.append(content["iteration"])
+    )
+    run(tmp_path / "checkpoint.pt", epochs, interval=interval)
+    assert seen == saved
+
+
+def test_other_settings_are_named(tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    run(path)
+    with refused(path, "width 4", "this run has 8", "output_dir"):
+        run(path, settings={"width": 8})
+    with refused(path, "depth None", "this run has 2"):  # one that the older run did not know
+        run(path, settings={"depth": 2})
+    with refused(path, "max_iterations 10"):
+        run(path, settings={"max_iterations": 20}, may_differ=())
+    assert run(path, epochs=3, settings={"width": 8}, may_differ=("width",)) == 15
+
+
+def test_files_of_another_kind(tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    run(path)
+    with refused(path, "no checkpoint of this kind"):
+        run(path, names=("other",))
+    with refused(path, "no checkpoint of this kind"):
+        run(path, names=("counter", "other"))
+    for content in ({"model": {}}, {"iteration": 1, "settings": {}}):
+        save_tensors(content, path)
+        with refused(path, "no checkpoint of this kind"):
+            run(path)
+    path.write_bytes(b"text")
+    with refused(path):
+        run(path)
+    path.unlink()
+    path.mkdir()  # not a file: nothing to resume; saving fails in its own words
+    with pytest.raises(OSError, match="checkpoint"):
+        run(path)

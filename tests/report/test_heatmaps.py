@@ -1,0 +1,153 @@
+"""Heat maps: which images, on which scale, under which names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib import colormaps
+from PIL import Image
+
+from monai_sagan.engines.scoring import score
+from monai_sagan.engines.trained import load_trained
+from monai_sagan.report import heatmaps
+from monai_sagan.report.heatmaps import pick_images, triptychs, write_heatmaps
+
+
+def test_highest_middle_and_lowest():
+    scores = torch.randperm(100, generator=torch.Generator().manual_seed(0)).float()
+    picked = pick_images(scores, 3)
+    assert scores[picked].tolist() == [99, 98, 97, 51, 50, 49, 2, 1, 0]
+    assert len(pick_images(scores)) == 12
+
+
+@pytest.mark.parametrize(("count", "total"), [(4, 0), (4, 1), (4, 3), (4, 5), (4, 11), (4, 12), (50, 20), (2, 7)])
+def test_few_images_are_picked_once(count, total):
+    scores = torch.rand(total, generator=torch.Generator().manual_seed(1))
+    picked = pick_images(scores, count)
+    assert len(picked) == len(set(picked)) == min(total, 3 * count)
+    assert {*scores.argsort()[:count].tolist(), *scores.argsort()[total - min(count, total) :].tolist()} <= set(picked)
+    assert scores[picked].tolist() == sorted(scores[picked].tolist(), reverse=True)
+
+
+def test_none_and_equal_scores():
+    assert pick_images(torch.rand(9), 0) == []
+    assert pick_images(torch.zeros(5), 1) == [0, 2, 4]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_triptychs(channels):
+    image = torch.full((2, channels, 8, 6), -1.0)
+    restored = torch.full((2, channels, 8, 6), 2.0)  # out of range
+    maps = torch.zeros(2, 1, 8, 6)
+    maps[1] = 0.5
+    shown = triptychs(image, restored, maps, scale=0.25)
+    assert shown.shape == (2, 3, 8, 18)
+    assert (shown.min(), shown.max()) == (0, 1)
+    assert (shown[..., :6] == 0).all()
+    assert (shown[..., 6:12] == 1).all()
+    colors = colormaps["inferno"](range(256))[:, :3]
+    np.testing.assert_allclose(shown[0, :, 0, 12], colors[0], atol=1e-6)
+    np.testing.assert_allclose(shown[1, :, 0, 12], colors[255], atol=1e-6)
+    half = triptychs(image, restored, maps, scale=1.0)
+    np.testing.assert_allclose(half[1, :, 0, 12], colors[127], atol=1e-6)
+    assert triptychs(image, restored, maps, scale=0.0).isfinite().all()
+
+
+@pytest.fixture
+def draw(tmp_path, save_model, random_pixels):
+    """Draw the maps of noise images; what an item has besides may be given."""
+    save_model(tmp_path / "model.pt")
+    trained = load_trained(tmp_path / "model.pt")
+    pixels = random_pixels(9)
+
+    def drawn(folder, names=None, labels=None, count=2):
+        names = names or [f"/somewhere/image{i}.png" for i in range(9)]
+        labels = labels or [0, 1, None] * 3
+        items = [{"image": name, "label": label} for name, label in zip(names, labels, strict=True)]
+        return write_heatmaps(folder, trained, pixels[: len(items)], items, drawn.scores[: len(items)], count)
+
+    drawn.trained = trained
+    drawn.scores = score(trained.network, pixels)
+    return drawn
+
+
+def test_names_tell_rank_and_label(tmp_path, draw):
+    paths = draw(tmp_path / "out" / "heatmaps")
+    assert sorted(paths) == sorted((tmp_path / "out" / "heatmaps").iterdir())
+    assert [path.parent for path in (tmp_path / "out").iterdir()] == [tmp_path / "out"]  # nothing unfinished is left
+    order = draw.scores.argsort(descending=True).tolist()
+    kinds = {0: "normal", 1: "abnormal", 2: "unlabeled"}
+    ranks = [1, 2, 4, 5, 8, 9]
+    assert [path.name for path in paths] == [f"{r}_{kinds[order[r - 1] % 3]}_image{order[r - 1]}.png" for r in ranks]
+    for path in paths:
+        with Image.open(path) as picture:
+            assert picture.width > 2 * picture.height
+            assert np.asarray(picture.convert("L")).std() > 10
+
+
+def test_ranks_sort_as_names(tmp_path, draw, monkeypatch):
+    monkeypatch.setattr(heatmaps, "_draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr(heatmaps, "restore", lambda network, pixels: iter([(None, None, None)]))
+    items = [{"image": f"{i}.png", "label": 0} for i in range(120)]
+    pixels = torch.zeros(120, 1, 64, 64, dtype=torch.uint8)
+    paths = write_heatmaps(tmp_path / "maps", draw.trained, pixels, items, torch.arange(120).float(), 3)
+    assert [int(re.match(r"\d{3}", path.name)[0]) for path in paths] == [1, 2, 3, 59, 60, 61, 118, 119, 120]
+    assert paths == sorted(paths)
+
+
+def test_one_scale_for_all(tmp_path, draw, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(heatmaps, "_draw", lambda path, tensors, scale, title: drawn.append((scale, title)))
+    draw(tmp_path / "maps")
+    assert {scale for scale, _ in drawn} == {draw.trained.scale}
+    assert len(drawn) == 6
+    best = int(draw.scores.argmax())
+    assert f"image{best}.png" in drawn[0][1]
+    assert f"{float(draw.scores[best]):.4f}, 1 of 9" in drawn[0][1]
+
+
+def test_pictures_show_the_scale(tmp_path, draw, monkeypatch):
+    from matplotlib.axes import Axes
+
+    limits = []
+    imshow = Axes.imshow
+    monkeypatch.setattr(
+        Axes, "imshow", lambda axis, values, **options: limits.append(options) or imshow(axis, values, **options)
+    )
+    draw(tmp_path / "maps", count=1)
+    assert len(limits) == 9
+    maps = [options for options in limits if options["cmap"] == heatmaps.COLORS]
+    assert [(options["vmin"], options["vmax"]) for options in maps] == [(0, draw.trained.scale)] * 3
+
+
+def test_an_earlier_folder_is_replaced(tmp_path, draw):
+    folder = tmp_path / "maps"
+    (folder / "older").mkdir(parents=True)
+    (folder / "older.png").touch()
+    paths = draw(folder, count=1)
+    assert sorted(folder.iterdir()) == sorted(paths)
+
+
+def test_a_failure_keeps_the_earlier_folder(tmp_path, draw, monkeypatch):
+    folder = tmp_path / "maps"
+    before = draw(folder, count=1)
+
+    def fail(*arguments):
+        raise OSError("disk is full")
+
+    monkeypatch.setattr(heatmaps, "_draw", fail)
+    with pytest.raises(OSError, match="disk is full"):
+        draw(folder, count=2)
+    assert sorted(folder.iterdir()) == sorted(before)
+    assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["maps"]
+
+
+def test_odd_names(tmp_path, draw):
+    names = ["a$b_$x^.png", "$\\alpha.png", "deep/one.two.nii.gz", "same.png", "other/same.png", "100 %.png"]
+    paths = draw(tmp_path / "maps", names, [0] * 6, count=2)
+    assert len(set(paths)) == len(list((tmp_path / "maps").iterdir())) == 6
+    assert {path.name.split("_", 2)[2] for path in paths} == {f"{Path(name).stem}.png" for name in names}

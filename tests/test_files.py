@@ -1,0 +1,146 @@
+"""Files are whole or not there, and nothing in them is ever executed."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import pickle
+import random
+import signal
+import time
+
+import pytest
+import torch
+
+from monai_sagan.files import load_tensors, save_tensors, write_whole
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_content_replaces_the_old_one(tmp_path):
+    path = tmp_path / "new" / "folder" / "file.txt"
+    for text in ("first", "second"):
+        write_whole(str(path), lambda unfinished, text=text: unfinished.write_text(text))
+        assert path.read_text() == text
+    assert names(path.parent) == ["file.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt, OSError])
+@pytest.mark.parametrize("old", ["old", None])
+def test_a_failing_writer_changes_nothing(tmp_path, error, old):
+    path = tmp_path / "file.txt"
+    if old:
+        path.write_text(old)
+
+    def write(unfinished):
+        assert unfinished.parent == tmp_path  # the same file system, or the renaming would not be at once
+        unfinished.write_text("half of the ne")
+        raise error("broken off")
+
+    with pytest.raises(error, match="broken off"):
+        write_whole(path, write)
+    assert names(tmp_path) == (["file.txt"] if old else [])
+    if old:
+        assert path.read_text() == old
+
+
+def test_until_it_is_whole_the_old_content_is_there(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("old")
+    seen = []
+
+    def write(unfinished):
+        unfinished.write_text("new")
+        seen.append(path.read_text())
+
+    write_whole(path, write)
+    assert (seen, path.read_text()) == (["old"], "new")
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    done = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: done.append("fsync") or fsync(handle))
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("replace") or replace(*names))
+    write_whole(tmp_path / "file", lambda unfinished: unfinished.write_text("x"))
+    assert done[:2] == ["fsync", "replace"]
+
+
+def test_tensors_and_plain_values_come_back(tmp_path):
+    content = {"a": torch.arange(5), "b": {"c": [1, 2.5, None, "x", True]}, "d": torch.zeros(2, dtype=torch.bfloat16)}
+    save_tensors(content, tmp_path / "file.pt")
+    loaded = load_tensors(str(tmp_path / "file.pt"))
+    assert loaded.keys() == content.keys()
+    assert torch.equal(loaded["a"], content["a"])
+    assert loaded["b"] == content["b"]
+    assert loaded["d"].dtype == torch.bfloat16
+
+
+def test_what_cannot_be_loaded(tmp_path, refused):
+    path = tmp_path / "model.pt"
+    with refused(path, "no file"):
+        load_tensors(path)
+    save_tensors({"a": torch.zeros(1000)}, path)
+    whole = path.read_bytes()
+    for content in (b"", b"text\n" * 50, whole[:100], whole[:-30], b"PK\x03\x04" + bytes(200)):
+        path.write_bytes(content)
+        with refused(path):
+            load_tensors(path)
+    torch.save([1, 2], path)
+    with refused(path, "holds a list"):
+        load_tensors(path)
+    with refused(tmp_path):
+        load_tensors(tmp_path)
+
+
+class Code:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_code_is_refused_and_not_executed(tmp_path, save, refused):
+    path, trace = tmp_path / "model.pt", tmp_path / "executed"
+    save({"model": Code(trace)}, path)
+    with refused(path, "nothing of it was loaded"):
+        load_tensors(path)
+    assert not trace.exists()
+    torch.load(path, weights_only=False) if save is torch.save else pickle.loads(path.read_bytes())
+    assert trace.exists()  # it would have been
+
+
+def save_forever(path, saved):
+    for number in itertools.count(1):
+        save_tensors({"number": number, "values": torch.full((300_000,), float(number))}, path)
+        saved.value = number
+
+
+def test_a_killed_process_leaves_a_whole_file(tmp_path):
+    path = tmp_path / "checkpoint.pt"
+    draw = random.Random(0)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monai_sagan.data.cache"])
+    for _ in range(5):
+        saved = context.Value("q", 0)
+        process = context.Process(target=save_forever, args=(path, saved))
+        process.start()
+        deadline = time.monotonic() + 60
+        while not saved.value and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.15))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(timeout=30)
+        assert process.exitcode == -signal.SIGKILL
+        content = load_tensors(path)
+        assert content["number"] >= saved.value > 0
+        assert len(content["values"]) == 300_000
+        assert (content["values"] == content["number"]).all()
