@@ -6,6 +6,7 @@ returns ``{"normal": [...], "unlabeled": [...], "test": [...]}``; `make_splits` 
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
@@ -14,6 +15,8 @@ from typing import Any
 from monai_sagan.errors import SaganError
 
 __all__ = ["SPLITS", "make_splits", "split_published"]
+
+logger = logging.getLogger(__name__)
 
 Item = dict[str, Any]
 Datalist = dict[str, list[Item]]
@@ -79,6 +82,12 @@ def make_splits(
                 f"the split {name} is empty: {len(datalist['normal'])} normal and {len(datalist['unlabeled'])} "
                 f"unlabeled images are too few for valid_fraction {valid_fraction} and anomaly_ratio {anomaly_ratio}"
             )
+    logger.info("splits: " + ", ".join(f"{name} {len(items)}" for name, items in splits.items()))
+    if anomaly_ratio is not None:
+        abnormal = sum(item["label"] for item in unlabeled)
+        logger.info(
+            f"anomaly ratio of train_unlabeled: {abnormal} of {len(unlabeled)}, {abnormal / len(unlabeled):.4f}"
+        )
     return splits
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,8 @@ def _dicom_pixels(path: Path) -> Pixels:
     import pydicom
     from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
 
+    # It raises what it logs there with a stack trace.
+    logging.getLogger("pydicom.pixels.decoders.base").setLevel(logging.CRITICAL)
     dataset = pydicom.dcmread(path)
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:

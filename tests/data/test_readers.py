@@ -177,6 +177,13 @@ def test_broken_dicom(tmp_path, write_dicom, refused):
             read_image(path)
 
 
+def test_a_broken_stream_is_told_in_one_line(tmp_path, write_dicom, refused, caplog):
+    path = write_dicom(tmp_path / "j.dcm", GREY, syntax=JPEGBaseline8Bit, data=encapsulate([b"no JPEG."]))
+    with refused(path, "not a readable image"):
+        read_image(path)
+    assert not caplog.records  # no stack trace in the log either
+
+
 def test_a_syntax_without_decoder_is_named(tmp_path, write_dicom, refused):
     path = write_dicom(tmp_path / "s.dcm", GREY, syntax=pydicom.uid.HEVCMP51, data=encapsulate([b"\0" * 10]))
     with refused(path, "HEVC"):
