@@ -131,7 +131,7 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path):
     context.set_forkserver_preload(["monai_sagan.data.cache"])
     for _ in range(5):
         saved = context.Value("q", 0)
-        process = context.Process(target=save_forever, args=(path, saved))
+        process = context.Process(target=save_forever, args=(path, saved), daemon=True)
         process.start()
         deadline = time.monotonic() + 60
         while not saved.value and time.monotonic() < deadline:

@@ -172,7 +172,7 @@ def test_two_processes_at_once(datalist, tmp_path):
     context.set_forkserver_preload(["monai_sagan.data.cache"])
     barrier, results = context.Barrier(2), context.Queue()
     arguments = (datalist, tmp_path / "cache", barrier, results)
-    processes = [context.Process(target=decode_together, args=arguments) for _ in range(2)]
+    processes = [context.Process(target=decode_together, args=arguments, daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
     sums = [results.get(timeout=60) for _ in processes]
