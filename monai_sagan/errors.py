@@ -91,7 +91,7 @@ def _place(failure: BaseException) -> str:
     """The config id that a MONAI error is about, and the component or the expression there."""
     match = MONAI_FAILURE.match(str(failure))
     assert match is not None
-    what = match["name"] or re.sub(r"__local_refs\['(.+?)'\]", r"@\1", match["code"])
+    what = match["name"] or re.sub(r"__local_refs\['(.+?)'\]", r"@\1", match["code"].strip().strip('"'))
     # MONAI's message does not tell the id; the function that resolves it knows.
     frames = (frame for frame, _ in traceback.walk_tb(failure.__traceback__))
     ids = [frame.f_locals.get("id") for frame in frames if frame.f_code.co_name == "_resolve_one_item"]

@@ -27,6 +27,7 @@ class Settings:
         anatomical_consistency: patches and position codes; False is an ablation.
         abnormal_region_restoration: gates, skips and fusion; False is an ablation.
         gate_norm: "instance" or None, see `AttentionGate`.
+        position_norm: "instance" or None, see `PositionBlock`.
         position_bits: "ceil" or "floor", see `position_code`.
         keep_prob: probability that a pixel keeps its restoration while training.
         batch_size: images of each stream in an iteration.
@@ -57,6 +58,7 @@ class Settings:
     anatomical_consistency: bool = True
     abnormal_region_restoration: bool = True
     gate_norm: str | None = None
+    position_norm: str | None = "instance"
     position_bits: str = "ceil"
     keep_prob: float = 0.95
     batch_size: int = 64
@@ -83,8 +85,8 @@ class Settings:
     def generator(self) -> dict[str, Any]:
         """The arguments of `SaganGenerator`."""
         names = (
-            *("in_channels", "channels", "num_res_blocks", "grid", "keep_prob", "gate_norm", "position_bits"),
-            *("anatomical_consistency", "abnormal_region_restoration"),
+            *("in_channels", "channels", "num_res_blocks", "grid", "keep_prob", "gate_norm"),
+            *("position_norm", "position_bits", "anatomical_consistency", "abnormal_region_restoration"),
         )
         return {name: getattr(self, name) for name in names}
 
@@ -112,6 +114,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "gate_norm": ("instance", None),
+    "position_norm": ("instance", None),
     "position_bits": ("ceil", "floor"),
     "critic_init": ("torch", "he"),
     "fake_source": ("unlabeled", "pseudo"),
@@ -131,7 +134,7 @@ _RANGES: dict[str, tuple[float, float]] = {
 def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
     """The settings of ``preset`` (`PRESETS`), with every value that is given and not None in place of the preset's.
 
-    ``gate_norm`` is given as ``"instance"`` or ``"none"``. A run shorter than an epoch is one epoch.
+    ``gate_norm`` and ``position_norm`` are given as ``"instance"`` or ``"none"``. A run shorter than an epoch is one.
 
     Raises:
         SaganError: naming an unknown preset, or the value that is not of its type, range or choices.
@@ -166,7 +169,7 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         ):
             return (float(value[0]), float(value[1]))
         raise SaganError(f"{name} is {value!r}; give two numbers from 0 up to 1, for example [0.5, 0.999]")
-    if name == "gate_norm" and value == "none":
+    if name.endswith("_norm") and value == "none":
         return None
     wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")
     fits = type(value) is kind or (kind is float and type(value) is int) or (wanted == "a word" and type(value) is str)

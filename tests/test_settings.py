@@ -26,11 +26,19 @@ COMMON = {
     "abnormal_region_restoration": True,
     "ema_decay": 0,
 }
-PUBLISHED = {"learning_rate": 5e-5, "critic_betas": (0.5, 0.999), "lambda_id": 1, "lambda_rec": 1, "augment": False}
+PUBLISHED = {
+    "learning_rate": 5e-5,
+    "critic_betas": (0.5, 0.999),
+    "critic_init": "torch",
+    "lambda_id": 1,
+    "lambda_rec": 1,
+    "augment": False,
+}
 PAPER = {
     "batch_size": 64,
     "learning_rate_decay": 0.5,
     "gate_norm": None,
+    "position_norm": "instance",
     "position_bits": "ceil",
     "paired": False,
     "mask_at_test": False,
@@ -39,6 +47,7 @@ OFFICIAL = {
     "batch_size": 32,
     "learning_rate_decay": 0,
     "gate_norm": "instance",
+    "position_norm": "instance",
     "position_bits": "floor",
     "paired": True,
     "mask_at_test": True,
@@ -60,7 +69,7 @@ def test_recommended_is_the_default():
     for name, value in COMMON.items():
         assert getattr(settings, name) == value
     assert (settings.learning_rate, settings.lambda_id, settings.lambda_rec) == (2e-4, 10, 10)
-    assert settings.critic_betas == (0, 0.9)
+    assert (settings.critic_betas, settings.critic_init) == ((0.5, 0.99), "he")
     assert settings.augment
     assert settings.gate_norm is None
 

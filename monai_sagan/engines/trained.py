@@ -89,5 +89,5 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Traine
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:
-    given = {name: "none" if name == "gate_norm" and value is None else value for name, value in values.items()}
+    given = {name: "none" if name.endswith("_norm") and value is None else value for name, value in values.items()}
     return resolve_settings("paper", **given)

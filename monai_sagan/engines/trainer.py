@@ -158,7 +158,8 @@ class SaganTrainer(Trainer):
     def _update_generator(self, engine: Any, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
         """Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish."""
         self.discriminator.requires_grad_(False)
-        fake_restored, normal_restored, pseudo_restored = restored.chunk(3)
+        n = len(normal)  # as many as pseudo-anomalies, which are made of them
+        fake_restored, normal_restored, pseudo_restored = restored.split([len(restored) - 2 * n, n, n])
         with self.autocast:
             fake_scores = self.discriminator(fake_restored).float()
         adversarial = losses.adversarial(fake_scores)

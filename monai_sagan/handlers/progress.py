@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import sys
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 __all__ = ["Progress"]
 
@@ -26,6 +28,7 @@ class Progress:
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
         self._bar: tqdm[Any] | None = None
+        self._above_bar = ExitStack()  # log lines are printed above the bar while it is there
         self._since = (0, 0.0)
 
     def attach(self, engine: Engine) -> None:
@@ -40,6 +43,7 @@ class Progress:
         if sys.stderr.isatty():
             total = (state.max_epochs or 0) * (state.epoch_length or 0)
             self._bar = tqdm(total=total, initial=state.iteration, unit="it", dynamic_ncols=True)
+            self._above_bar.enter_context(logging_redirect_tqdm())
 
     def _show(self, engine: Engine) -> None:
         iteration, total = engine.state.iteration, (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
@@ -60,6 +64,7 @@ class Progress:
     def _close(self, engine: Engine) -> None:
         if self._bar is not None:
             self._bar.close()
+            self._above_bar.close()
             self._bar = None
 
 

@@ -103,15 +103,24 @@ class PositionBlock(nn.Module):
     """Tell a patch where it lies: its position code as extra channels, mixed in by a 1 x 1 convolution (Sec. 2.2).
 
     The input is (N, channels, h, w) with N a multiple of the number of patches, the patches of an image together.
+
+    Args:
+        channels: of the input.
+        code: of the patches, (patches, bits).
+        norm: ``"instance"`` normalizes after the convolution, as the published code does. The code is constant over a
+            patch, so this normalization takes away exactly what the code added: it then has no effect at all.
+            ``None`` lets it act.
     """
 
     code: Tensor
 
-    def __init__(self, channels: int, code: Tensor) -> None:
+    def __init__(self, channels: int, code: Tensor, norm: str | None = "instance") -> None:
         super().__init__()
+        if norm not in ("instance", None):
+            raise ValueError(f"position norm is {norm!r}; use 'instance' or None")
         self.register_buffer("code", code, persistent=False)
         self.mix = _conv(channels + code.shape[1], channels, 1, bias=True)
-        self.norm = InstanceNorm(channels, affine=False)
+        self.norm = nn.Identity() if norm is None else InstanceNorm(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape

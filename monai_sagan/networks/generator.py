@@ -37,6 +37,8 @@ class SaganGenerator(nn.Module):
         grid: rows and columns of patches; must cut H and W into multiples of 8.
         keep_prob: probability that a pixel keeps its restoration while training, in (0, 1]; 1 turns the gate off.
         gate_norm: ``"instance"`` or None, see `AttentionGate`.
+        position_norm: ``"instance"`` or None, see `PositionBlock`: with the published ``"instance"`` the position
+            code cancels out, and only the cut into patches remains of anatomical consistency.
         position_bits: rounding of the code's length, ``"floor"`` or ``"ceil"``, see `position_code`.
         anatomical_consistency: False: no patches and no position code (ablation).
         abnormal_region_restoration: False: no skips, no gates and no multi-level fusion: the decoder is a plain
@@ -55,6 +57,7 @@ class SaganGenerator(nn.Module):
         *,
         keep_prob: float = 0.95,
         gate_norm: str | None = "instance",
+        position_norm: str | None = "instance",
         position_bits: str = "floor",
         anatomical_consistency: bool = True,
         abnormal_region_restoration: bool = True,
@@ -69,7 +72,7 @@ class SaganGenerator(nn.Module):
         widths = [channels, 2 * channels, 4 * channels, 8 * channels]
 
         def position(width: int) -> nn.Module:
-            return PositionBlock(width, code) if anatomical_consistency else nn.Identity()
+            return PositionBlock(width, code, position_norm) if anatomical_consistency else nn.Identity()
 
         self.stem = DownBlock(in_channels, widths[0], kernel=7, stride=1)
         self.down = nn.ModuleList(DownBlock(a, b) for a, b in pairwise(widths))

@@ -175,10 +175,10 @@ def test_two_processes_at_once(datalist, tmp_path):
     processes = [context.Process(target=decode_together, args=arguments, daemon=True) for _ in range(2)]
     for process in processes:
         process.start()
-    sums = [results.get(timeout=60) for _ in processes]
     for process in processes:
         process.join(timeout=60)
     assert [process.exitcode for process in processes] == [0, 0]
+    sums = [results.get(timeout=60) for _ in processes]
     images = ImageCache(datalist, SIZE, tmp_path / "cache")
     assert sums == [int(images.pixels(datalist["test"]).sum())] * 2
     assert list((tmp_path / "cache").iterdir()) == [images.path]

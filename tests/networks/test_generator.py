@@ -300,3 +300,16 @@ def test_state_dict_is_the_parameters_alone():
     assert set(network.state_dict()) == names(network)
     for name in network.state_dict():
         assert not name.endswith(("running_mean", "running_var", "num_batches_tracked", ".code"))
+
+
+def test_without_its_norm_the_position_code_tells_equal_patches_apart():
+    image = torch.rand(1, 1, 32, 32, generator=torch.Generator().manual_seed(0)).repeat(1, 1, 2, 2) * 2 - 1
+    spreads = {}
+    for norm in ("instance", None):
+        torch.manual_seed(0)
+        network = SaganGenerator(channels=4, num_res_blocks=1, position_norm=norm).double().eval()
+        with torch.no_grad():
+            patches = network(image.double()).unfold(2, 32, 32).unfold(3, 32, 32).reshape(4, 32, 32)
+        spreads[norm] = (patches - patches[0]).abs().max().item()
+    assert spreads["instance"] < 1e-9
+    assert spreads[None] > 1e-4
