@@ -14,8 +14,8 @@ def keep_freed_memory() -> bool:
     """Let glibc keep freed memory instead of giving it back to the system; returns whether it could.
 
     A training step on the CPU frees and takes the same large blocks again and again; each time the system would hand
-    out zeroed pages anew, a tenth of the step's time. Peak memory stays what it was. Elsewhere than on Linux with
-    glibc this does nothing.
+    out zeroed pages anew, about a tenth of the step's time. Memory once taken stays taken until the process ends.
+    Elsewhere than on Linux with glibc this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return False
