@@ -27,7 +27,7 @@ SPLITS = ("train_normal", "train_unlabeled", "valid_normal", "valid_unlabeled", 
 
 def make_splits(
     datalist: Datalist,
-    anomaly_ratio: float | None = None,
+    anomaly_ratio: float | str | None = None,
     unlabeled_size: int | None = None,
     valid_fraction: float = 0.1,
     seed: int = 0,
@@ -39,7 +39,8 @@ def make_splits(
 
     Args:
         datalist: ``normal``, ``unlabeled`` and ``test`` items; ``test`` may be empty.
-        anomaly_ratio: exact share of abnormal images among the unlabeled ones, in [0, 1]; None takes them all.
+        anomaly_ratio: exact share of abnormal images among the unlabeled ones, in [0, 1]; None takes them all,
+            and so does "none", for MONAI drops a None given on the command line.
         unlabeled_size: unlabeled images for training; None takes as many as there are, or with an ``anomaly_ratio``
             as many as there are of both kinds, at most one for each normal training image (as the paper does).
         valid_fraction: share of the normal and of the unlabeled images kept out of training, above 0 and below 1.
@@ -51,13 +52,17 @@ def make_splits(
     Raises:
         SaganError: for an empty split, or when there are too few images for the ratio: it says how many are missing.
     """
+    if anomaly_ratio == "none":
+        anomaly_ratio = None
+    if not isinstance(anomaly_ratio, (int, float, type(None))):
+        raise SaganError(f"anomaly_ratio is {anomaly_ratio!r}; it is a share from 0 to 1, or none")
     if not 0 < valid_fraction < 1:
         raise SaganError(f"valid_fraction is {valid_fraction}; it is a share above 0 and below 1, for example 0.1")
     for name in ("normal", "unlabeled"):
         if not datalist.get(name):
             raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
     if unlabeled_size is not None and (type(unlabeled_size) is not int or unlabeled_size < 1):
-        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a whole number of images, 1 or more, or null")
+        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a whole number of images, 1 or more")
     sides: Sides = {}
     normal, valid_normal = _carve(datalist["normal"], valid_fraction, seed, sides)
     if anomaly_ratio is None:
@@ -96,9 +101,9 @@ def _carve_ratio(
 ) -> tuple[list[Item], list[Item]]:
     """Training and validation items with ``ratio`` abnormal ones in each, chosen apart for the two labels."""
     if not 0 <= ratio <= 1:
-        raise SaganError(f"anomaly_ratio is {ratio}; it is a share from 0 to 1, or null to take the images as they are")
+        raise SaganError(f"anomaly_ratio is {ratio}; it is a share from 0 to 1, or none to take the images as they are")
     if any(item["label"] is None for item in items):
-        raise SaganError("anomaly_ratio needs unlabeled images whose labels are known; leave it null for these")
+        raise SaganError("anomaly_ratio needs unlabeled images whose labels are known; set it to none for these")
     kinds = [_carve([i for i in items if i["label"] == label], valid_fraction, seed, sides) for label in (0, 1)]
     shares = [1 - Fraction(str(ratio)), Fraction(str(ratio))]
     fits = [int(len(train) / share) for (train, _), share in zip(kinds, shares, strict=True) if share]

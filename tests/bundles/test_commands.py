@@ -127,9 +127,13 @@ def test_an_unknown_key_is_named_with_the_nearest(tmp_path):
 
 def test_the_command_works_from_any_folder(tmp_path):
     folder = med_ad(tmp_path / "data")
+    lists = json.loads((folder / "data.json").read_text())
+    known = lists["train"]["unlabeled"]
+    lists["train"]["unlabeled"] = [*known["0"], *known["1"]]  # nobody knows their labels now
+    (folder / "data.json").write_text(json.dumps(lists))
     config = str(REPOSITORY / "bundles/rsna/train.json")
     result = bundle_run(
-        "--config_file", config, "--dataset_dir", str(folder), *SMALL, "--anomaly_ratio", "0.5", cwd=tmp_path
+        "--config_file", config, "--dataset_dir", str(folder), *SMALL, "--anomaly_ratio", "none", cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}

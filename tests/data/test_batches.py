@@ -91,8 +91,10 @@ def test_shapes_and_ranges():
 def test_pseudo_anomalies_are_made_of_other_normals(normal):
     loader = TrainingBatches(normal, UNLABELED, 2, length=1)
     low, high = float(to_unit_range(normal).min()), float(to_unit_range(normal).max())
+    masks = []
     for step in range(30):
         batch = loader.batch(step)
+        masks.extend(batch["pseudo_mask"])
         inside = batch["pseudo_mask"].bool()
         changed = batch["pseudo"] != batch["normal"]
         assert torch.equal(changed, inside)  # all of it: the source is never the image itself
@@ -101,6 +103,7 @@ def test_pseudo_anomalies_are_made_of_other_normals(normal):
         assert (sides <= 24).all()
         assert batch["pseudo"].min() >= low
         assert batch["pseudo"].max() <= high  # nothing of the unlabeled images, which are brighter
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 55  # of 60, each square drawn anew
 
 
 def test_paired_images_stay_together():

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from monai_sagan.data.datalist import SPLITS, make_splits, split_published
+from monai_sagan.errors import SaganError
 
 
 def items_of(prefix, count, label):
@@ -263,3 +264,11 @@ def test_published_splits_by_seed():
     for label in (0, 1):
         tests = [{i["image"] for i in published(100, 50, seed)["test"] if i["label"] == label} for seed in (1, 2)]
         assert tests[0] != tests[1]
+
+
+def test_the_word_none_takes_the_images_as_they_are():
+    items = [{"image": str(i), "label": None} for i in range(20)]
+    datalist = {"normal": [{"image": f"n{i}", "label": 0} for i in range(20)], "unlabeled": items, "test": []}
+    assert make_splits(datalist, "none") == make_splits(datalist, None)
+    with pytest.raises(SaganError, match="anomaly_ratio is 'many'"):
+        make_splits(datalist, "many")
