@@ -79,6 +79,8 @@ def main() -> None:
             seconds = pipe.recv()
             if number:  # the first round warms up
                 times[name].append(seconds)
+    for pipe in pipes.values():
+        pipe.send(None)
     for name, seconds in times.items():
         print(f"{name:16} {1 / statistics.median(seconds):.2f} it/s (median of {args.rounds} rounds)")
     ratios = sorted(a / b for a, b in zip(*times.values(), strict=True))

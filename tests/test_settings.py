@@ -176,7 +176,11 @@ def test_unknown_names(refused):
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize(
-    "given", [{}, {"gate_norm": "none", "grid": [4, 2], "critic_betas": [0, 0.5], "max_iterations": 20}]
+    "given",
+    [
+        {},
+        {"gate_norm": "none", "position_norm": "none", "grid": [4, 2], "critic_betas": [0, 0.5], "max_iterations": 20},
+    ],
 )
 def test_plain_values_bring_the_settings_back(preset, given):
     settings = resolve_settings(preset, **given)
