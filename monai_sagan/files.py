@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_tensors", "save_tensors", "write_whole"]
+__all__ = ["load_tensors", "save_tensors", "write_text", "write_whole"]
 
 
 def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -36,6 +36,15 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
+
+    def write(unfinished: Path) -> None:
+        unfinished.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
 
 
 def save_tensors(content: dict[str, Any], path: str | Path) -> None:

@@ -21,7 +21,7 @@ from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_text, write_whole
 from monai_sagan.report.heatmaps import write_heatmaps
 
 __all__ = ["check_finite", "evaluate", "image_metrics", "versions", "write_scores"]
@@ -79,7 +79,7 @@ def evaluate(
         "seconds": round(time.monotonic() - started, 2),
         "versions": versions(),
     }
-    write_whole(output / "metrics.json", lambda path: _write_text(path, json.dumps(metrics, indent=2) + "\n"))
+    write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     for name in scores:
         found = metrics[name]
         shown = "no labels" if found["auc"] is None else f"AUC {found['auc']:.4f}, AP {found['ap']:.4f}"
@@ -141,7 +141,3 @@ def write_scores(path: Path, items: Sequence[Item], scores: Mapping[str, Tensor]
                 rows.writerow([item["image"], label, *(f"{float(scores[n][i]):.8f}" for n in (chosen, *others))])
 
     write_whole(path, write)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

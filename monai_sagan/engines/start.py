@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_text
 from monai_sagan.settings import Settings, as_plain
 
 __all__ = ["start_run"]
@@ -33,7 +33,7 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     try:
         output.mkdir(parents=True, exist_ok=True)
         log = logging.FileHandler(output / "log.txt", encoding="utf-8")
-        write_whole(output / "config.json", lambda path: _write(path, text))
+        write_text(output / "config.json", text)
     except OSError as error:
         raise SaganError(f"cannot write to {output} ({error.strerror}); give another folder by --output_dir") from None
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
@@ -41,7 +41,3 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     logger.info(f"everything that this run writes goes below {output}")
     logger.info("settings: " + ", ".join(f"{name} {value}" for name, value in config.items()))
     return output
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")

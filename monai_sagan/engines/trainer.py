@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+from ignite.engine import Events
 from monai.data import MetaTensor
 from monai.engines import Trainer
 from monai.engines.utils import IterationEvents
@@ -118,8 +119,6 @@ class SaganTrainer(Trainer):
             **kwargs,
         )
         if hasattr(train_data_loader, "set_step"):
-            from ignite.engine import Events
-
             set_step = train_data_loader.set_step
             self.add_event_handler(Events.GET_BATCH_STARTED, lambda engine: set_step(engine.state.iteration))
 
