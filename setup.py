@@ -10,6 +10,10 @@ from setuptools import find_packages, setup
 here = Path(__file__).resolve().parent
 readme = here / "README.md"
 
+# Decoders of compressed DICOM under permissive licenses: JPEG lossless and 12-bit JPEG, JPEG 2000, JPEG-LS.
+# Not pylibjpeg-libjpeg, which is under the GPL.
+DICOM = ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.3", "pyjpegls>=1.5"]
+
 setup(
     name="monai-sagan",
     version=runpy.run_path(str(here / "monai_sagan" / "_version.py"))["__version__"],
@@ -44,6 +48,7 @@ setup(
         "pillow",
         "nibabel",
         "pydicom>=3.0.2",
+        "scipy",
         "scikit-learn",
         "tensorboard",
         "tqdm",
@@ -51,7 +56,7 @@ setup(
         "fire",
         "jsonschema",
     ],
-    extras_require={"dev": ["pytest", "pytest-cov", "mypy", "ruff"]},
+    extras_require={"dicom": DICOM, "dev": [*DICOM, "pytest", "pytest-cov", "mypy", "ruff"]},
     entry_points={"console_scripts": ["monai-sagan = monai_sagan.cli:main"]},
     # The bundles stand at the top level, where a user of a checkout looks for them; a wheel carries them inside.
     packages=[*find_packages(include=["monai_sagan", "monai_sagan.*"]), "monai_sagan.bundles"],

@@ -3,25 +3,57 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from monai_sagan._version import __version__
 from monai_sagan.bundle import bundle_names, copy_bundle
 from monai_sagan.errors import SaganError
+from monai_sagan.study import add_study_arguments, study_command
 
 __all__ = ["main"]
+
+READER_OPTIONS = "further options are those of the dataset's reader, for example --split_file FILE or --split_seed 1"
+
+STUDY_OPTIONS = "further options are overrides of the config, --key value, for every run"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command with the arguments ``argv``, by default the process's own, and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        arguments.verb(arguments)
+        if rest and not arguments.takes_options:
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.options = _options(rest)
+        return arguments.verb(arguments) or 0
     except SaganError as error:
         print(f"monai-sagan: error: {error}", file=sys.stderr)
         return 2
-    return 0
+    except KeyboardInterrupt:
+        print("monai-sagan: stopped; the same command goes on where it can", file=sys.stderr)
+        return 130
+
+
+def _options(words: Sequence[str]) -> dict[str, Any]:
+    """``--key value`` pairs; values are Python literals where they read as such, else text."""
+    options = {}
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or not name or not (equals or rest):
+            raise SaganError(f"{word!r} is not understood; options are given as --key value")
+        value = value if equals else rest.pop(0)
+        try:
+            options[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[name] = {"true": True, "false": False}.get(value.lower(), value)
+    return options
 
 
 def _list_bundles(arguments: argparse.Namespace) -> None:
@@ -32,13 +64,53 @@ def _copy_bundle(arguments: argparse.Namespace) -> None:
     print(copy_bundle(arguments.name, arguments.directory))
 
 
+def _data(arguments: argparse.Namespace) -> int:
+    from monai_sagan.data.layouts import read_dataset
+    from monai_sagan.data.overview import describe_dataset, look_at_files, write_items
+
+    dataset = read_dataset(arguments.directory, arguments.layout, **arguments.options)
+    findings = look_at_files(dataset.datalist, arguments.check, arguments.jobs)
+    print(describe_dataset(dataset, findings, arguments.check))
+    if arguments.table:
+        write_items(dataset.datalist, arguments.table)
+    return 1 if findings[1] else 0
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    from monai_sagan.data.layouts import read_dataset
+    from monai_sagan.data.prepare import prepare
+
+    dataset = read_dataset(arguments.directory, arguments.layout, **arguments.options)
+    folder = prepare(
+        dataset.datalist,
+        arguments.output,
+        arguments.image_size,
+        arguments.preparation,
+        arguments.max_unreadable,
+        arguments.jobs,
+    )
+    print(folder)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from monai_sagan.report.page import write_report
+
+    print(write_report(arguments.run, arguments.output))
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    study_command(arguments, arguments.options)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="monai-sagan",
         description="Semi-supervised anomaly detection in medical images with the Spatial-aware Attention GAN.",
         epilog="To train, evaluate or infer: python -m monai.bundle run --config_file BUNDLE/train.json",
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.set_defaults(takes_options=False)
     nouns = parser.add_subparsers(metavar="COMMAND", required=True)
     verbs = nouns.add_parser("bundle", help="list or copy the bundles").add_subparsers(metavar="VERB", required=True)
 
@@ -49,7 +121,38 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("name", metavar="NAME", help="which bundle, see: monai-sagan bundle list")
     verb.add_argument("directory", metavar="DIR", help="a folder that is new or empty")
     verb.set_defaults(verb=_copy_bundle)
+
+    verb = nouns.add_parser("data", help="say what a dataset holds and what is wrong with it", epilog=READER_OPTIONS)
+    _dataset_arguments(verb)
+    verb.add_argument("--check", action="store_true", help="decode all images, to list every bad file")
+    verb.add_argument("--table", metavar="CSV", help="write which image is in which split")
+    verb.set_defaults(verb=_data)
+
+    verb = nouns.add_parser("prepare", help="decode and resize a dataset once for all", epilog=READER_OPTIONS)
+    _dataset_arguments(verb)
+    verb.add_argument("output", metavar="OUT", help="a folder that is new, empty, or was begun by the same command")
+    verb.add_argument("--image_size", type=int, default=512, help="side of the written images (default: 512)")
+    verb.add_argument("--preparation", choices=("display", "med_ad"), default="display",
+                      help="of DICOM: as a viewer shows it, or as the published sets were made")  # fmt: skip
+    verb.add_argument("--max_unreadable", type=float, default=0.01, help="share of bad images to accept (default: .01)")
+    verb.set_defaults(verb=_prepare)
+
+    verb = nouns.add_parser("study", help="repeat a table of the paper on any dataset", epilog=STUDY_OPTIONS)
+    add_study_arguments(verb)
+    verb.set_defaults(verb=_study, takes_options=True)
+
+    verb = nouns.add_parser("report", help="write the page of an evaluated run again")
+    verb.add_argument("run", metavar="RUN", help="the run's output_dir")
+    verb.add_argument("--output", metavar="FILE", help="the page (default: RUN/report.html)")
+    verb.set_defaults(verb=_report)
     return parser
+
+
+def _dataset_arguments(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("directory", metavar="DIR", help="the dataset, in any layout that a bundle reads")
+    verb.add_argument("--layout", metavar="NAME", help="the layout; without it, it is found out")
+    verb.add_argument("--jobs", type=int, help="decoding processes at a time (default: one for each core)")
+    verb.set_defaults(takes_options=True)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, get_type_hints
 
+from monai_sagan.data.cache import HowToDecode
 from monai_sagan.errors import SaganError
 from monai_sagan.networks.patches import check_grid
 
-__all__ = ["PRESETS", "Settings", "resolve_settings"]
+__all__ = ["PRESETS", "Settings", "resolve_flags", "resolve_settings"]
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Settings:
     Args:
         image_size: height and width, in pixels.
         in_channels: 1 for grey, 3 for color.
+        preparation: of DICOM: "display" or "med_ad", see `monai_sagan.data.dicom`.
+        min_foreground: images with a smaller share of pixels above their background are left out, 0 to 1.
         grid: rows and columns of patches.
         channels: width of both networks' first level.
         num_res_blocks: residual blocks in the generator's bottleneck.
@@ -47,11 +51,16 @@ class Settings:
         paired: the i-th unlabeled image always comes with the i-th normal one.
         ema_decay: keep an average of the generator's weights, which is then what is validated and saved: the share
             of the old average that each generator update leaves; 0 keeps none.
+        map_passes: restorations of shifted copies that an anomaly map averages, 1 or a square number, see `restore`.
+        map_smoothing: "none", "gaussian" or "guided", see `smooth_map`.
+        map_sigma: standard deviation of the Gaussian, in pixels.
         mask_at_test: also report scores with the training mask left on, as the published code tests.
     """
 
     image_size: tuple[int, int] = (64, 64)
     in_channels: int = 1
+    preparation: str = "display"
+    min_foreground: float = 0.0
     grid: tuple[int, int] = (2, 2)
     channels: int = 64
     num_res_blocks: int = 6
@@ -76,6 +85,9 @@ class Settings:
     augment: bool = False
     paired: bool = False
     ema_decay: float = 0.0
+    map_passes: int = 1
+    map_smoothing: str = "none"
+    map_sigma: float = 2.0
     mask_at_test: bool = False
 
     @property
@@ -89,6 +101,15 @@ class Settings:
             *("position_norm", "position_bits", "anatomical_consistency", "abnormal_region_restoration"),
         )
         return {name: getattr(self, name) for name in names}
+
+    def mapping(self) -> dict[str, Any]:
+        """How anomaly maps are made: arguments of `monai_sagan.engines.scoring.restore`."""
+        smooth = {"kind": self.map_smoothing} | ({"sigma": self.map_sigma} if self.map_smoothing == "gaussian" else {})
+        return {"passes": self.map_passes, "smooth": None if self.map_smoothing == "none" else smooth}
+
+    def decoding(self) -> HowToDecode:
+        """How files become the images that the networks see."""
+        return HowToDecode(self.image_size, self.in_channels, self.preparation, self.min_foreground)
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -109,6 +130,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "lambda_id": 10.0,
         "lambda_rec": 10.0,
         "augment": True,
+        "map_smoothing": "gaussian",
     },
 }
 
@@ -118,12 +140,17 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "position_bits": ("ceil", "floor"),
     "critic_init": ("torch", "he"),
     "fake_source": ("unlabeled", "pseudo"),
+    "map_smoothing": ("none", "gaussian", "guided"),
     "in_channels": (1, 3),
+    "preparation": ("display", "med_ad"),
 }
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("channels", "batch_size", "max_iterations", "iterations_per_epoch", "n_critic"), (1, 10**9)),
     **dict.fromkeys(("lambda_id", "lambda_rec", "lambda_gp"), (0, 1e9)),
     "num_res_blocks": (0, 1000),
+    "min_foreground": (0, 1),
+    "map_passes": (1, 1024),
+    "map_sigma": (1e-3, 1e3),
     "keep_prob": (1e-9, 1),
     "learning_rate": (1e-12, 1),
     "learning_rate_decay": (0, 1),
@@ -155,6 +182,15 @@ def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
     return settings
 
 
+def resolve_flags(**values: Any) -> SimpleNamespace:
+    """Options that are on or off, as booleans: ``true`` and ``false`` come from a command line as words.
+
+    Raises:
+        SaganError: naming the value that is neither.
+    """
+    return SimpleNamespace(**{name: _typed(name, value, bool) for name, value in values.items()})
+
+
 def _typed(name: str, value: Any, kind: Any) -> Any:
     if kind == tuple[int, int]:
         pair = (value, value) if isinstance(value, int) else value
@@ -171,6 +207,8 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         raise SaganError(f"{name} is {value!r}; give two numbers from 0 up to 1, for example [0.5, 0.999]")
     if name.endswith("_norm") and value == "none":
         return None
+    if kind is bool and isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower(), value)
     wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")
     fits = type(value) is kind or (kind is float and type(value) is int) or (wanted == "a word" and type(value) is str)
     if not fits:

@@ -7,9 +7,10 @@ import json
 
 import pytest
 
+from monai_sagan.data.cache import HowToDecode
 from monai_sagan.engines.trained import _settings
 from monai_sagan.networks import SaganGenerator
-from monai_sagan.settings import PRESETS, Settings, as_plain, resolve_settings
+from monai_sagan.settings import PRESETS, Settings, as_plain, resolve_flags, resolve_settings
 
 COMMON = {
     "image_size": (64, 64),
@@ -33,6 +34,11 @@ PUBLISHED = {
     "lambda_id": 1,
     "lambda_rec": 1,
     "augment": False,
+    "preparation": "display",
+    "min_foreground": 0,
+    "map_passes": 1,
+    "map_smoothing": "none",
+    "map_sigma": 2,
 }
 PAPER = {
     "batch_size": 64,
@@ -72,6 +78,16 @@ def test_recommended_is_the_default():
     assert (settings.critic_betas, settings.critic_init) == ((0.5, 0.99), "he")
     assert settings.augment
     assert settings.gate_norm is None
+    assert (settings.map_smoothing, settings.map_sigma, settings.map_passes) == ("gaussian", 2, 1)
+
+
+def test_arguments_of_others():
+    settings = resolve_settings("paper", image_size=128, in_channels=3, preparation="med_ad", min_foreground=0.1)
+    assert settings.decoding() == HowToDecode((128, 128), 3, "med_ad", 0.1)
+    assert settings.mapping() == {"passes": 1, "smooth": None}
+    smooth = resolve_settings("paper", map_smoothing="gaussian", map_sigma=3, map_passes=4).mapping()
+    assert smooth == {"passes": 4, "smooth": {"kind": "gaussian", "sigma": 3}}
+    assert resolve_settings("paper", map_smoothing="guided").mapping()["smooth"] == {"kind": "guided"}
 
 
 def test_defaults_are_the_papers():
@@ -132,7 +148,7 @@ def test_a_short_run_is_one_epoch(given, wanted):
             for value in (0.5, [0.5], [0.5, 1], [-0.1, 0.9], ["0.5", 0.9], [0, 0.5, 0.9], [0, True])
         ),
         *(("ema_decay", value) for value in (-0.1, 1, 1.5)),
-        *((name, value) for name in ("augment", "paired", "mask_at_test") for value in (1, 0, "true")),
+        *((name, value) for name in ("augment", "paired", "mask_at_test") for value in (1, 0, "yes")),
         ("anatomical_consistency", "no"),
         ("abnormal_region_restoration", 0),
         *(("gate_norm", value) for value in ("batch", 1, False)),
@@ -192,3 +208,15 @@ def test_generator_is_built_from_its_settings(preset):
     settings = resolve_settings(preset, channels=4, num_res_blocks=1, grid=[4, 2], keep_prob=0.5)
     network = SaganGenerator(**settings.generator())
     assert (network.rows, network.cols, network.keep_prob) == (4, 2, 0.5)
+
+
+def test_words_of_a_command_line():
+    assert resolve_settings("paper", augment="true").augment
+    assert not resolve_settings("recommended", augment="False").augment
+    flags = resolve_flags(a=True, b="false", c="true")
+    assert (flags.a, flags.b, flags.c) == (True, False, True)
+
+
+def test_a_flag_is_on_or_off(refused):
+    with refused("strict is 'yes'", "true or false"):
+        resolve_flags(strict="yes")

@@ -1,75 +1,174 @@
 """The Med-AD layout, in which RSNA, VinDr-CXR, LAG and others were published prepared for anomaly detection.
 
     DIR/images/<file>
-    DIR/data.json   {"train": {"0": [file, ...], "unlabeled": {"0": [...], "1": [...]}},
-                     "test": {"0": [...], "1": [...]}}
+    DIR/data.json    {"train": {"0": [file, ...], "unlabeled": {"0": [...], "1": [...]}},
+                      "test": {"0": [...], "1": [...]}}
+    DIR/items.json   what else is known of an image; an addition of this package, not needed, and each key of it, too:
+                     {file: {"patient": "p1", "boxes": [[x, y, width, height], ...], "mask": "masks/<file>",
+                             "view": "AP", "sex": "F", "age": 43, "site": "..."}, ...}
 
-``unlabeled`` may also be one list, of images whose labels nobody knows. Source: Cai et al., DDAD-ASR
-(https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly (https://doi.org/10.1016/j.media.2025.103500).
+``unlabeled`` may also be one list, of images whose labels nobody knows. Boxes are in pixels of the file in images/,
+[] says that there is none; a mask has the size of that file, its path starts at DIR. Source: Cai et al., DDAD-ASR
+(https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly (https://doi.org/10.1016/j.media.2025.103500); for
+academic use, and the terms of each original dataset hold.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.tables import LeftOut, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["read_med_ad"]
+__all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
 
 LAYOUT = '{"train": {"0": [files], "unlabeled": {"0": [files], "1": [files]}}, "test": {"0": [files], "1": [files]}}'
+COLUMNS = ("patient", "boxes", "mask", "view", "sex", "age", "site")
+
+Lists = list[tuple[str, int | None, list[str]]]  # the name in a datalist, the label, the files
 
 
-def read_med_ad(dataset_dir: str | Path) -> Datalist:
+def find_med_ad(folder: Path) -> str | None:
+    """What tells that the folder is in the Med-AD layout."""
+    return "data.json" if (folder / "data.json").is_file() else None
+
+
+def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Datalist:
     """The ``normal``, ``unlabeled`` and ``test`` items of a dataset in the Med-AD layout.
 
+    Args:
+        dataset_dir: the folder.
+        left_out: takes up what is left out, see `monai_sagan.data.tables`.
+
     Raises:
-        SaganError: naming the missing folder or the broken part of ``data.json``, the first file that is not there,
+        SaganError: naming the missing folder or the broken part of a JSON file, the first file that is not there,
             or a file listed twice.
     """
     folder = Path(dataset_dir)
-    lists = _read_json(folder)
-    unlabeled = lists["train"]["unlabeled"]
-    datalist = {
-        "normal": _items(folder, lists["train"]["0"], 0),
-        "unlabeled": _items(folder, unlabeled, None)
-        if isinstance(unlabeled, list)
-        else _items(folder, unlabeled.get("0", []), 0) + _items(folder, unlabeled.get("1", []), 1),
-        "test": _items(folder, lists["test"].get("0", []), 0) + _items(folder, lists["test"].get("1", []), 1),
-    }
-    _check_files(folder, datalist)
+    if not folder.is_dir():
+        raise SaganError(f"no folder {folder}; give --dataset_dir a folder with images/ and data.json (Med-AD layout)")
+    lists = _read_lists(folder / "data.json")
+    known = _read_items(folder)
+    datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
+    for name, label, files in lists:
+        items = [{"image": str(folder / "images" / file), "label": label} | known.get(file, {}) for file in files]
+        datalist[name] += items
+    there = _check_files(folder, datalist)
+    listed = {item["image"] for items in datalist.values() for item in items}
+    report_left_out(folder, {"in images/, but not in data.json": len(there - listed)}, left_out)
     return datalist
 
 
-def _read_json(folder: Path) -> dict[str, Any]:
-    path = folder / "data.json"
-    if not folder.is_dir():
-        raise SaganError(f"no folder {folder}; give --dataset_dir a folder with images/ and data.json (Med-AD layout)")
+def split_as_listed(split_file: str | Path, items: Mapping[str, Item], dataset_dir: Path) -> Datalist:
+    """Split a dataset by a published list in the form of ``data.json``.
+
+    Args:
+        split_file: names files; only their names without suffix count.
+        items: by the name of their file without suffix; a label that is None is taken from the list.
+        dataset_dir: for the message.
+
+    Raises:
+        SaganError: naming a listed image that is none of the items, is listed twice, or has another label.
+    """
+    path = Path(split_file)
+    datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
+    seen: set[str] = set()
+    for name, label, files in _read_lists(path):
+        for file in files:
+            stem = os.path.splitext(file)[0]
+            item = items.get(stem)
+            if item is None:
+                raise SaganError(
+                    f"{path} lists {file}, which is no normal or abnormal image of {dataset_dir}; give the list of "
+                    f"this dataset"
+                )
+            if stem in seen:
+                raise SaganError(f"{stem} is listed twice in {path}; an image belongs to one split")
+            seen.add(stem)
+            if label is not None and item["label"] not in (None, label):
+                raise SaganError(
+                    f"{path} lists {file} with label {label}, {dataset_dir} says {item['label']}; mend one"
+                )
+            datalist[name].append(item if label is None else item | {"label": label})
+    return datalist
+
+
+def _read_json(path: Path, holds: str) -> Any:
     try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise SaganError(f"{path} is missing; the Med-AD layout is images/ and data.json: {LAYOUT}") from None
-    except (ValueError, OSError) as error:
-        raise SaganError(f"{path} is not readable JSON ({error}); it holds {LAYOUT}") from None
+        raise SaganError(f"{path} is missing; the Med-AD layout is images/ and data.json: {holds}") from None
+    except (ValueError, OSError, RecursionError) as error:
+        raise SaganError(f"{path} is not readable JSON ({error}); it holds {holds}") from None
+
+
+def _read_lists(path: Path) -> Lists:
+    content = _read_json(path, LAYOUT)
     try:
-        train, test = lists["train"], lists["test"]
-        unlabeled = train["unlabeled"]
-        parts = [train["0"], *(unlabeled.values() if isinstance(unlabeled, dict) else [unlabeled]), *test.values()]
-        named = all(isinstance(part, list) and all(isinstance(name, str) for name in part) for part in parts)
+        train, test = content["train"], content["test"]
+        unlabeled = train["unlabeled"] if isinstance(train["unlabeled"], list) else dict(train["unlabeled"].items())
+        lists: Lists = [("normal", 0, train["0"])]
+        if isinstance(unlabeled, list):
+            lists.append(("unlabeled", None, unlabeled))
+            unlabeled = {}
+        for name, part in (("unlabeled", unlabeled), ("test", dict(test.items()))):
+            lists += [(name, label, part.pop(str(label), [])) for label in (0, 1)]
+            if part:
+                raise SaganError(f"{path} has a list under {next(iter(part))!r}; it holds {LAYOUT}")
+        named = all(isinstance(part, list) and all(isinstance(file, str) for file in part) for _, _, part in lists)
     except (KeyError, TypeError, AttributeError):
         named = False
     if not named:
         raise SaganError(f"{path} lacks a list of file names; it holds {LAYOUT}")
-    return dict(lists)
+    return lists
 
 
-def _items(folder: Path, names: list[str], label: int | None) -> list[Item]:
-    return [{"image": str(folder / "images" / name), "label": label} for name in names]
+def _read_items(folder: Path) -> dict[str, Item]:
+    path = folder / "items.json"
+    if not path.is_file():
+        return {}
+    content = _read_json(path, "{file: {" + ", ".join(COLUMNS) + "}}")
+    if not isinstance(content, dict) or not all(isinstance(known, dict) for known in content.values()):
+        raise SaganError(f"{path} is no dictionary of dictionaries; it holds {{file: {{{', '.join(COLUMNS)}}}}}")
+    return {file: _known(folder, path, file, known) for file, known in content.items()}
 
 
-def _check_files(folder: Path, datalist: Datalist) -> None:
+def _known(folder: Path, path: Path, file: str, known: Mapping[str, Any]) -> Item:
+    for key, value in known.items():
+        if key not in COLUMNS:
+            raise SaganError(f"{path} says {key!r} of {file}; it may say {', '.join(COLUMNS)}")
+        if not _fits(key, value):
+            raise SaganError(f"{path} has {key} {value!r} of {file}; mend it or leave it out")
+    if "mask" not in known:
+        return dict(known)
+    mask = folder / known["mask"]
+    if not mask.is_file():
+        raise SaganError(f"{mask} is listed in {path} but is not there; restore it or unlist it")
+    return dict(known) | {"mask": str(mask)}
+
+
+def _fits(key: str, value: Any) -> bool:
+    if key == "boxes":
+        return isinstance(value, list) and all(isinstance(box, list) and _is_box(box) for box in value)
+    return _is_number(value) and value >= 0 if key == "age" else isinstance(value, str)
+
+
+def _is_box(box: list[Any]) -> bool:
+    return len(box) == 4 and all(map(_is_number, box)) and box[2] > 0 and box[3] > 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_files(folder: Path, datalist: Datalist) -> set[str]:
+    """Every listed file is there, and once; returns the files in images/."""
     try:
         there = {str(path) for path in (folder / "images").iterdir()}
     except OSError:
@@ -82,3 +181,4 @@ def _check_files(folder: Path, datalist: Datalist) -> None:
         if item["image"] in seen:
             raise SaganError(f"{path.name} is listed twice in {folder / 'data.json'}; an image belongs to one split")
         seen.add(item["image"])
+    return there

@@ -21,10 +21,12 @@ from monai_sagan.data.datalist import Datalist
 from monai_sagan.data.med_ad import read_med_ad
 from monai_sagan.errors import SaganError
 
-__all__ = ["PHANTOM_COUNTS", "phantom_image", "read_phantom", "write_phantom"]
+__all__ = ["PHANTOM_COUNTS", "lesion_boxes", "phantom_image", "read_phantom", "write_phantom"]
 
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
+
+VERSION = 2  # of the files: raise it when the same arguments would write others
 
 PHANTOM_COUNTS = dict(
     train_normal=600, unlabeled_normal=240, unlabeled_abnormal=360, test_normal=200, test_abnormal=200
@@ -142,20 +144,31 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     return _expose(p, image, film.standard_normal(image.shape), _letter(patient, axis)), mask
 
 
+def lesion_boxes(mask: Mask) -> list[list[int]]:
+    """The boxes [x, y, width, height], in pixels, of the connected parts of a mask (H, W); corners connect."""
+    from scipy.ndimage import find_objects, label
+
+    parts = find_objects(label(mask, np.ones((3, 3)))[0])
+    return [[x.start, y.start, x.stop - x.start, y.stop - y.start] for y, x in parts]
+
+
 def write_phantom(
     dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64, counts: dict[str, int] = PHANTOM_COUNTS
 ) -> Path:
     """Write phantoms in Med-AD's layout (``images/``, ``data.json``) and return their folder, which appears at once.
 
-    ``phantom.json`` says how. If they are there already, nothing happens; several processes may ask at the same time.
+    ``masks/`` shows the lesions of abnormal images (0 and 255), ``items.json`` names mask and boxes of each image, and
+    ``phantom.json`` says how all was made. If they are there already, nothing happens; several processes may ask at
+    the same time.
 
     Raises:
-        SaganError: if the folder holds anything else, or ``counts`` has other groups than `PHANTOM_COUNTS`.
+        SaganError: if the folder holds anything else, such as the phantoms of another version of this package, or
+            ``counts`` has other groups than `PHANTOM_COUNTS`.
     """
     if counts.keys() != PHANTOM_COUNTS.keys():
         raise SaganError(f"counts has the groups {sorted(counts)}; give {sorted(PHANTOM_COUNTS)}")
     folder = Path(dataset_dir).resolve()
-    recipe = {"version": 1, "seed": seed, "image_size": image_size, "counts": counts}  # the version is the pictures'
+    recipe = {"version": VERSION, "seed": seed, "image_size": image_size, "counts": counts}
     if _holds(folder, recipe):
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -175,29 +188,57 @@ def _holds(folder: Path, recipe: dict[str, Any]) -> bool:
     # Emptiness comes first: were another process to fill the folder in between, its files would look like a stranger's.
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
+    _check_version(folder)
     note = folder / "phantom.json"
     if note.is_file() and (folder / "data.json").is_file() and json.loads(note.read_text()) == recipe:
         return True
     raise SaganError(f"{folder} holds something else than the phantoms of {recipe}; name a new folder or delete it")
 
 
+def _check_version(folder: Path) -> None:
+    try:
+        version = json.loads((folder / "phantom.json").read_text())["version"]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (ValueError, KeyError, TypeError):
+        version = "unknown"
+    if version != VERSION:
+        raise SaganError(
+            f"{folder} holds phantoms made by another version of this package (their version is {version}, now it is "
+            f"{VERSION}); name a new folder or delete it"
+        )
+
+
 def _draw_all(folder: Path, recipe: dict[str, Any]) -> None:
     seed, counts = recipe["seed"], recipe["counts"]
-    (folder / "images").mkdir(parents=True)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    items: dict[str, dict[str, Any]] = {}
     names: dict[str, list[str]] = {group: [] for group in PHANTOM_COUNTS}
     groups = np.repeat([*PHANTOM_COUNTS], [counts[group] for group in PHANTOM_COUNTS])
     for index, group in enumerate(np.random.default_rng(seed).permutation(groups)):  # no name hints at its group
-        names[group].append(f"{index:06d}.png")
-        image, _ = phantom_image(seed, index, group.endswith("_abnormal"), recipe["image_size"])
-        Image.fromarray(image).save(folder / "images" / names[group][-1])
+        name, ill = f"{index:06d}.png", group.endswith("_abnormal")
+        names[group].append(name)
+        image, mask = phantom_image(seed, index, ill, recipe["image_size"])
+        Image.fromarray(image).save(folder / "images" / name)
+        items[name] = {"boxes": lesion_boxes(mask)}
+        if ill:
+            Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / name)
+            items[name]["mask"] = f"masks/{name}"
     train, normal, abnormal, *test = names.values()
     splits = {"train": {"0": train, "unlabeled": {"0": normal, "1": abnormal}}, "test": {"0": test[0], "1": test[1]}}
     (folder / "phantom.json").write_text(json.dumps(recipe))
+    (folder / "items.json").write_text(json.dumps(items))
     (folder / "data.json").write_text(json.dumps(splits))
 
 
 def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> Datalist:
-    """What `read_med_ad` gives for phantoms, written first if they are not there."""
+    """What `read_med_ad` gives for phantoms, written first if they are not there.
+
+    Raises:
+        SaganError: if the folder holds the phantoms of another version of this package; see also `write_phantom`.
+    """
     if not (Path(dataset_dir) / "data.json").is_file():
         write_phantom(dataset_dir, seed, image_size)
+    _check_version(Path(dataset_dir))
     return read_med_ad(Path(dataset_dir))

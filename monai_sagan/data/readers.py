@@ -1,116 +1,86 @@
-"""Image files of any common format to 8-bit pixels."""
+"""A MONAI reader for image files of any format that `monai_sagan.data.decode` knows."""
 
 from __future__ import annotations
 
-import logging
-import warnings
-from pathlib import Path
+from collections.abc import Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from monai.data import ImageReader
+from monai.utils import MetaKeys, ensure_tuple
 
+from monai_sagan.data.decode import (
+    IMAGE_SUFFIXES,
+    Decoded,
+    Pixels,
+    decode_file,
+    is_image_file,
+    read_image,
+    split_fragment,
+)
 from monai_sagan.errors import SaganError
 
-__all__ = ["IMAGE_SUFFIXES", "is_image_file", "read_image"]
+__all__ = ["IMAGE_SUFFIXES", "Pixels", "RadiographReader", "is_image_file", "read_image"]
 
-IMAGE_SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"),
-    *(".dcm", ".dicom", ".nii", ".nii.gz"),
-)
-
-Pixels = NDArray[Any]
+GREY_MODES = ("1", "L", "LA")
+Name = str | PathLike[str]
 
 
-def is_image_file(path: Path) -> bool:
-    """Whether the file's name ends like one of the formats that `read_image` knows (`IMAGE_SUFFIXES`)."""
-    return path.name.lower().endswith(IMAGE_SUFFIXES) and not path.name.startswith(".")
+class RadiographReader(ImageReader):
+    """Radiographs, photographs and slices for `monai.transforms.LoadImage`, not transposed, float32 from 0 to 255.
 
+    ``LoadImaged(keys="image", reader="monai_sagan.data.readers.RadiographReader", ensure_channel_first=True)`` gives
+    (1, H, W) or (3, H, W); ``path#fragment`` names a frame or a slice. The pixels are those of
+    `monai_sagan.data.decode.read_image`, and the file's description is among the meta data. Of several files the
+    images are stacked as channels.
 
-def read_image(path: str | Path) -> Image.Image:
-    """One image in 8 bits, grey (mode "L") or in whatever color mode the file has, not transposed.
-
-    Pixels of other than 8 bits are scaled linearly from the image's own least and greatest value to 0 and 255, which
-    is how the Med-AD sets were prepared. DICOM: the modality LUT and the VOI LUT or window are applied, MONOCHROME1
-    is inverted. NIfTI: one slice.
-
-    Raises:
-        SaganError: naming the file and what is wrong with it: unreadable, several frames or slices, NaN or infinite
-            pixels.
+    Args:
+        preparation: of DICOM, ``"display"`` or ``"med_ad"``, see `monai_sagan.data.dicom`.
+        channels: 1 converts to grey, 3 to color, None leaves each image what it is.
     """
-    path = Path(path)
-    name = path.name.lower()
-    try:
-        if name.endswith((".dcm", ".dicom")):
-            return Image.fromarray(_to_uint8(_dicom_pixels(path), path))
-        if name.endswith((".nii", ".nii.gz")):
-            return Image.fromarray(_to_uint8(_nifti_pixels(path), path))
-        return _pillow_image(path)
-    except SaganError:
-        raise
-    except FileNotFoundError:
-        raise SaganError(f"{path} is not there; restore it or leave it out") from None
-    except Exception as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise SaganError(f"{path} is not a readable image ({reason}); replace it or leave it out") from None
 
+    def __init__(self, preparation: str = "display", channels: int | None = None) -> None:
+        super().__init__()
+        if channels not in (1, 3, None):
+            raise SaganError(f"channels is {channels!r}; it is 1 for grey, 3 for color or None for what each image is")
+        self.preparation = preparation
+        self.channels = channels
 
-def _pillow_image(path: Path) -> Image.Image:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1)
-            if frames > 1 and image.format != "MPO":  # a camera's JPEG with a preview of itself
-                raise SaganError(_too_many(path, frames))
-            image.load()
-            if image.mode in ("I", "F") or image.mode.startswith("I;"):
-                return Image.fromarray(_to_uint8(np.asarray(image), path))
-            return image.copy()
+    def verify_suffix(self, filename: Sequence[Name] | Name) -> bool:
+        """Whether all names are those of image files."""
+        return all(is_image_file(split_fragment(name)[0]) for name in ensure_tuple(filename))
 
+    def read(self, data: Sequence[Name] | Name, **kwargs: Any) -> list[tuple[str, Decoded | SaganError]]:
+        """The decoded files. An error waits for `get_data`: one raised here makes LoadImage try other readers."""
+        return [(str(name), next(decode_file([str(name)], self.preparation))) for name in ensure_tuple(data)]
 
-def _dicom_pixels(path: Path) -> Pixels:
-    import pydicom
-    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+    def get_data(self, img: Sequence[tuple[str, Decoded | SaganError]]) -> tuple[Pixels, dict[str, Any]]:
+        """Float32 (H, W), (H, W, 3), or of several files (N, H, W), (H, W, 3 N); and the first one's meta data.
 
-    # It raises what it logs there with a stack trace.
-    logging.getLogger("pydicom.pixels.decoders.base").setLevel(logging.CRITICAL)
-    dataset = pydicom.dcmread(path)
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        raise SaganError(_too_many(path, frames))
-    pixels = dataset.pixel_array
-    if dataset.get("PhotometricInterpretation") == "PALETTE COLOR":
-        return apply_color_lut(pixels, dataset)
-    if int(dataset.get("SamplesPerPixel", 1)) == 3:
-        return pixels
-    pixels = apply_voi_lut(apply_modality_lut(pixels, dataset), dataset)
-    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
-        pixels = 255 - pixels if pixels.dtype == np.uint8 else -pixels.astype(np.float64)
-    return pixels
+        Raises:
+            SaganError: naming the file that is unreadable, or that differs in size or color from the first.
+        """
+        images: list[Pixels] = []
+        meta: dict[str, Any] = {}
+        for name, decoded in img:
+            if isinstance(decoded, SaganError):
+                raise decoded
+            images.append(self._pixels(decoded))
+            meta = meta or decoded.description | {
+                MetaKeys.SPATIAL_SHAPE: np.asarray(images[0].shape[:2]),
+                "filename_or_obj": name,
+            }
+            if images[-1].shape != images[0].shape:
+                raise SaganError(
+                    f"{name} is {images[-1].shape} while {img[0][0]} is {images[0].shape}; load them apart"
+                )
+        color = images[0].ndim == 3
+        stacked = len(images) > 1 and not color
+        # A number that is none: MONAI's sign for "no channel axis".
+        meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = -1 if color else 0 if stacked else float("nan")
+        return (np.stack(images) if stacked else np.concatenate(images, axis=-1) if color else images[0]), meta
 
-
-def _too_many(path: Path, frames: int) -> str:
-    return f"{path} has {frames} frames; save the one that is meant as a file of its own"
-
-
-def _nifti_pixels(path: Path) -> Pixels:
-    import nibabel
-
-    volume: Any = nibabel.load(path)
-    pixels: Pixels = np.squeeze(np.asanyarray(volume.dataobj))
-    if pixels.ndim != 2:
-        raise SaganError(f"{path} has shape {pixels.shape}; save the slice that is meant as a file of its own")
-    return pixels.T  # NIfTI's first axis runs along a row
-
-
-def _to_uint8(pixels: Pixels, path: Path) -> Pixels:
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    values = pixels.astype(np.float64)
-    if not np.isfinite(values).all():
-        count = int((~np.isfinite(values)).sum())
-        raise SaganError(f"{path} has {count} NaN or infinite pixels; replace them by numbers or leave the image out")
-    low, high = values.min(), values.max()
-    scaled = (values - low) / (high - low) * 255 if high > low else np.zeros_like(values)
-    return np.round(scaled).astype(np.uint8)
+    def _pixels(self, decoded: Decoded) -> Pixels:
+        grey = self.channels == 1 or (self.channels is None and decoded.image.mode in GREY_MODES)
+        return np.asarray(decoded.image.convert("L" if grey else "RGB"), np.float32)

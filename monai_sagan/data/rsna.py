@@ -2,92 +2,156 @@
 
 Two layouts are told apart: the Med-AD one (see `monai_sagan.data.med_ad`), and the challenge's own,
 
-    DIR/stage_2_train_images/<patientId>.dcm
+    DIR/stage_2_train_images/<patientId>.dcm   26,684
     DIR/stage_2_detailed_class_info.csv        patientId, class; a row for each box
     DIR/stage_2_train_labels.csv               patientId, x, y, width, height, Target; a row for each box
 
-Normal images are those of class "Normal", abnormal ones those of class "Lung Opacity"; the third class is left out,
-as in the paper. Source: https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, under the challenge's rules
-(non-commercial research); cite Shih et al., https://doi.org/10.1148/ryai.2019180041.
+Normal images are those of class "Normal" (8,851), abnormal ones those of class "Lung Opacity" (6,012); the third
+class (11,821) is left out, as in the paper. Every image has a patientId of its own. Some copies of the class table
+lack the rows of 79 images: of these the 12 with Target 1 are abnormal, and the others (33 are Normal, 34 of the third
+class) are left out unless a published list names them. Source:
+https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, under the challenge's rules (non-commercial research);
+cite Shih et al., https://doi.org/10.1148/ryai.2019180041.
 """
 
 from __future__ import annotations
 
-import csv
+from collections.abc import Collection
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
-from monai_sagan.data.med_ad import read_med_ad
+from monai_sagan.data.med_ad import find_med_ad, read_med_ad, split_as_listed
+from monai_sagan.data.tables import LeftOut, check_images, files_by_stem, read_box, read_rows, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["read_rsna"]
+__all__ = ["find_rsna", "read_rsna"]
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (3851, 4000, 5012, 1000, 1000)
 CLASSES, LABELS, IMAGES = "stage_2_detailed_class_info.csv", "stage_2_train_labels.csv", "stage_2_train_images"
 BOX = ("x", "y", "width", "height")
+NORMAL, OPACITY, THIRD = "Normal", "Lung Opacity", "No Lung Opacity / Not Normal"
+THIRD_CLASS = (None, "normal", "abnormal", "unlabeled")
+
+Boxes = dict[str, list[list[float]]]
 
 
-def read_rsna(dataset_dir: str | Path, split_seed: int = 0) -> Datalist:
+def find_rsna(folder: Path) -> str | None:
+    """What tells that the folder is in the challenge's own layout."""
+    return CLASSES if (folder / CLASSES).is_file() else None
+
+
+def read_rsna(
+    dataset_dir: str | Path,
+    split_file: str | Path | None = None,
+    third_class: str | None = None,
+    split_seed: int = 0,
+    left_out: LeftOut | None = None,
+) -> Datalist:
     """The ``normal``, ``unlabeled`` and ``test`` items of RSNA, in either layout; ``boxes`` where they are known.
 
     Args:
         dataset_dir: the folder of either layout.
-        split_seed: splits the challenge's images as the paper's Table 1 counts them; the Med-AD layout has its own.
+        split_file: a published list in the form of ``data.json``, which splits the challenge's images.
+        third_class: what to do with the images of class "No Lung Opacity / Not Normal": None leaves them out;
+            "abnormal" and "normal" count them to that kind everywhere; "unlabeled" puts them, as the abnormal images
+            that they are, among the unlabeled ones only, so that the test stays the paper's.
+        split_seed: without a ``split_file``, splits the challenge's images as the paper's Table 1 counts them.
+        left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
-        SaganError: naming both layouts when neither is there, or the table, column or image that is missing.
+        SaganError: naming both layouts when neither is there; the table, column or image that is missing; or the
+            image about which the tables disagree.
     """
     folder = Path(dataset_dir)
-    if (folder / "data.json").is_file():
-        return read_med_ad(folder)
-    if not (folder / CLASSES).is_file():
+    if third_class not in THIRD_CLASS:
+        raise SaganError(f"third_class is {third_class!r}; it is normal, abnormal, unlabeled, or not given")
+    if find_med_ad(folder):
+        if split_file is not None or third_class is not None:
+            raise SaganError(f"{folder} has lists of its own in data.json; leave split_file and third_class away")
+        return read_med_ad(folder, left_out)
+    if not find_rsna(folder):
         raise SaganError(
             f"no RSNA data in {folder}: expected either images/ with data.json (Med-AD layout) or {IMAGES}/ with "
             f"{CLASSES} and {LABELS} (Kaggle layout); give the folder by --dataset_dir, or run "
             f"bundles/phantom/train.json, which needs no data"
         )
-    classes = {row["patientId"]: row["class"] for row in _rows(folder / CLASSES, ("patientId", "class"))}
-    boxes: dict[str, list[list[float]]] = {}
-    for row in _rows(folder / LABELS, ("patientId", *BOX, "Target")):
-        if row["Target"] == "1":
-            boxes.setdefault(row["patientId"], []).append(_box(folder / LABELS, row))
-    there = {path.stem: path for path in (folder / IMAGES).glob("*.dcm")}
-    missing = [name for name in classes if name not in there]
-    if missing:
-        raise SaganError(
-            f"{folder / IMAGES / missing[0]}.dcm and {len(missing) - 1} more images of {CLASSES} are not there; "
-            f"unpack the challenge's archive again"
-        )
-
-    def items(name: str, label: int) -> list[Item]:
-        return [
-            {"image": str(there[key]), "label": label, "patient": key, "boxes": boxes.get(key, [])}
-            for key in sorted(classes)
-            if classes[key] == name
-        ]
-
-    return split_published(items("Normal", 0), items("Lung Opacity", 1), TABLE_1, split_seed)
+    return _read_challenge(folder, split_file, third_class, split_seed, left_out)
 
 
-def _box(path: Path, row: dict[str, str]) -> list[float]:
-    try:
-        return [float(row[key]) for key in BOX]
-    except (TypeError, ValueError):
-        raise SaganError(
-            f"{path} has a box of {row['patientId']} that is no four numbers: {[row[key] for key in BOX]}"
-        ) from None
+def _read_challenge(
+    folder: Path, split_file: str | Path | None, third_class: str | None, split_seed: int, left_out: LeftOut | None
+) -> Datalist:
+    classes, boxes = _read_classes(folder / CLASSES), _read_boxes(folder / LABELS)
+    kinds = _agreed(folder, classes, boxes)
+    there = files_by_stem(folder / IMAGES, (".dcm",))
+    check_images(kinds, there, folder / IMAGES, ".dcm", f"{CLASSES} and {LABELS}")
+
+    def items(kind: str | None, label: int | None) -> dict[str, Item]:
+        found: dict[str, Item] = {}
+        for name in sorted(name for name in kinds if kinds[name] == kind):
+            found[name] = {"image": there[name], "label": label, "patient": name}
+            if name in boxes and kind != THIRD:  # in the third class something else is abnormal, and nobody says where
+                found[name]["boxes"] = boxes[name]
+        return found
+
+    normal, abnormal, unknown = items(NORMAL, 0), items(OPACITY, 1), items(None, None)
+    third = items(THIRD, 0 if third_class == "normal" else 1)
+    reasons = {"in no table": len(there) - len(kinds), f"of the class {THIRD}": 0 if third_class else len(third)}
+    if split_file is None:
+        reasons[f"of no class: not in {CLASSES}, and Target 0"] = len(unknown)
+        normal |= third if third_class == "normal" else {}
+        abnormal |= third if third_class == "abnormal" else {}
+        datalist = split_published(list(normal.values()), list(abnormal.values()), TABLE_1, split_seed)
+    else:
+        if third_class in ("normal", "abnormal"):
+            raise SaganError(f"third_class {third_class} would change the lists of {split_file}; give one of the two")
+        known = normal | abnormal | unknown
+        datalist = split_as_listed(split_file, known, folder)
+        reasons[f"not in {split_file}"] = len(known) - sum(map(len, datalist.values()))
+    if third_class == "unlabeled":
+        datalist["unlabeled"] += third.values()
+    report_left_out(folder, reasons, left_out)
+    return datalist
 
 
-def _rows(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            lacking = [column for column in columns if column not in (reader.fieldnames or [])]
-            if lacking:
-                raise SaganError(f"{path} has no column {lacking[0]}; it holds {', '.join(columns)}")
-            return list(reader)
-    except FileNotFoundError:
-        raise SaganError(f"{path} is missing; the Kaggle layout has {CLASSES} and {LABELS}") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise SaganError(f"{path} is not a readable table ({error}); unpack the challenge's archive again") from None
+def _read_classes(path: Path) -> dict[str, str]:
+    classes: dict[str, str] = {}
+    for row in read_rows(path, ("patientId", "class")):
+        name, kind = row["patientId"], row["class"]
+        if not name or kind not in (NORMAL, OPACITY, THIRD):
+            raise SaganError(
+                f"{path} gives {name!r} the class {kind!r}; the classes are {NORMAL}, {OPACITY} and {THIRD}"
+            )
+        if classes.setdefault(name, kind) != kind:
+            raise SaganError(f"{path} gives {name} two classes, {classes[name]} and {kind}; remove one")
+    return classes
+
+
+def _read_boxes(path: Path) -> Boxes:
+    """The boxes of each image, none for those with Target 0."""
+    boxes: Boxes = {}
+    for row in read_rows(path, ("patientId", *BOX, "Target")):
+        name, target, cells = row["patientId"], row["Target"], [row[key] for key in BOX]
+        if not name or target not in ("0", "1"):
+            raise SaganError(f"{path} gives {name!r} the Target {target!r}; it is 0 or 1")
+        if target == "0" and any(cells):
+            raise SaganError(f"{path} gives {name} a box and Target 0; mend one")
+        if name in boxes and (target == "1") != bool(boxes[name]):
+            raise SaganError(f"{path} gives {name} both Target 0 and Target 1; remove one")
+        found = boxes.setdefault(name, [])
+        if target == "1" and (box := read_box(path, name, cells)) not in found:
+            found.append(box)
+    return boxes
+
+
+def _agreed(folder: Path, classes: dict[str, str], boxes: Boxes) -> dict[str, str | None]:
+    """The class of each image of both tables, None where none of them tells."""
+    for name, kind in classes.items():
+        if name in boxes and bool(boxes[name]) != (kind == OPACITY):
+            raise SaganError(
+                f"{name} has class {kind} in {folder / CLASSES}, but Target {int(bool(boxes[name]))} in {LABELS}; "
+                f"unpack the challenge's tables again"
+            )
+    alone: Collection[str] = boxes.keys() - classes.keys()
+    return {**classes, **{name: OPACITY if boxes[name] else None for name in alone}}

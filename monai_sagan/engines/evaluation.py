@@ -1,4 +1,4 @@
-"""The end of every run: scores, metrics and heat maps of the test images."""
+"""The end of every run: scores, metrics, pictures and the report of the test images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import platform
+import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -13,97 +14,154 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
+from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
-from monai_sagan.report.heatmaps import write_heatmaps
+from monai_sagan.metrics import (
+    conformal_p_values,
+    group_warnings,
+    grouped_metrics,
+    image_metrics,
+    operating_points,
+)
+from monai_sagan.metrics.localization import localization_metrics
+from monai_sagan.report.heatmaps import write_gallery, write_heatmaps
+from monai_sagan.report.page import write_report
 
-__all__ = ["check_finite", "evaluate", "image_metrics", "versions", "write_scores"]
+__all__ = ["check_finite", "evaluate", "versions", "write_scores"]
 
 logger = logging.getLogger(__name__)
 
 MASK_SEED = 0  # of the training mask, where a preset asks for scores with it left on
+TRAINING = ("train_normal", "train_unlabeled")
 
 
 def evaluate(
     models: Mapping[str, str | Path],
-    datalist: Datalist,
+    splits: Datalist,
+    images: ImageCache,
     output_dir: str | Path,
-    cache_dir: str | Path,
-    mixed_images: bool = False,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Score test images by trained models; write ``scores.csv``, ``metrics.json``, ``heatmaps/``; return the metrics.
+    """Score test images by trained models; write scores, metrics, pictures and the report; return the metrics.
+
+    They are ``scores.csv``, ``metrics.json``, ``heatmaps/`` and ``report.html``. Thresholds and p-values come from
+    validation normals alone; the trivial rows beside the models (`monai_sagan.baselines`) learn from the training
+    images alone, and are left out where ``splits`` or ``images`` lack these.
 
     Args:
-        models: model files by name: ``aucp``, chosen without labels, comes first into scores and heat maps; ``last``.
-        datalist: its ``test`` items are scored, with labels where they are known.
+        models: model files by name: ``aucp``, chosen without labels, comes first into scores and heat maps; ``last``;
+            ``oracle_test``, chosen on these very images, is no result and is marked as such.
+        splits: its ``test`` items are scored, with labels, boxes, masks and groups where they are known.
+        images: the cache that decoded them.
         output_dir: where to write; what is there of an earlier evaluation is replaced.
-        cache_dir: of `ImageCache`; a training run's own holds these images already.
-        mixed_images: see `ImageCache`.
         device: where to compute.
         batch_size: images at a time.
 
     Raises:
-        SaganError: when there are no test images, a model file is missing, or a score is not finite.
+        SaganError: when there are no test images, a model file is missing or was trained on images of another kind,
+            or a score is not finite.
     """
-    items = datalist["test"]
+    items = splits["test"]
     if not items:
         raise SaganError("the split test is empty: there is nothing to evaluate; inference.json scores any folder")
     started = time.monotonic()
     trained = {name: load_trained(path, device) for name, path in models.items()}
-    pixels = _pixels(trained, datalist, items, cache_dir, mixed_images)
+    for name, model in trained.items():
+        if model.settings.decoding() != images.how:
+            raise SaganError(
+                f"{models[name]} was trained on images of another kind, {model.settings.decoding()}; evaluate it apart"
+            )
+    pixels = images.pixels(items)
     labels = [item["label"] for item in items]
     metrics: dict[str, Any] = {}
     scores: dict[str, Tensor] = {}
     for name, model in trained.items():
-        scores[name] = score(model.network, pixels, batch_size)
-        metrics[name] = {"iteration": model.iteration} | image_metrics(scores[name], labels)
+        scores[name], where = _score_and_locate(model, pixels, items, batch_size)
+        metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items, where)
         if model.settings.mask_at_test:
             scores[f"{name}_masked"] = score(model.network, pixels, batch_size, MASK_SEED)
             metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels)
+    seconds = time.monotonic() - started
+    if rows := _trivial_scores(splits, images, pixels):
+        metrics["baselines"] = {name: image_metrics(values, labels) for name, values in rows.items()}
     chosen = next(iter(models))
+    p_values = torch.from_numpy(conformal_p_values(trained[chosen].valid_normal_scores, scores[chosen]))
     output = Path(output_dir)
     write_heatmaps(output / "heatmaps", trained[chosen], pixels, items, scores[chosen])
-    write_scores(output / "scores.csv", items, scores, chosen)
+    threshold = metrics[chosen]["operating_points"][0]["threshold"]
+    write_gallery(output / "heatmaps", trained[chosen], pixels, items, scores[chosen], p_values, threshold)
+    write_scores(output / "scores.csv", items, scores | rows, chosen, p_values)
     metrics |= {
         "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),
+        "warnings": [*_too_few(metrics[chosen]["operating_points"]), *group_warnings(items, labels)],
         "seconds": round(time.monotonic() - started, 2),
+        "seconds_of_networks": round(seconds, 2),
         "versions": versions(),
     }
     write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     for name in scores:
-        found = metrics[name]
-        shown = "no labels" if found["auc"] is None else f"AUC {found['auc']:.4f}, AP {found['ap']:.4f}"
-        logger.info(f"test, {name}: {shown} ({labels.count(0)} normal, {labels.count(1)} abnormal)")
-    logger.info(f"scores, metrics and heat maps are in {output.resolve()}")
+        logger.info(f"test, {name}: {_shown(metrics[name])} ({labels.count(0)} normal, {labels.count(1)} abnormal)")
+    for name, found in metrics.get("baselines", {}).items():
+        logger.info(f"test, trivial row {name}: {_shown(found)}")
+    for warning in metrics["warnings"]:
+        logger.warning(warning)
+    logger.info(f"the report is {write_report(output).resolve()}; scores, metrics and heat maps are beside it")
     return metrics
 
 
-def image_metrics(scores: Tensor, labels: Sequence[int | None]) -> dict[str, float | None]:
-    """``auc`` and ``ap`` as fractions; None for both unless there are normal and abnormal images.
-
-    Args:
-        scores: (N,), higher is more abnormal.
-        labels: N labels, 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-
-    Raises:
-        SaganError: when a score is not finite.
-    """
+def _score_and_locate(
+    model: Trained, pixels: Tensor, items: Sequence[Item], batch_size: int
+) -> tuple[Tensor, dict[str, Any] | None]:
+    """Scores (N,) of the test images, and where boxes or masks are known, how well the maps agree with them."""
+    told = [i for i, item in enumerate(items) if "boxes" in item or "mask" in item]
+    scores, maps = model.score(pixels, batch_size, keep=told)
     check_finite(scores)
-    known = [(float(s), label) for s, label in zip(scores.tolist(), labels, strict=True) if label is not None]
-    if len({label for _, label in known}) < 2:
-        return {"auc": None, "ap": None}
-    values, truth = [s for s, _ in known], [label for _, label in known]
-    return {"auc": float(roc_auc_score(truth, values)), "ap": float(average_precision_score(truth, values))}
+    if not any(items[i].get("boxes") or items[i].get("mask") for i in told):
+        return scores, None
+    sizes = [items[i]["size"] for i in told]
+    return scores, localization_metrics(maps[:, 0].numpy(), [items[i] for i in told], sizes, model.pixel_threshold)
+
+
+def _results(
+    model: Trained, scores: Tensor, items: Sequence[Item], localization: dict[str, Any] | None
+) -> dict[str, Any]:
+    labels = [item["label"] for item in items]
+    found = image_metrics(scores, labels)
+    found["operating_points"] = operating_points(model.valid_normal_scores, scores, labels)
+    if groups := grouped_metrics(items, scores, labels):
+        found["groups"] = groups
+    return found if localization is None else found | {"localization": localization}
+
+
+def _trivial_scores(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str, Tensor]:
+    """The scores of the trivial rows by their names; none where the training images are not at hand."""
+    parts = [splits.get(name, []) for name in TRAINING]
+    if not all(parts) or any(item["image"] not in images.images for part in parts for item in part):
+        logger.info("no trivial rows: the training images are not at hand")
+        return {}
+    normal, unlabeled = (images.pixels(part) for part in parts)
+    return {name: torch.from_numpy(found) for name, found in baseline_scores(normal, unlabeled, pixels).items()}
+
+
+def _too_few(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    return [point["warning"] for point in points if "warning" in point]
+
+
+def _shown(found: Mapping[str, Any]) -> str:
+    if found["auc"] is None:
+        return "no AUC, for there are no labels of both kinds"
+    intervals = [found["auc_ci95"] or ("-", "-"), found["ap_ci95"] or ("-", "-")]
+    (a, b), (c, d) = (tuple(x if isinstance(x, str) else f"{x:.4f}" for x in pair) for pair in intervals)
+    return f"AUC {found['auc']:.4f} ({a} to {b}), AP {found['ap']:.4f} ({c} to {d})"
 
 
 def check_finite(scores: Tensor) -> None:
@@ -113,31 +171,40 @@ def check_finite(scores: Tensor) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The versions of what computes the numbers."""
+    """The versions of what computes the numbers, and of a checkout the commit."""
     names = ("monai-sagan", "torch", "monai", "pytorch-ignite", "numpy", "pillow", "scikit-learn")
-    return {"python": platform.python_version()} | {name: version(name) for name in names}
+    found = {"python": platform.python_version()} | {name: version(name) for name in names}
+    commit = _commit()
+    return found | ({"commit": commit} if commit else {})
 
 
-def _pixels(
-    trained: Mapping[str, Trained], datalist: Datalist, items: Sequence[Item], cache_dir: str | Path, mixed: bool
-) -> Tensor:
-    kinds = {(model.settings.image_size, model.settings.in_channels) for model in trained.values()}
-    if len(kinds) > 1:
-        raise SaganError(f"the models were trained on images of different kinds: {sorted(kinds)}; evaluate them apart")
-    image_size, channels = kinds.pop()
-    return ImageCache(datalist, image_size, cache_dir, channels, mixed).pixels(items)
+def _commit() -> str | None:
+    """Of the checkout that this file is in, with a mark when it was changed; None for an installed package."""
+    package = Path(__file__).resolve().parents[1]
+    if not (package.parent / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=12", "--dirty"]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
-def write_scores(path: Path, items: Sequence[Item], scores: Mapping[str, Tensor], chosen: str) -> None:
-    """Write a row for each image: its path, its label if known, the chosen scores and then the others."""
+def write_scores(
+    path: Path, items: Sequence[Item], scores: Mapping[str, Tensor], chosen: str, p_values: Tensor | None = None
+) -> None:
+    """Write a row for each image: its path, its label if known, the chosen score and its p-value, then the others."""
     others = [name for name in scores if name != chosen]
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["image", "label", "score", *(f"score_{name}" for name in others)])
+            p_value = [] if p_values is None else ["p_value"]
+            rows.writerow(["image", "label", "score", *p_value, *(f"score_{name}" for name in others)])
             for i, item in enumerate(items):
                 label = "" if item["label"] is None else item["label"]
-                rows.writerow([item["image"], label, *(f"{float(scores[n][i]):.8f}" for n in (chosen, *others))])
+                p = [] if p_values is None else [f"{float(p_values[i]):.6f}"]
+                rest = [f"{float(scores[name][i]):.8f}" for name in others]
+                rows.writerow([item["image"], label, f"{float(scores[chosen][i]):.8f}", *p, *rest])
 
     write_whole(path, write)

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import logging
-import os
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
-from monai_sagan.data.cache import load_image
+from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
-from monai_sagan.data.readers import IMAGE_SUFFIXES, Pixels, is_image_file
+from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels, is_image_file
+from monai_sagan.data.readable import write_skipped
+from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
-from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
 from monai_sagan.report.heatmaps import write_heatmaps
 
 __all__ = ["infer"]
@@ -54,49 +51,39 @@ def infer(
     """
     folder, output = Path(dataset_dir), Path(output_dir)
     trained = load_trained(model, device)
-    paths = _image_paths(folder)
-    pixels, skipped = _decode(paths, trained.settings.image_size, trained.settings.in_channels)
-    items: list[Item] = [{"image": str(path), "label": None} for path in paths if path not in skipped]
-    if not items:
-        raise SaganError(f"none of the {len(paths)} images in {folder} is readable; the first: {skipped[paths[0]]}")
-    scores = score(trained.network, pixels, batch_size)
+    found = _image_paths(folder, output)
+    paths, pixels, skipped = _decode(found, trained.settings.decoding())
+    if not paths:
+        raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {skipped[found[0]]}")
+    items: list[Item] = [{"image": path, "label": None} for path in paths]
+    scores, _ = trained.score(pixels, batch_size)
     check_finite(scores)
     write_heatmaps(output / "heatmaps", trained, pixels, items, scores, heatmaps)
     write_scores(output / "scores.csv", items, {"score": scores}, "score")
-    write_whole(output / "skipped.csv", lambda unfinished: _write_skipped(unfinished, skipped))
+    write_skipped(output / "skipped.csv", skipped)
     logger.info(f"{len(items)} images scored, {len(skipped)} skipped; results are in {output.resolve()}")
     return output / "scores.csv"
 
 
-def _image_paths(folder: Path) -> list[Path]:
+def _image_paths(folder: Path, output: Path) -> list[str]:
     if not folder.is_dir():
         raise SaganError(f"no folder {folder}; give the folder of images by --dataset_dir")
-    paths = sorted(path for path in folder.rglob("*") if is_image_file(path) and path.is_file())
+    found = sorted(path for path in folder.rglob("*") if path.is_file() and is_image_file(path))
+    # The heat maps of an earlier call are no input, should they lie in the folder.
+    paths = [str(path) for path in found if output.resolve() not in path.resolve().parents]
     if not paths:
         raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
     return paths
 
 
-def _decode(paths: list[Path], size: tuple[int, int], channels: int) -> tuple[torch.Tensor, dict[Path, str]]:
-    skipped: dict[Path, str] = {}
-
-    def decode(path: Path) -> Pixels | None:
-        try:
-            return load_image(path, size, channels)
-        except SaganError as error:
-            skipped[path] = str(error)
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        shown = tqdm(pool.map(decode, paths), "decoding", len(paths), unit="image", disable=None)
-        images = [image for image in shown if image is not None]
-    for reason in skipped.values():
-        logger.warning(f"skipped: {reason}")
-    return torch.from_numpy(np.stack(images)) if images else torch.zeros(0), skipped
-
-
-def _write_skipped(path: Path, skipped: dict[Path, str]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(["image", "reason"])
-        rows.writerows(sorted((str(image), reason) for image, reason in skipped.items()))
+def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], torch.Tensor, dict[str, str]]:
+    """The images that could be read, uint8 (N, C, H, W), and why the others could not."""
+    pixels: dict[str, Pixels] = {}
+    skipped: dict[str, str] = {}
+    for path, result in tqdm(decode_images(paths, how), "decoding", len(paths), unit="image", disable=None):
+        if isinstance(result, tuple):
+            pixels[path] = result[0]
+        else:
+            skipped[path] = result.reason if isinstance(result, Failure) else result
+            logger.warning(f"skipped: {skipped[path]}")
+    return list(pixels), torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0), skipped

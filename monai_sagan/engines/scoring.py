@@ -2,40 +2,118 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from monai_sagan.data.batches import to_unit_range
-from monai_sagan.transforms.functional import anomaly_map, anomaly_score
+from monai_sagan.errors import SaganError
+from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
 __all__ = ["restore", "score"]
 
 
 @torch.inference_mode()
 def restore(
-    network: nn.Module, images: Tensor, batch_size: int = 256, mask_seed: int | None = None
+    network: nn.Module,
+    images: Tensor,
+    batch_size: int = 256,
+    mask_seed: int | None = None,
+    passes: int = 1,
+    shift: int = 1,
+    smooth: Mapping[str, Any] | None = None,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches of images, their restored versions and anomaly maps, on the network's device.
 
     Args:
         network: the generator.
         images: uint8 (N, C, H, W).
-        batch_size: images at a time; the results do not depend on it.
+        batch_size: images at a time, each pass counted; the results do not depend on it.
         mask_seed: leave the training mask on, drawn by this seed, as the published code tests; None turns it off.
+        passes: 1, or a square number of copies of each image that are shifted apart, so that the borders of the
+            network's patches fall elsewhere; their restored versions and maps are moved back and averaged. With
+            ``mask_seed`` each copy has a mask of its own.
+        shift: greatest shift up, down, left and right, in pixels; the copies lie evenly between. What comes in repeats
+            the border, and counts for nothing when averaging.
+        smooth: arguments of `smooth_map`, such as ``{"kind": "gaussian", "sigma": 1}``; None leaves the maps as they
+            are.
+
+    Raises:
+        SaganError: when ``passes`` is no square number, or ``shift`` has no room for as many copies or is more than a
+            quarter of the image's side.
     """
+    shifts = _shifts(passes, shift, min(images.shape[-2:]))
     device = next(network.parameters()).device
     network.train(mask_seed is not None)
     if mask_seed is not None:
         torch.manual_seed(mask_seed)
-    for start in range(0, len(images), batch_size):
-        image = to_unit_range(images[start : start + batch_size].to(device))
-        restored = network(image)
-        yield image, restored, anomaly_map(image, restored)
+    step = max(batch_size // passes, 1)
+    for start in range(0, len(images), step):
+        image = to_unit_range(images[start : start + step].to(device))
+        if passes == 1:
+            restored = network(image)
+            maps = anomaly_map(image, restored)
+        else:
+            restored, maps = _mean_of_shifted(network, image, shifts)
+        yield image, restored, maps if smooth is None else smooth_map(maps, image=image, **smooth)
 
 
-def score(network: nn.Module, images: Tensor, batch_size: int = 256, mask_seed: int | None = None) -> Tensor:
-    """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal."""
-    scores = [anomaly_score(maps).cpu() for _, _, maps in restore(network, images, batch_size, mask_seed)]
+def _shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
+    """How far down and to the right each copy moves: an even lattice, the same for every image."""
+    count = math.isqrt(max(passes, 0))
+    if count < 1 or count**2 != passes:
+        raise SaganError(f"passes is {passes}; it is 1, or a square number of shifted copies: 4, 9, 16, ...")
+    if count == 1:
+        return [(0, 0)]
+    least, most = count // 2, side // 4
+    if not least <= shift <= most:
+        raise SaganError(f"shift is {shift}; for {passes} passes on this image size it is {least} to {most} pixels")
+    steps = [round(shift * (2 * i / (count - 1) - 1)) for i in range(count)]
+    return [(down, right) for down in steps for right in steps]
+
+
+def _mean_of_shifted(network: nn.Module, image: Tensor, shifts: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """The mean restoration and the mean map of shifted copies; a pixel's means are over the copies that show it."""
+    # The copies of one image follow each other, so that the masks that are drawn do not depend on the batch.
+    copies = torch.stack([_moved(image, down, right) for down, right in shifts], dim=1)
+    restored = network(copies.flatten(0, 1)).unflatten(0, copies.shape[:2])
+    shown = torch.ones_like(image[:1, :1])
+    sum_restored, sum_maps, count = torch.zeros_like(image), torch.zeros_like(image[:, :1]), torch.zeros_like(shown)
+    for i, (down, right) in enumerate(shifts):
+        back, inside = _moved(restored[:, i], -down, -right), _moved(shown, -down, -right, repeat=False)
+        sum_restored += inside * back
+        # Maps are averaged, not taken of the mean restoration: that would be a little blurred and glow at edges.
+        sum_maps += inside * anomaly_map(image, back)
+        count += inside
+    return sum_restored / count, sum_maps / count
+
+
+def _moved(image: Tensor, down: int, right: int, repeat: bool = True) -> Tensor:
+    """The content of images (B, C, H, W) moved by whole pixels; what comes in repeats the border, or is 0."""
+    height, width = image.shape[-2:]
+    rows = torch.arange(height, device=image.device)[:, None] - down
+    cols = torch.arange(width, device=image.device) - right
+    moved = image[..., rows.clamp(0, height - 1), cols.clamp(0, width - 1)]
+    inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
+    return moved if repeat else moved * inside
+
+
+def score(
+    network: nn.Module,
+    images: Tensor,
+    batch_size: int = 256,
+    mask_seed: int | None = None,
+    passes: int = 1,
+    shift: int = 1,
+    smooth: Mapping[str, Any] | None = None,
+) -> Tensor:
+    """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal.
+
+    The arguments are those of `restore`; a score is the mean of a map.
+    """
+    parts = restore(network, images, batch_size, mask_seed, passes, shift, smooth)
+    scores = [anomaly_score(maps).cpu() for _, _, maps in parts]
     return torch.cat(scores) if scores else torch.zeros(0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import Settings, as_plain, resolve_settings
 from monai_sagan.transforms.functional import anomaly_score
 
-__all__ = ["Trained", "describe_trained", "load_trained"]
+__all__ = ["Trained", "describe_trained", "load_trained", "read_settings", "run_models"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Trained:
         settings: the run's.
         scale: the anomaly map's value at the top of the color scale: the 99.9th percentile of the pixels of
             validation normals.
+        pixel_threshold: the 99th percentile of the same pixels, above which a pixel counts as abnormal.
         valid_normal_scores: anomaly scores of the validation normals (N,).
         iteration: critic updates done.
     """
@@ -36,8 +37,24 @@ class Trained:
     network: nn.Module
     settings: Settings
     scale: float
+    pixel_threshold: float
     valid_normal_scores: Tensor
     iteration: int
+
+    def restore(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Batches of images, their restored versions and anomaly maps, as the run's settings say; see `restore`."""
+        return restore(self.network, images, batch_size, **self.settings.mapping())
+
+    def score(self, images: Tensor, batch_size: int = 256, keep: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``."""
+        scores, maps, start = [], [], 0
+        kept = sorted(keep)
+        for _, _, found in self.restore(images, batch_size):
+            scores.append(anomaly_score(found).cpu())
+            inside = [i - start for i in kept if start <= i < start + len(found)]
+            maps.append(found[inside].cpu())
+            start += len(found)
+        return (torch.cat(scores), torch.cat(maps)) if scores else (torch.zeros(0), torch.zeros(0, 1, 1, 1))
 
 
 def describe_trained(
@@ -51,15 +68,20 @@ def describe_trained(
         valid_normal: validation normals, uint8 (N, C, H, W).
         iteration: critic updates done.
     """
-    maps = torch.cat([maps.cpu() for _, _, maps in restore(network, valid_normal)])
+    maps = torch.cat([maps.cpu() for _, _, maps in restore(network, valid_normal, **settings.mapping())])
     return {
         "model": {name: value.cpu() for name, value in network.state_dict().items()},
         "settings": as_plain(settings),
-        "scale": float(maps.flatten().kthvalue(max(round(0.999 * maps.numel()), 1)).values),
+        "scale": _quantile(maps, 0.999),
+        "pixel_threshold": _quantile(maps, 0.99),
         "valid_normal_scores": anomaly_score(maps),
         "iteration": iteration,
         **numbers,
     }
+
+
+def _quantile(maps: Tensor, share: float) -> float:
+    return float(maps.flatten().kthvalue(max(round(share * maps.numel()), 1)).values)
 
 
 def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Trained:
@@ -78,14 +100,43 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Traine
             network=network.to(device).to(**channels_last).eval(),
             settings=settings,
             scale=content["scale"],
+            pixel_threshold=content["pixel_threshold"],
             valid_normal_scores=content["valid_normal_scores"],
             iteration=content["iteration"],
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SaganError(
-            f"{path} is no model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt"
-        ) from None
+        raise _no_model(path, error) from None
+
+
+def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str, Path]:
+    """The model files of a run by their names: ``aucp``, chosen without labels, then ``last``, then ``oracle_test``.
+
+    Args:
+        run_dir: of a training run.
+        oracle_test: whether there is one; None looks for it.
+    """
+    run = Path(run_dir)
+    files = {"aucp": run / "model.pt", "last": run / "model_last.pt"}
+    oracle = run / "model_oracle_test.pt"
+    return files | ({"oracle_test": oracle} if (oracle.is_file() if oracle_test is None else oracle_test) else {})
+
+
+def read_settings(path: str | Path) -> Settings:
+    """The settings of the run that wrote a model file.
+
+    Raises:
+        SaganError: naming the file when it is missing, broken or of another kind.
+    """
+    content = load_tensors(path)
+    try:
+        return _settings(content["settings"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_model(path, error) from None
+
+
+def _no_model(path: str | Path, error: Exception) -> SaganError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return SaganError(f"{path} is no model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt")
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:

@@ -3,15 +3,19 @@
 from monai_sagan.handlers.average import AverageWeights
 from monai_sagan.handlers.checkpoint import ResumeCheckpoint
 from monai_sagan.handlers.decay import LinearDecay
+from monai_sagan.handlers.history import History
 from monai_sagan.handlers.keep_models import KeepModels, scores_and_labels
 from monai_sagan.handlers.nonfinite import StopOnNonFinite
+from monai_sagan.handlers.oracle import OracleTest
 from monai_sagan.handlers.progress import Progress
 from monai_sagan.handlers.tensorboard import TensorBoardTriptychs, scalar_outputs
 
 __all__ = [
     "AverageWeights",
+    "History",
     "KeepModels",
     "LinearDecay",
+    "OracleTest",
     "Progress",
     "ResumeCheckpoint",
     "StopOnNonFinite",

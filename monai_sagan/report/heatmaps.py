@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import uuid
@@ -13,12 +14,13 @@ import torch
 from torch import Tensor
 
 from monai_sagan.data.datalist import Item
-from monai_sagan.engines.scoring import restore
+from monai_sagan.files import write_text
+from monai_sagan.report.cases import pick_cases
 
 if TYPE_CHECKING:
     from monai_sagan.engines.trained import Trained
 
-__all__ = ["pick_images", "triptychs", "write_heatmaps"]
+__all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
 
 COLORS = "inferno"
 TITLES = ("image", "restored", "anomaly map")
@@ -70,7 +72,7 @@ def write_heatmaps(
     names = []
     try:
         for index in picked:
-            image, restored, maps = next(restore(trained.network, pixels[index : index + 1]))
+            image, restored, maps = next(trained.restore(pixels[index : index + 1]))
             item = items[index]
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
             rank = f"{ranks[index]} of {len(scores)}"
@@ -82,6 +84,54 @@ def write_heatmaps(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return names
+
+
+def write_gallery(
+    folder: str | Path,
+    trained: Trained,
+    pixels: Tensor,
+    items: Sequence[Item],
+    scores: Tensor,
+    p_values: Tensor,
+    threshold: float | None,
+    count: int = 8,
+) -> None:
+    """Write ``gallery/``: the cases of `pick_cases` as plain triptychs, and ``gallery.json``, which says what they are.
+
+    Args:
+        folder: of `write_heatmaps`.
+        trained: the model.
+        pixels: uint8 (N, C, H, W).
+        items: N items.
+        scores: (N,).
+        p_values: (N,).
+        threshold: above which an image counts as abnormal; None if there is none.
+        count: at most so many of each kind.
+    """
+    from PIL import Image
+
+    place = Path(folder) / "gallery"
+    place.mkdir(parents=True, exist_ok=True)
+    ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
+    cases = pick_cases(scores.tolist(), [item["label"] for item in items], threshold, count)
+    facts = []
+    for index, kind in cases:
+        image, restored, maps = next(trained.restore(pixels[index : index + 1]))
+        picture = triptychs(image, restored, maps, trained.scale)[0].permute(1, 2, 0)
+        name = f"{ranks[index]:0{len(str(len(scores)))}d}.png"
+        Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(place / name)
+        facts.append(
+            {
+                "file": name,
+                "image": items[index]["image"],
+                "label": items[index]["label"],
+                "score": float(scores[index]),
+                "p_value": float(p_values[index]),
+                "kind": kind,
+                "rank": ranks[index],
+            }
+        )
+    write_text(place / "gallery.json", json.dumps(facts, indent=1) + "\n")
 
 
 def _kind(item: Item) -> str:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from monai_sagan.errors import SaganError
 from monai_sagan.networks.patches import check_grid, position_code
 
-__all__ = ["anomaly_map", "anomaly_score", "append_position_code", "foreign_patch", "small_affine"]
+__all__ = ["anomaly_map", "anomaly_score", "append_position_code", "foreign_patch", "small_affine", "smooth_map"]
 
 
 def foreign_patch(
@@ -110,3 +111,67 @@ def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
 def anomaly_score(anomaly_map: Tensor) -> Tensor:
     """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal."""
     return anomaly_map.mean(dim=(-3, -2, -1))
+
+
+def smooth_map(
+    anomaly_map: Tensor,
+    kind: str = "gaussian",
+    image: Tensor | None = None,
+    sigma: float = 1.0,
+    radius: int = 4,
+    epsilon: float = 0.04,
+) -> Tensor:
+    """Smooth anomaly maps (B, 1, H, W) in [0, 1]; the result has the same shape and range.
+
+    A Gaussian filter keeps each map's mean, and so its score: borders are mirrored. A guided filter (He et al. 2010,
+    https://doi.org/10.1007/978-3-642-15549-9_1) averages within regions of even brightness and not across their edges.
+
+    Args:
+        anomaly_map: what `anomaly_map` returns.
+        kind: ``"gaussian"`` or ``"guided"``; ``"none"`` changes nothing.
+        image: the guide, (B, C, H, W) in [-1, 1], the mean of its channels; for ``"guided"`` alone.
+        sigma: standard deviation of the Gaussian, in pixels, above 0.
+        radius: half side of the guided filter's square windows, in pixels, 1 or more.
+        epsilon: variance of the guide below which the guided filter takes a window for even, above 0.
+
+    Raises:
+        SaganError: for another kind, a value out of its range, or a guided filter without its image.
+    """
+    if kind == "none":
+        return anomaly_map
+    if kind == "gaussian":
+        if not sigma > 0:
+            raise SaganError(f"sigma is {sigma}; it is a standard deviation in pixels above 0, for example 1")
+        height, width = (_gaussian_weights(n, sigma, anomaly_map) for n in anomaly_map.shape[-2:])
+        return height @ anomaly_map @ width.T
+    if kind == "guided":
+        if image is None:
+            raise SaganError("the guided filter needs the image that guides it; give it, or the kind gaussian")
+        if not (radius >= 1 and epsilon > 0):
+            raise SaganError(f"radius is {radius} and epsilon {epsilon}; they are 1 or more, and above 0")
+        return _guided(anomaly_map, image.mean(1, keepdim=True), radius, epsilon).clamp(0, 1)
+    raise SaganError(f"no smoothing {kind!r}; it is none, gaussian or guided")
+
+
+def _gaussian_weights(count: int, sigma: float, like: Tensor) -> Tensor:
+    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides."""
+    place = torch.arange(count, dtype=torch.float64)
+    turns = torch.arange(-math.ceil(5 * sigma / count) - 1, math.ceil(5 * sigma / count) + 2)[:, None, None]
+    period = 2 * count * turns
+    direct, mirrored = place[:, None] - place + period, place[:, None] + place + 1 + period
+    weights = sum(torch.exp(-0.5 * (distance / sigma) ** 2).sum(0) for distance in (direct, mirrored))
+    assert isinstance(weights, Tensor)
+    return (weights / weights.sum(1, keepdim=True)).to(like)
+
+
+def _guided(target: Tensor, guide: Tensor, radius: int, epsilon: float) -> Tensor:
+    """In each window a line ``slope * guide + offset`` is fitted to the target; a pixel takes its windows' mean."""
+
+    def mean(x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
+
+    mean_guide, mean_target = mean(guide), mean(target)
+    covariance = mean(guide * target) - mean_guide * mean_target
+    variance = (mean(guide * guide) - mean_guide**2).clamp(min=0)
+    slope = covariance / (variance + epsilon)
+    return mean(slope) * guide + mean(mean_target - slope * mean_guide)

@@ -11,9 +11,11 @@ import torch
 from PIL import Image
 
 from monai_sagan.data import cache
-from monai_sagan.data.cache import ImageCache, load_image
+from monai_sagan.data.cache import HowToDecode, ImageCache, decode_images, load_image
+from monai_sagan.data.workers import Failure
 
 SIZE = (16, 24)  # height, width
+GREY = HowToDecode(SIZE)
 
 
 @pytest.fixture
@@ -33,8 +35,8 @@ def datalist(tmp_path):
 def decoded(monkeypatch):
     """The paths that are decoded from now on."""
     paths = []
-    read_image = cache.read_image
-    monkeypatch.setattr(cache, "read_image", lambda path: paths.append(str(path)) or read_image(path))
+    decode = cache.decode_images
+    monkeypatch.setattr(cache, "decode_images", lambda found, *rest: paths.extend(found) or decode(found, *rest))
     return paths
 
 
@@ -58,15 +60,16 @@ def test_pixels_are_pillows(tmp_path, channels, mode, stored):
     path = tmp_path / "image.png"
     noise = np.random.default_rng(1).integers(0, 256, (40, 50, 3), np.uint8)
     Image.fromarray(noise).convert(stored).save(path)
-    images = ImageCache({"test": [{"image": str(path)}]}, SIZE, tmp_path / "cache", channels)
+    how = HowToDecode(SIZE, channels)
+    images = ImageCache({"test": [{"image": str(path)}]}, how, tmp_path / "cache")
     pixels = images.pixels([{"image": str(path)}])
     assert (pixels.dtype, tuple(pixels.shape)) == (torch.uint8, (1, channels, *SIZE))
     np.testing.assert_array_equal(pixels[0].numpy(), by_pillow(path, mode))
-    np.testing.assert_array_equal(load_image(path, SIZE, channels), by_pillow(path, mode))
+    np.testing.assert_array_equal(load_image(path, how), by_pillow(path, mode))
 
 
 def test_order_is_that_of_the_items(datalist, tmp_path):
-    images = ImageCache(datalist, SIZE, tmp_path / "cache")
+    images = ImageCache(datalist, GREY, tmp_path / "cache")
     items = everything(datalist)
     asked = [items[i] for i in (3, 0, 4, 3)]
     pixels = images.pixels(asked)
@@ -74,41 +77,42 @@ def test_order_is_that_of_the_items(datalist, tmp_path):
         np.testing.assert_array_equal(got.numpy(), by_pillow(item["image"], "L"))
     assert images.pixels([]).shape == (0, 1, *SIZE)
     pixels.zero_()  # the file does not change
-    assert ImageCache(datalist, SIZE, tmp_path / "cache").pixels(asked).any()
+    assert ImageCache(datalist, GREY, tmp_path / "cache").pixels(asked).any()
 
 
 def test_second_time_nothing_is_decoded(datalist, tmp_path, decoded):
-    first = ImageCache(datalist, SIZE, tmp_path / "cache")
+    first = ImageCache(datalist, GREY, tmp_path / "cache")
     assert sorted(decoded) == [item["image"] for item in everything(datalist)]
-    again = ImageCache(datalist, SIZE, tmp_path / "cache")
+    again = ImageCache(datalist, GREY, tmp_path / "cache")
     assert len(decoded) == 5
     assert first.path == again.path
     assert torch.equal(first.pixels(datalist["test"]), again.pixels(datalist["test"]))
-    ImageCache({"a": everything(datalist)[::-1], "b": datalist["test"]}, SIZE, tmp_path / "cache")  # the same files
+    ImageCache({"a": everything(datalist)[::-1], "b": datalist["test"]}, GREY, tmp_path / "cache")  # the same files
     assert len(decoded) == 5
-    assert [path.name for path in (tmp_path / "cache").iterdir()] == [first.path.name]
+    assert sorted((tmp_path / "cache").iterdir()) == [first.path.with_suffix(".json"), first.path]
 
 
 def test_what_changes_the_pixels_is_decoded_anew(datalist, tmp_path, decoded):
-    ImageCache(datalist, SIZE, tmp_path / "cache")
-    ImageCache(datalist, (16, 16), tmp_path / "cache")
-    ImageCache(datalist, SIZE, tmp_path / "cache", channels=3)
-    ImageCache({"test": datalist["test"]}, SIZE, tmp_path / "cache")
-    assert len(decoded) == 5 + 5 + 5 + 3
-    assert len(list((tmp_path / "cache").iterdir())) == 4
+    ImageCache(datalist, GREY, tmp_path / "cache")
+    for other in (HowToDecode((16, 16)), HowToDecode(SIZE, 3), HowToDecode(SIZE, preparation="med_ad")):
+        ImageCache(datalist, other, tmp_path / "cache")
+    ImageCache(datalist, HowToDecode(SIZE, min_foreground=0.01), tmp_path / "cache")
+    ImageCache({"test": datalist["test"]}, GREY, tmp_path / "cache")
+    assert len(decoded) == 5 * 5 + 3
+    assert len(list((tmp_path / "cache").glob("*.npy"))) == 6
 
 
 def test_a_changed_file_is_decoded_anew(datalist, tmp_path, decoded):
     item = datalist["normal"][1]
-    before = ImageCache(datalist, SIZE, tmp_path / "cache").pixels([item])
+    before = ImageCache(datalist, GREY, tmp_path / "cache").pixels([item])
     replace_image(item)  # another size in bytes
-    after = ImageCache(datalist, SIZE, tmp_path / "cache").pixels([item])
+    after = ImageCache(datalist, GREY, tmp_path / "cache").pixels([item])
     assert len(decoded) == 10
     assert (after == 77).all()
     assert not torch.equal(before, after)
     stat = os.stat(item["image"])
     os.utime(item["image"], ns=(stat.st_atime_ns, stat.st_mtime_ns + 1_000_000))
-    ImageCache(datalist, SIZE, tmp_path / "cache")
+    ImageCache(datalist, GREY, tmp_path / "cache")
     assert len(decoded) == 15
 
 
@@ -117,35 +121,94 @@ def test_mixed_images(datalist, tmp_path, size, mode, said, refused):
     items = everything(datalist)
     replace_image(items[3], size, mode)
     with refused(items[3]["image"], said, items[0]["image"], "30 x 20 L", "--mixed_images"):
-        ImageCache(datalist, SIZE, tmp_path / "cache")
+        ImageCache(datalist, GREY, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
-    images = ImageCache(datalist, SIZE, tmp_path / "cache", mixed_images=True)
+    images = ImageCache(datalist, GREY, tmp_path / "cache", mixed_images=True)
     assert len(images.pixels(items)) == 5
 
 
 def test_mixed_images_of_a_first_look_are_not_let_through_later(datalist, tmp_path, refused):
     replace_image(everything(datalist)[3], (31, 20))
-    ImageCache(datalist, SIZE, tmp_path / "cache", mixed_images=True)
+    ImageCache(datalist, GREY, tmp_path / "cache", mixed_images=True)
     with refused("31 x 20"):
-        ImageCache(datalist, SIZE, tmp_path / "cache")
+        ImageCache(datalist, GREY, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("mixed", [False, True])
-def test_an_unreadable_image_leaves_nothing(datalist, tmp_path, mixed, refused):
-    path = tmp_path / "images" / "2.png"
-    path.write_bytes(path.read_bytes()[:100])
-    with refused(path, "not a readable image"):
-        ImageCache(datalist, SIZE, tmp_path / "cache", mixed_images=mixed)
-    assert list((tmp_path / "cache").iterdir()) == []
+def test_unreadable_images_have_no_pixels(datalist, tmp_path, decoded):
+    items = everything(datalist)
+    (tmp_path / "images" / "2.png").write_bytes((tmp_path / "images" / "2.png").read_bytes()[:100])
+    (tmp_path / "images" / "0.png").write_bytes(b"")
+    for _ in range(2):
+        images = ImageCache(datalist, GREY, tmp_path / "cache")
+        assert list(images.unreadable) == [items[0]["image"], items[2]["image"]]
+        assert all(path in reason and "\n" not in reason for path, reason in images.unreadable.items())
+        good = [items[i] for i in (4, 1, 3)]
+        assert list(images.images) == [items[i]["image"] for i in (1, 3, 4)]
+        for item, got in zip(good, images.pixels(good), strict=True):
+            np.testing.assert_array_equal(got.numpy(), by_pillow(item["image"], "L"))
+    assert len(decoded) == 5  # what is known to be unreadable is not tried again
+
+
+def test_what_a_file_is(datalist, tmp_path):
+    for item, size in zip(datalist["test"], [(30, 20), (30, 20), (20, 30)], strict=True):
+        replace_image(item, size)
+    images = ImageCache(datalist, GREY, tmp_path / "cache", mixed_images=True)
+    found = [images.images[item["image"]] for item in datalist["test"]]
+    assert [(image["width"], image["height"], image["mode"]) for image in found] == [(30, 20, "L")] * 2 + [
+        (20, 30, "L")
+    ]
+    assert found[0]["digest"] == found[1]["digest"]
+    assert len({image["digest"] for image in images.images.values()}) == 4
+
+
+def test_images_without_foreground_are_left_out(datalist, tmp_path):
+    empty = datalist["test"][1]
+    Image.new("L", (30, 20), 0).save(empty["image"])
+    images = ImageCache(datalist, HowToDecode(SIZE, min_foreground=0.05), tmp_path / "cache")
+    assert list(images.left_out) == [empty["image"]]
+    assert "0.05" in images.left_out[empty["image"]]
+    assert images.unreadable == {}
+    assert len(images.images) == 4
+
+
+def test_one_image_that_is_refused(tmp_path, refused):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with refused(tmp_path / "a.png"):
+        load_image(tmp_path / "a.png", GREY)
+    Image.new("L", (30, 20)).save(tmp_path / "b.png")
+    with refused(tmp_path / "b.png", "foreground"):
+        load_image(tmp_path / "b.png", HowToDecode(SIZE, min_foreground=0.5))
+
+
+def test_images_come_in_order_whatever_the_number_of_workers(datalist, tmp_path):
+    paths = [item["image"] for item in everything(datalist)]
+    (tmp_path / "x.png").touch()
+    paths.insert(2, str(tmp_path / "x.png"))
+    for jobs in (1, 3):
+        found = list(decode_images(paths, GREY, jobs))
+        assert [path for path, _ in found] == paths
+        assert [path for path, result in found if isinstance(result, Failure)] == [str(tmp_path / "x.png")]
 
 
 def test_an_interruption_leaves_nothing(datalist, tmp_path, monkeypatch):
-    def interrupt(path):
+    def interrupt(*rest):
+        yield datalist["normal"][0]["image"], Failure("broken")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cache, "read_image", interrupt)
+    monkeypatch.setattr(cache, "decode_images", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        ImageCache(datalist, SIZE, tmp_path / "cache")
+        ImageCache(datalist, GREY, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system takes no space ahead")
+def test_a_full_disk(datalist, tmp_path, monkeypatch, refused):
+    def full(*rest):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with refused(tmp_path / "cache", "No space left", "--cache_dir"):
+        ImageCache(datalist, GREY, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -153,18 +216,12 @@ def test_a_missing_image(datalist, tmp_path, refused):
     path = tmp_path / "images" / "4.png"
     path.unlink()
     with refused(path, "not there"):
-        ImageCache(datalist, SIZE, tmp_path / "cache")
-
-
-@pytest.mark.parametrize("channels", [0, 2, 4])
-def test_grey_or_color(datalist, tmp_path, channels, refused):
-    with refused(f"in_channels is {channels}"):
-        ImageCache(datalist, SIZE, tmp_path / "cache", channels)
+        ImageCache(datalist, GREY, tmp_path / "cache")
 
 
 def decode_together(datalist, folder, barrier, results):
     barrier.wait(timeout=60)
-    results.put(int(ImageCache(datalist, SIZE, folder).pixels(datalist["test"]).sum()))
+    results.put(int(ImageCache(datalist, GREY, folder).pixels(datalist["test"]).sum()))
 
 
 def test_two_processes_at_once(datalist, tmp_path):
@@ -179,6 +236,6 @@ def test_two_processes_at_once(datalist, tmp_path):
         process.join(timeout=60)
     assert [process.exitcode for process in processes] == [0, 0]
     sums = [results.get(timeout=60) for _ in processes]
-    images = ImageCache(datalist, SIZE, tmp_path / "cache")
+    images = ImageCache(datalist, GREY, tmp_path / "cache")
     assert sums == [int(images.pixels(datalist["test"]).sum())] * 2
-    assert list((tmp_path / "cache").iterdir()) == [images.path]
+    assert sorted((tmp_path / "cache").iterdir()) == [images.path.with_suffix(".json"), images.path]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 
 import pytest
 
@@ -217,17 +216,6 @@ def test_empty_parts_are_named(refused):
         make_splits(dataset(normal=1))
     with refused("train_unlabeled is empty"):
         make_splits(dataset(unlabeled_normal=1, unlabeled_abnormal=0))
-
-
-def test_what_was_chosen_is_logged(caplog):
-    with caplog.at_level(logging.INFO, logger="monai_sagan"):
-        make_splits(dataset())
-        counts, *rest = [record.getMessage() for record in caplog.records]
-        assert not rest
-        for part in ("train_normal 180", "train_unlabeled 540", "valid_normal 20", "valid_unlabeled 60", "test 40"):
-            assert part in counts
-        make_splits(dataset(), anomaly_ratio=0.35)
-    assert caplog.records[-1].getMessage().endswith("train_unlabeled: 63 of 180, 0.3500")
 
 
 COUNTS = (50, 40, 30, 10, 20)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,9 @@ FILES = ("a.png", "b.jpg", "c.png", "d.png", "e.png", "f.png", "g.png")
 
 def write(folder: Path, lists, files=FILES) -> Path:
     (folder / "images").mkdir(parents=True)
-    for name in files:
-        (folder / "images" / name).touch()
     (folder / "data.json").write_text(lists if isinstance(lists, str) else json.dumps(lists))
+    for name in files:
+        os.link(folder / "data.json", folder / "images" / name)  # faster than as many files
     return folder
 
 
@@ -116,6 +117,7 @@ def test_json_of_another_encoding_or_a_folder(tmp_path, refused):
         {"train": {"0": [], "unlabeled": None}, "test": {}},
         {"train": {"0": [], "unlabeled": []}, "test": []},
         {"train": {"0": [], "unlabeled": []}, "test": {"1": "g.png"}},
+        {"train": {"0": [], "unlabeled": {"0": [["c.png"]]}}, "test": {}},
     ],
 )
 def test_wrong_types(tmp_path, lists, refused):
@@ -143,18 +145,72 @@ def test_a_file_listed_twice(tmp_path, again, part, refused):
         read_med_ad(folder)
 
 
+def test_a_list_under_another_key(tmp_path, refused):
+    for i, lists in enumerate(
+        (LISTS | {"test": {"2": ["g.png"]}}, {"train": {"0": [], "unlabeled": {"x": []}}, "test": {}})
+    ):
+        folder = write(tmp_path / str(i), lists)
+        with refused(folder / "data.json", ("'2'", "'x'")[i]):
+            read_med_ad(folder)
+
+
+ITEMS = {
+    "a.png": {"patient": "p1", "view": "AP", "sex": "F", "age": 43, "site": "north"},
+    "g.png": {"boxes": [[1, 2.5, 3, 4]], "mask": "masks/g.png"},
+    "f.png": {"boxes": []},
+    "stray.png": {"patient": "p9"},
+}
+
+
+def test_what_else_is_known(tmp_path):
+    folder = write(tmp_path / "set", LISTS)
+    (folder / "masks").mkdir()
+    (folder / "masks" / "g.png").touch()
+    (folder / "items.json").write_text(json.dumps(ITEMS))
+    items = {Path(i["image"]).name: i for items in read_med_ad(folder).values() for i in items}
+    images = folder / "images"
+    assert items["a.png"] == {"image": str(images / "a.png"), "label": 0} | ITEMS["a.png"]
+    assert items["b.jpg"] == {"image": str(images / "b.jpg"), "label": 0}
+    assert items["f.png"] == {"image": str(images / "f.png"), "label": 0, "boxes": []}
+    mask = str(folder / "masks" / "g.png")
+    assert items["g.png"] == {"image": str(images / "g.png"), "label": 1, "boxes": [[1, 2.5, 3, 4]], "mask": mask}
+    assert set(items) == set(FILES)
+
+
+@pytest.mark.parametrize(
+    ("content", "parts"),
+    [
+        ("[", ("not readable JSON",)),
+        ([], ("no dictionary",)),
+        ({"a.png": 3}, ("no dictionary",)),
+        ({"a.png": {"patients": "p"}}, ("a.png", "'patients'", "patient")),
+        ({"a.png": {"label": 1}}, ("a.png", "'label'")),
+        ({"a.png": {"patient": 7}}, ("a.png", "patient 7")),
+        ({"a.png": {"age": "43"}}, ("a.png", "age '43'")),
+        ({"a.png": {"age": -1}}, ("a.png", "age -1")),
+        ({"a.png": {"age": True}}, ("a.png", "age True")),
+        ({"a.png": {"boxes": [1, 2, 3, 4]}}, ("a.png", "boxes")),
+        ({"a.png": {"boxes": [[1, 2, 3]]}}, ("a.png", "boxes")),
+        ({"a.png": {"boxes": [[1, 2, 3, 0]]}}, ("a.png", "boxes")),
+        ({"a.png": {"boxes": [[1, 2, 3, float("nan")]]}}, ("a.png", "boxes")),
+        ({"a.png": {"mask": "masks/none.png"}}, ("masks/none.png", "not there")),
+    ],
+)
+def test_broken_knowledge(tmp_path, content, parts, refused):
+    folder = write(tmp_path / "set", LISTS)
+    (folder / "items.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    with refused(folder, "items.json", *parts):
+        read_med_ad(folder)
+
+
 @pytest.fixture
-def stand_ins(real_data, tmp_path, monkeypatch):
+def stand_ins(real_data, tmp_path):
     """A published dataset by its name: the lists, and images that exist by their names only."""
 
     def published(name):
         lists = json.loads((real_data / "splits" / f"{name}.json").read_text())
         parts = [lists["train"]["0"], *lists["train"]["unlabeled"].values(), *lists["test"].values()]
-        files = [file for part in parts for file in part]
-        if name == "LAG":  # files; to write those of the larger sets takes longer than all other tests
-            return write(tmp_path / name, lists, files)
-        monkeypatch.setattr(Path, "iterdir", lambda folder: (folder / file for file in files))
-        return write(tmp_path / name, lists, [])
+        return write(tmp_path / name, lists, [file for part in parts for file in part])
 
     return published
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from itertools import pairwise
 
@@ -9,7 +10,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from monai_sagan.data import phantom
-from monai_sagan.data.phantom import PHANTOM_COUNTS, phantom_image, read_phantom, write_phantom
+from monai_sagan.data.phantom import PHANTOM_COUNTS, lesion_boxes, phantom_image, read_phantom, write_phantom
 from monai_sagan.errors import SaganError
 
 FEW = dict.fromkeys(PHANTOM_COUNTS, 3)
@@ -52,7 +53,8 @@ def count_draws(monkeypatch):
 
     def draw(seed, index, abnormal, image_size):
         calls.append((index, abnormal))
-        return np.full((image_size, image_size), 255 * abnormal, np.uint8), None
+        image = np.full((image_size, image_size), 255 * abnormal, np.uint8)
+        return image, image > 0
 
     monkeypatch.setattr(phantom, "phantom_image", draw)
     return calls
@@ -135,6 +137,62 @@ def test_layout(tmp_path):
     stored = np.asarray(Image.open(folder / "images" / name))
     np.testing.assert_array_equal(stored, phantom_image(4, int(name[:-4]), True, 20)[0])
     assert json.loads((folder / "phantom.json").read_text())["seed"] == 4
+
+
+def test_pictures_are_those_of_the_first_version():
+    """Figures that were measured on phantoms stay true: the generator of random numbers is numpy's, for all systems."""
+    image, mask = phantom_image(0, 3, True)
+    first = [[0, 0, 178, 0], [113, 30, 167, 124], [27, 122, 200, 25], [68, 161, 208, 16]]
+    np.testing.assert_allclose(image[::16, ::16].astype(int), first, rtol=0, atol=1)  # processors round differently
+    assert mask.sum() == 313
+
+
+def test_masks_and_boxes_on_disk(tmp_path):
+    folder = write_phantom(tmp_path / "phantom", seed=1, image_size=32, counts=FEW)
+    items, splits = (json.loads((folder / name).read_text()) for name in ("items.json", "data.json"))
+    assert sorted(items) == sorted(names_of(splits))
+    abnormal = {*splits["train"]["unlabeled"]["1"], *splits["test"]["1"]}
+    assert {path.name for path in (folder / "masks").iterdir()} == abnormal
+    for name, item in items.items():
+        if name not in abnormal:
+            assert item == {"boxes": []}
+            continue
+        assert item["mask"] == f"masks/{name}"
+        stored = Image.open(folder / item["mask"])
+        mask = phantom_image(1, int(name[:-4]), True, 32)[1]
+        assert (stored.mode, stored.size) == ("L", (32, 32))
+        np.testing.assert_array_equal(np.asarray(stored), np.where(mask, 255, 0))
+        assert item["boxes"] == lesion_boxes(mask) != []
+        covered = np.zeros_like(mask)
+        for x, y, w, h in item["boxes"]:
+            part = mask[y : y + h, x : x + w]
+            assert part.shape == (h, w)
+            assert all(side.any() for side in (part[0], part[-1], part[:, 0], part[:, -1]))  # it fits tightly
+            covered[y : y + h, x : x + w] = True
+        assert covered[mask].all()
+
+
+def test_boxes_are_of_connected_parts():
+    mask = np.zeros((8, 10), dtype=bool)
+    mask[1:3, 2:5] = mask[6, 8] = mask[7, 9] = True  # the last two share a corner
+    assert lesion_boxes(mask) == [[2, 1, 3, 2], [8, 6, 2, 2]]
+    assert lesion_boxes(np.zeros((8, 10), dtype=bool)) == []
+
+
+def test_another_version_is_named(tmp_path, count_draws, refused):
+    folder = write_phantom(tmp_path / "phantom", image_size=16, counts=FEW)
+    note = folder / "phantom.json"
+    older = json.dumps(json.loads(note.read_text()) | {"version": 1})
+    for text, make in itertools.product((older, "broken", "[]"), (write_phantom, read_phantom)):
+        note.write_text(text)
+        with refused(folder, "another version", "name a new folder or delete it"):
+            make(folder, image_size=16)
+
+
+def test_a_dataset_of_ones_own_is_read(tmp_path, count_draws):
+    folder = write_phantom(tmp_path / "phantom", image_size=16, counts=FEW)
+    (folder / "phantom.json").unlink()
+    assert len(read_phantom(folder)["test"]) == 6
 
 
 def test_names_do_not_tell_the_class(tmp_path, count_draws):

@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sklearn.metrics import average_precision_score, roc_auc_score
 
+from monai_sagan.baselines import baseline_scores
+from monai_sagan.data.cache import ImageCache
 from monai_sagan.engines import evaluation
-from monai_sagan.engines.evaluation import evaluate, image_metrics, versions, write_scores
+from monai_sagan.engines.evaluation import evaluate, versions, write_scores
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
+from monai_sagan.settings import resolve_settings
+
+GREY = resolve_settings("paper").decoding()
 
 
 @pytest.fixture(autouse=True)
@@ -25,17 +30,21 @@ def no_drawing(monkeypatch):
 
 
 @pytest.fixture
-def datalist(tmp_path):
-    """Ten grey test images of several brightnesses, 4 of them abnormal, and two normal ones."""
+def splits(tmp_path):
+    """Ten grey test images of several brightnesses, 4 of them abnormal, and some training images."""
     rng = np.random.default_rng(0)
     (tmp_path / "images").mkdir()
 
-    def item(i, label):
+    def item(i, label, **more):
         path = tmp_path / "images" / f"{i}.png"
         Image.fromarray((rng.random((64, 64)) * 20 * (i % 7 + 1)).astype(np.uint8)).save(path)
-        return {"image": str(path), "label": label}
+        return {"image": str(path), "label": label, "size": [64, 64]} | more
 
-    return {"normal": [item(i, 0) for i in range(2)], "test": [item(i + 2, int(i % 3 == 0)) for i in range(10)]}
+    return {
+        "train_normal": [item(100 + i, 0) for i in range(4)],
+        "train_unlabeled": [item(200 + i, None) for i in range(3)],
+        "test": [item(i + 2, int(i % 3 == 0)) for i in range(10)],
+    }
 
 
 @pytest.fixture
@@ -46,10 +55,11 @@ def models(tmp_path, save_model):
 
 
 @pytest.fixture
-def run(tmp_path, datalist, models):
+def run(tmp_path, splits, models):
     def evaluated(**changes):
-        arguments = {"models": models, "datalist": datalist, "output_dir": tmp_path / "out", "batch_size": 4}
-        return evaluate(**arguments | {"cache_dir": tmp_path / "cache"} | changes)
+        images = ImageCache(splits, GREY, tmp_path / "cache")
+        arguments = {"models": models, "splits": splits, "images": images, "batch_size": 4}
+        return evaluate(**arguments | {"output_dir": tmp_path / "out"} | changes)
 
     return evaluated
 
@@ -59,69 +69,121 @@ def table(path):
         return list(csv.reader(file))
 
 
-def test_what_is_written(tmp_path, datalist, models, run):
+def test_what_is_written(tmp_path, splits, models, run):
     metrics = run()
     header, *rows = table(tmp_path / "out" / "scores.csv")
-    assert header == ["image", "label", "score", "score_last"]
-    assert [row[:2] for row in rows] == [[item["image"], str(item["label"])] for item in datalist["test"]]
+    trivial = ("mean_intensity", "pca_reconstruction", "nearest_neighbors", "linear_pu")
+    assert header == ["image", "label", "score", "p_value", "score_last", *(f"score_{name}" for name in trivial)]
+    assert [row[:2] for row in rows] == [[item["image"], str(item["label"])] for item in splits["test"]]
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(row[0])))[None] for row in rows])
-    for column, path in ((2, models["aucp"]), (3, models["last"])):
+    for column, path in ((2, models["aucp"]), (4, models["last"])):
         wanted = score(load_trained(path).network, pixels)
         np.testing.assert_allclose([float(row[column]) for row in rows], wanted, atol=1e-6)
 
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
-    assert metrics.keys() == {"aucp", "last", "n_normal", "n_abnormal", "seconds", "versions"}
+    assert metrics.keys() == {
+        *("aucp", "last", "baselines", "n_normal", "n_abnormal", "warnings", "seconds", "seconds_of_networks"),
+        "versions",
+    }
     assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 4)
-    assert metrics["seconds"] >= 0
-    assert metrics["aucp"].keys() == {"iteration", "auc", "ap"}
+    assert metrics["seconds"] >= metrics["seconds_of_networks"] >= 0
     assert metrics["last"]["iteration"] == 7
-    labels = [item["label"] for item in datalist["test"]]
-    for name, column in (("aucp", 2), ("last", 3)):
-        scores = [float(row[column]) for row in rows]
-        assert metrics[name]["auc"] == pytest.approx(roc_auc_score(labels, scores))
-        assert metrics[name]["ap"] == pytest.approx(average_precision_score(labels, scores))
-
-    assert len(list((tmp_path / "out" / "heatmaps").iterdir())) == 10
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
-    assert left == ["heatmaps", "metrics.json", "scores.csv"]
+    assert left == ["heatmaps", "metrics.json", "report.html", "scores.csv"]
+    assert len(list((tmp_path / "out" / "heatmaps").glob("*.png"))) == 10
+
+
+def test_metrics_are_those_of_the_scores(tmp_path, splits, models, run):
+    metrics = run()
+    labels = [item["label"] for item in splits["test"]]
+    images = ImageCache(splits, GREY, tmp_path / "cache")
+    pixels = images.pixels(splits["test"])
+    for name, path in models.items():
+        trained = load_trained(path)
+        scores, _ = trained.score(pixels, 4)
+        wanted = {"iteration": 7} | image_metrics(scores, labels)
+        wanted["operating_points"] = operating_points(trained.valid_normal_scores, scores, labels)
+        assert metrics[name] == wanted
+    rows = table(tmp_path / "out" / "scores.csv")[1:]
+    first = load_trained(models["aucp"])
+    p_values = conformal_p_values(first.valid_normal_scores, first.score(pixels, 4)[0])
+    np.testing.assert_allclose([float(row[3]) for row in rows], p_values, atol=1e-6)
+    parts = [images.pixels(splits[name]) for name in ("train_normal", "train_unlabeled")]
+    for name, values in baseline_scores(*parts, pixels).items():
+        wanted = image_metrics(values, labels)
+        assert {key: metrics["baselines"][name][key] for key in ("auc", "ap")} == {
+            key: pytest.approx(wanted[key]) for key in ("auc", "ap")
+        }
 
 
 def test_again_is_the_same(tmp_path, run):
     first = run()
-    scores = (tmp_path / "out" / "scores.csv").read_bytes()
+    files = ("scores.csv", "heatmaps/gallery/gallery.json")
+    content = [(tmp_path / "out" / name).read_bytes() for name in files]
     (tmp_path / "out" / "heatmaps" / "stale.png").touch()
-    second = run(batch_size=256)
-    assert {k: v for k, v in first.items() if k != "seconds"} == {k: v for k, v in second.items() if k != "seconds"}
-    assert (tmp_path / "out" / "scores.csv").read_bytes() == scores
+    second = run()
+    seconds = {"seconds", "seconds_of_networks"}
+    assert {k: first[k] for k in first.keys() - seconds} == {k: second[k] for k in second.keys() - seconds}
+    assert [(tmp_path / "out" / name).read_bytes() for name in files] == content
     assert not (tmp_path / "out" / "heatmaps" / "stale.png").exists()
 
 
-def test_one_class_has_no_auc(tmp_path, datalist, run):
-    datalist["test"] = [item for item in datalist["test"] if item["label"] == 0]
+def test_boxes_and_masks_and_groups(tmp_path, splits, run):
+    assert "localization" not in run()["aucp"]
+    for item in splits["test"]:
+        item |= {"boxes": [[8.0, 8.0, 16.0, 16.0]] * item["label"], "view": "AP" if item["label"] else "PA"}
+    metrics = run()
+    for name in ("aucp", "last"):
+        found = metrics[name]["localization"]
+        assert (found["truth"], found["n_images"], found["n_regions"]) == ("boxes", 10, 4)
+        assert found["threshold"] == load_trained(tmp_path / "model.pt").pixel_threshold or name == "last"
+        assert metrics[name]["groups"]["view"]["AP"]["n_abnormal"] == 4
+    # four abnormal images are too few to say that the view alone tells, four validation normals for a threshold
+    assert [warning.split(" takes ")[0] for warning in metrics["warnings"]] == [
+        *("a specificity of 0.95", "a specificity of 0.9")
+    ]
+
+
+def test_warnings_of_groups(splits, run, monkeypatch):
+    monkeypatch.setattr(evaluation, "group_warnings", lambda items, labels: [f"{len(items)} and {sum(labels)}"])
+    assert run()["warnings"][2:] == ["10 and 4"]
+
+
+def test_a_box_outside_its_image(splits, run, refused):
+    splits["test"][0]["boxes"] = [[70.0, 8.0, 16.0, 16.0]]
+    with refused(splits["test"][0]["image"]):
+        run()
+
+
+def test_training_images_that_are_not_at_hand(tmp_path, splits, run):
+    images = ImageCache({"test": splits["test"]}, GREY, tmp_path / "cache")
+    assert "baselines" not in run(images=images)
+    assert "baselines" not in run(splits={"test": splits["test"]})
+
+
+def test_one_class_has_no_auc(tmp_path, splits, run):
+    splits["test"] = [item for item in splits["test"] if item["label"] == 0]
     metrics = run()
     assert (metrics["last"]["auc"], metrics["last"]["ap"]) == (None, None)
     assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 0)
     assert '"auc": null' in (tmp_path / "out" / "metrics.json").read_text()
 
 
-def test_unknown_labels(tmp_path, datalist, run):
-    datalist["test"][0]["label"] = datalist["test"][1]["label"] = None
+def test_unknown_labels(tmp_path, splits, run):
+    splits["test"][0]["label"] = splits["test"][1]["label"] = None
     metrics = run()
     rows = table(tmp_path / "out" / "scores.csv")[1:]
     assert [row[1] for row in rows[:3]] == ["", "", "0"]
-    known = [row for row in rows if row[1]]
-    assert metrics["aucp"]["auc"] == pytest.approx(
-        roc_auc_score([int(r[1]) for r in known], [float(r[2]) for r in known])
-    )
     assert (metrics["n_normal"], metrics["n_abnormal"]) == (5, 3)
-    for item in datalist["test"]:
+    for item in splits["test"]:
         item["label"] = None
     assert run()["aucp"]["auc"] is None
+    assert "p_value" in table(tmp_path / "out" / "scores.csv")[0]
 
 
-def test_no_test_images(tmp_path, datalist, run, refused):
+def test_no_test_images(tmp_path, splits, run, refused):
     with refused("split test is empty", "inference.json"):
-        run(datalist=datalist | {"test": []})
+        run(splits=splits | {"test": []})
     assert not (tmp_path / "out").exists()
 
 
@@ -139,10 +201,11 @@ def test_a_broken_model_writes_nothing(tmp_path, models, run, refused):
     assert not (tmp_path / "out").exists()
 
 
-def test_models_of_different_images(tmp_path, models, run, save_model, refused):
-    save_model(tmp_path / "color.pt", in_channels=3)
-    with refused("different kinds"):
-        run(models=models | {"last": tmp_path / "color.pt"})
+@pytest.mark.parametrize("other", [{"in_channels": 3}, {"image_size": 128}, {"preparation": "med_ad"}])
+def test_models_of_other_images(tmp_path, models, run, save_model, refused, other):
+    save_model(tmp_path / "other.pt", **other)
+    with refused(tmp_path / "other.pt", "another kind"):
+        run(models=models | {"last": tmp_path / "other.pt"})
 
 
 def test_the_training_mask_adds_entries(tmp_path, models, run, save_model):
@@ -150,47 +213,20 @@ def test_the_training_mask_adds_entries(tmp_path, models, run, save_model):
     metrics = run(models={"aucp": tmp_path / "official.pt", "last": models["last"]})
     assert metrics.keys() >= {"aucp", "aucp_masked", "last"}
     assert "last_masked" not in metrics
-    assert metrics["aucp_masked"].keys() == {"auc", "ap"}
+    assert metrics["aucp_masked"].keys() == {"auc", "auc_ci95", "ap", "ap_ci95"}
     header, *rows = table(tmp_path / "out" / "scores.csv")
-    assert header == ["image", "label", "score", "score_aucp_masked", "score_last"]
-    assert any(row[2] != row[3] for row in rows)
+    assert header[:6] == ["image", "label", "score", "p_value", "score_aucp_masked", "score_last"]
+    assert any(row[2] != row[4] for row in rows)
     first = (tmp_path / "out" / "scores.csv").read_bytes()
     torch.rand(7)
     run(models={"aucp": tmp_path / "official.pt", "last": models["last"]})
     assert (tmp_path / "out" / "scores.csv").read_bytes() == first  # the mask has a seed of its own
 
 
-def test_the_training_cache_is_used(tmp_path, datalist, run, monkeypatch):
-    run()
-    monkeypatch.setattr("monai_sagan.data.cache.read_image", lambda path: pytest.fail("decoded again"))
-    run()
-
-
-def test_mixed_images(datalist, run, refused):
-    Image.new("L", (80, 64), 9).save(datalist["test"][3]["image"])
-    with refused(datalist["test"][3]["image"], "80 x 64"):
-        run()
-    assert run(mixed_images=True)["n_normal"] == 6
-
-
-@pytest.mark.parametrize("labels", [[0, 0, 1, 1, 0, 1], [1, 0, None, 1, 0, None], [1, 1, 1, 1, 1, 0]])
-def test_metrics_are_scikit_learns(labels):
-    scores = torch.tensor([0.1, 0.4, 0.35, 0.8, 0.4, 0.4])
-    known = [(label, value) for label, value in zip(labels, scores.tolist(), strict=True) if label is not None]
-    truth, values = zip(*known, strict=True)
-    wanted = {"auc": roc_auc_score(truth, values), "ap": average_precision_score(truth, values)}
-    assert image_metrics(scores, labels) == pytest.approx(wanted)
-
-
-@pytest.mark.parametrize("labels", [[], [0], [1, 1], [None, None], [0, None]])
-def test_no_metrics_without_both_classes(labels):
-    assert image_metrics(torch.rand(len(labels)), labels) == {"auc": None, "ap": None}
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers(value, refused):
     with refused("1 scores are not finite"):
-        image_metrics(torch.tensor([0.1, value]), [0, None])
+        evaluation.check_finite(torch.tensor([0.1, value]))
 
 
 def test_scores_of_odd_names(tmp_path):
@@ -206,14 +242,7 @@ def test_scores_of_odd_names(tmp_path):
 def test_versions():
     found = versions()
     assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert set(found) == {
-        "python",
-        "monai-sagan",
-        "torch",
-        "monai",
-        "pytorch-ignite",
-        "numpy",
-        "pillow",
-        "scikit-learn",
+    assert set(found) - {"commit"} == {
+        *("python", "monai-sagan", "torch", "monai", "pytorch-ignite", "numpy", "pillow", "scikit-learn")
     }
     assert evaluation.MASK_SEED == 0

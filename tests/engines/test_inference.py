@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_sagan.data.cache import load_image
+from monai_sagan.data.cache import HowToDecode, load_image
 from monai_sagan.engines.inference import infer
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
@@ -59,7 +59,7 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
     assert header == ["image", "label", "score"]
     good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
     assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
-    pixels = torch.stack([torch.from_numpy(load_image(image, (64, 64)).copy()) for image in good])
+    pixels = torch.stack([torch.from_numpy(load_image(image, HowToDecode((64, 64))).copy()) for image in good])
     wanted = score(load_trained(model).network, pixels)
     np.testing.assert_allclose([float(row[2]) for row in rows], wanted, atol=1e-6)
 

@@ -7,6 +7,7 @@ import torch
 
 from monai_sagan import SaganGenerator
 from monai_sagan.engines.scoring import restore, score
+from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
 
 def generator(**settings) -> SaganGenerator:
@@ -78,3 +79,113 @@ def test_no_images_give_no_scores():
     assert scores.shape == (0,)
     assert scores.dtype == torch.float32
     assert list(restore(generator(), pixels(0))) == []
+
+
+class Recorder(torch.nn.Module):
+    """Returns what ``restored`` makes of its images, and keeps them."""
+
+    def __init__(self, restored=lambda image: image) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.restored, self.seen = restored, []
+
+    def forward(self, image):
+        self.seen.append(image)
+        return self.restored(image)
+
+
+@pytest.mark.parametrize(("passes", "shift", "steps"), [(4, 1, (-1, 1)), (9, 2, (-2, 0, 2)), (16, 3, (-3, -1, 1, 3))])
+def test_copies_are_shifted_on_a_lattice(passes, shift, steps):
+    network, images = Recorder(), pixels(2)
+    list(restore(network, images, passes=passes, shift=shift))
+    copies = network.seen[0].unflatten(0, (2, passes))
+    image = images.float() / 127.5 - 1
+    inner = slice(8, -8)
+    for k, (down, right) in enumerate((d, r) for d in steps for r in steps):
+        moved = image.roll((down, right), (2, 3))
+        torch.testing.assert_close(copies[:, k, :, inner, inner], moved[..., inner, inner], rtol=0, atol=1e-6)
+    assert torch.equal(copies[:, 0, :, -shift - 1], copies[:, 0, :, -1])  # moved up: the last row is repeated
+
+
+@pytest.mark.parametrize(("passes", "shift"), [(4, 1), (9, 5), (25, 16)])
+def test_pixelwise_networks_do_not_notice_the_passes(passes, shift):
+    network = Recorder(lambda image: image**3)
+    parts = zip(restore(network, pixels(3, 3)), restore(network, pixels(3, 3), passes=passes, shift=shift), strict=True)
+    for one, many in parts:
+        for a, b in zip(one, many, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_passes_average_restorations_and_maps():
+    network, images = generator(), pixels(2)
+    ((image, restored, maps),) = restore(network, images, passes=4, shift=1)
+    backs = []
+    for down, right in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+        rows, cols = ((torch.arange(64) - n).clamp(0, 63) for n in (down, right))
+        with torch.no_grad():
+            backs.append(network.eval()(image[:, :, rows][..., cols]).roll((-down, -right), (2, 3)))
+    inner = (..., slice(1, -1), slice(1, -1))  # all copies show it
+    torch.testing.assert_close(restored[inner], torch.stack(backs).mean(0)[inner], rtol=0, atol=1e-5)
+    expected = torch.stack([anomaly_map(image, back) for back in backs]).mean(0)
+    torch.testing.assert_close(maps[inner], expected[inner], rtol=0, atol=1e-5)
+    # The corner is in one copy alone, the one that moved it inwards.
+    torch.testing.assert_close(restored[..., 0, 0], backs[3][..., 0, 0], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("mask_seed", [None, 3])
+def test_passes_do_not_depend_on_the_batch_size(mask_seed):
+    network, images = generator(), pixels(5)
+    whole = score(network, images, 100, mask_seed, passes=4)
+    for batch_size in (1, 8, 12):
+        torch.testing.assert_close(score(network, images, batch_size, mask_seed, 4), whole, rtol=0, atol=1e-6)
+
+
+def test_each_pass_draws_a_mask_of_its_own():
+    network = Recorder(lambda image: torch.where(torch.rand_like(image) < 0.5, torch.zeros_like(image), image))
+    ((image, restored, _),) = restore(network, pixels(1), mask_seed=1, passes=9)
+    share = (restored / image)[..., 1:-1, 1:-1]
+    ninths = (share * 9).round()
+    torch.testing.assert_close(share * 9, ninths, rtol=0, atol=1e-3)
+    assert {3, 4, 5, 6} <= set(ninths.unique().tolist())
+
+
+def test_passes_and_masks_follow_the_seed():
+    network, images = generator(keep_prob=0.5), pixels(2)
+    first = score(network, images, mask_seed=1, passes=4)
+    assert torch.equal(score(network, images, mask_seed=1, passes=4), first)
+    assert not torch.equal(score(network, images, mask_seed=2, passes=4), first)
+
+
+def test_one_pass_is_bitwise_what_it_was():
+    network, images = generator(), pixels(3)
+    image = images.float().div_(127.5).sub_(1)
+    with torch.inference_mode():
+        expected = network.eval()(image)
+    ((_, restored, maps),) = restore(network, images, passes=1, shift=5)
+    assert torch.equal(restored, expected)
+    assert torch.equal(maps, anomaly_map(image, expected))
+
+
+@pytest.mark.parametrize("smooth", [{"kind": "gaussian", "sigma": 2.0}, {"kind": "guided", "radius": 3}])
+def test_smoothing_is_that_of_the_transform(smooth):
+    network, images = generator(), pixels(3)
+    ((image, restored, maps),) = restore(network, images, smooth=smooth)
+    expected = smooth_map(anomaly_map(image, restored), image=image, **smooth)
+    assert torch.equal(maps, expected)
+    assert torch.equal(score(network, images, smooth=smooth), anomaly_score(expected))
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        ({"passes": 0}, ("passes is 0", "4, 9, 16")),
+        ({"passes": -4}, ("passes is -4",)),
+        ({"passes": 5}, ("passes is 5",)),
+        ({"passes": 16, "shift": 1}, ("shift is 1", "2 to 16")),
+        ({"passes": 4, "shift": 17}, ("shift is 17", "1 to 16")),
+        ({"smooth": {"kind": "median"}}, ("median",)),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options, parts, refused):
+    with refused(*parts):
+        score(generator(), pixels(1), **options)

@@ -46,7 +46,30 @@ def test_numbers_of_the_validation_normals(tmp_path, save_model, random_pixels):
     assert (values <= trained.scale).float().mean().item() == pytest.approx(0.999, abs=1e-4)
     content = load_tensors(tmp_path / "model.pt")
     assert content["aucp"] == 0.5
-    assert content.keys() == {"model", "settings", "scale", "valid_normal_scores", "iteration", "aucp"}
+    assert (values <= trained.pixel_threshold).float().mean().item() == pytest.approx(0.99, abs=1e-3)
+    assert content.keys() == {
+        *("model", "settings", "scale", "pixel_threshold", "valid_normal_scores", "iteration", "aucp")
+    }
+
+
+def test_scores_and_kept_maps(tmp_path, save_model, random_pixels):
+    save_model(tmp_path / "model.pt")
+    trained = load_trained(tmp_path / "model.pt")
+    images = random_pixels(7)
+    scores, maps = trained.score(images, batch_size=3, keep=[5, 0, 2])
+    assert torch.allclose(scores, score(trained.network, images), atol=1e-6)
+    assert maps.shape == (3, 1, 64, 64)
+    assert torch.allclose(maps.mean((1, 2, 3)), scores[[0, 2, 5]], atol=1e-6)
+    assert trained.score(images[:0])[0].shape == (0,)
+
+
+def test_maps_are_made_as_the_settings_say(tmp_path, save_model, random_pixels):
+    save_model(tmp_path / "plain.pt")
+    save_model(tmp_path / "smooth.pt", map_passes=4, map_smoothing="gaussian", map_sigma=2.0)
+    plain, smooth = (load_trained(tmp_path / f"{name}.pt") for name in ("plain", "smooth"))
+    one, other = (trained.score(random_pixels(2), keep=[0])[1] for trained in (plain, smooth))
+    assert other.std() < 0.5 * one.std()
+    assert smooth.scale < plain.scale
 
 
 def test_description_does_not_follow_the_training(random_pixels):

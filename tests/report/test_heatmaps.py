@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from PIL import Image
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.report import heatmaps
-from monai_sagan.report.heatmaps import pick_images, triptychs, write_heatmaps
+from monai_sagan.report.heatmaps import pick_images, triptychs, write_gallery, write_heatmaps
 
 
 def test_highest_middle_and_lowest():
@@ -91,7 +92,7 @@ def test_names_tell_rank_and_label(tmp_path, draw):
 
 def test_ranks_sort_as_names(tmp_path, draw, monkeypatch):
     monkeypatch.setattr(heatmaps, "_draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr(heatmaps, "restore", lambda network, pixels: iter([(None, None, None)]))
+    monkeypatch.setattr("monai_sagan.engines.trained.restore", lambda *rest, **options: iter([(None, None, None)]))
     items = [{"image": f"{i}.png", "label": 0} for i in range(120)]
     pixels = torch.zeros(120, 1, 64, 64, dtype=torch.uint8)
     paths = write_heatmaps(tmp_path / "maps", draw.trained, pixels, items, torch.arange(120).float(), 3)
@@ -122,6 +123,28 @@ def test_pictures_show_the_scale(tmp_path, draw, monkeypatch):
     assert len(limits) == 9
     maps = [options for options in limits if options["cmap"] == heatmaps.COLORS]
     assert [(options["vmin"], options["vmax"]) for options in maps] == [(0, draw.trained.scale)] * 3
+
+
+def test_gallery(tmp_path, draw, random_pixels):
+    items = [{"image": f"/somewhere/{i}.png", "label": i % 2} for i in range(9)]
+    p_values = torch.linspace(0, 1, 9)
+    middle = float(draw.scores.median())
+    write_gallery(tmp_path, draw.trained, random_pixels(9), items, draw.scores, p_values, middle, count=2)
+    facts = json.loads((tmp_path / "gallery" / "gallery.json").read_text())
+    for fact in facts:
+        index = int(Path(fact["image"]).stem)
+        assert fact["score"] == float(draw.scores[index])
+        assert fact["p_value"] == float(p_values[index])
+        assert fact["label"] == index % 2
+        if fact["kind"] == "false positive":
+            assert fact["score"] > middle
+            assert fact["label"] == 0
+        with Image.open(tmp_path / "gallery" / fact["file"]) as picture:
+            assert (picture.size, picture.mode) == ((192, 64), "RGB")
+            left = np.asarray(picture)[:, :64, 0].astype(int)
+        assert abs(left - random_pixels(9)[index, 0].numpy()).max() <= 1
+    assert len({fact["image"] for fact in facts}) == len(facts)
+    assert {fact["kind"] for fact in facts} >= {"false positive", "false negative", "middle"}
 
 
 def test_an_earlier_folder_is_replaced(tmp_path, draw):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
 from monai_sagan.networks.patches import position_code, split_patches
 from monai_sagan.transforms.functional import (
@@ -12,6 +14,7 @@ from monai_sagan.transforms.functional import (
     append_position_code,
     foreign_patch,
     small_affine,
+    smooth_map,
 )
 
 ALMOST_1 = 1 - 2**-24  # the greatest float32 that torch.rand draws
@@ -190,3 +193,105 @@ def test_anomaly_score_is_one_number_an_image():
     expected = [(a - b).abs().mean().item() / 2 for a, b in zip(image, restored, strict=True)]
     assert scores.tolist() == pytest.approx(expected)
     assert anomaly_map(image, image).max() == 0
+
+
+def maps(*shape: int, seed: int = 0) -> torch.Tensor:
+    return (images(*shape, seed=seed) + 1) / 2
+
+
+@pytest.mark.parametrize("sigma", [0.3, 1.0, 2.5, 20.0])
+def test_gaussian_agrees_with_scipy(sigma):
+    rough = maps(3, 1, 24, 40).double()
+    expected = gaussian_filter(rough.numpy(), (0, 0, sigma, sigma), mode="reflect", truncate=8)
+    np.testing.assert_allclose(smooth_map(rough, sigma=sigma).numpy(), expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("sigma", [0.5, 2.0, 50.0])
+def test_gaussian_keeps_the_score(sigma):
+    rough = maps(4, 1, 33, 64)
+    smooth = smooth_map(rough, sigma=sigma)
+    torch.testing.assert_close(anomaly_score(smooth), anomaly_score(rough), rtol=0, atol=1e-6)
+    assert smooth.std() < rough.std()
+    assert smooth.min() >= 0
+    assert smooth.max() <= 1
+
+
+def guided_by_hand(target: np.ndarray, guide: np.ndarray, radius: int, epsilon: float) -> np.ndarray:
+    h, w = target.shape
+    window = [
+        [
+            np.s_[max(y - radius, 0) : y + radius + 1, max(x - radius, 0) : x + radius + 1]
+            for x in range(w)
+        ]
+        for y in range(h)
+    ]  # fmt: skip
+    slope, offset = np.zeros((h, w)), np.zeros((h, w))
+    for y in range(h):
+        for x in range(w):
+            p, g = target[window[y][x]], guide[window[y][x]]
+            slope[y, x] = ((p - p.mean()) * (g - g.mean())).mean() / (g.var() + epsilon)
+            offset[y, x] = p.mean() - slope[y, x] * g.mean()
+    means = [[(slope[window[y][x]].mean(), offset[window[y][x]].mean()) for x in range(w)] for y in range(h)]
+    return np.array([[means[y][x][0] * guide[y, x] + means[y][x][1] for x in range(w)] for y in range(h)])
+
+
+@pytest.mark.parametrize(("radius", "epsilon"), [(1, 0.01), (2, 0.04), (4, 0.5)])
+def test_guided_filter_by_hand(radius, epsilon):
+    rough, guide = maps(2, 1, 9, 12).double(), images(2, 3, 9, 12, seed=1).double()
+    smooth = smooth_map(rough, "guided", guide, radius=radius, epsilon=epsilon)
+    for one, p, g in zip(smooth[:, 0], rough[:, 0], guide.mean(1), strict=True):
+        expected = guided_by_hand(p.numpy(), g.numpy(), radius, epsilon).clip(0, 1)
+        np.testing.assert_allclose(one.numpy(), expected, rtol=0, atol=1e-10)
+
+
+def test_guided_filter_keeps_the_edges_of_its_guide():
+    guide = torch.full((1, 1, 32, 32), -0.5)
+    guide[..., 16:] = 0.5
+    clean = (guide > 0).float() * 0.6
+    rough = (clean + 0.1 * images(1, 1, 32, 32)).clamp(0, 1)
+    guided, gaussian = smooth_map(rough, "guided", guide, epsilon=0.001), smooth_map(rough, sigma=2.0)
+    step = [float((x[..., 16] - x[..., 15]).mean()) for x in (guided, gaussian)]
+    assert step[0] > 0.5
+    assert step[1] < 0.2
+    assert (guided - clean).abs().mean() < 0.5 * (rough - clean).abs().mean()
+
+
+def test_guided_filter_by_an_even_image_is_a_box_filter_twice():
+    rough, flat = maps(1, 1, 16, 16), torch.zeros(1, 1, 16, 16)
+    smooth = smooth_map(rough, "guided", flat, radius=2)
+    inner = torch.nn.functional.avg_pool2d(torch.nn.functional.avg_pool2d(rough, 5, 1), 5, 1)
+    torch.testing.assert_close(smooth[..., 4:-4, 4:-4], inner)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "guided"])
+def test_smoothing_leaves_even_maps_and_other_images_alone(kind):
+    guide = images(3, 1, 16, 24)
+    even = torch.full((3, 1, 16, 24), 0.3)
+    torch.testing.assert_close(smooth_map(even, kind, guide), even, rtol=0, atol=1e-5)
+    rough = maps(3, 1, 16, 24, seed=1)
+    together = smooth_map(rough, kind, guide)
+    assert together.shape == rough.shape
+    assert together.dtype == rough.dtype
+    for i in range(3):
+        torch.testing.assert_close(smooth_map(rough[i : i + 1], kind, guide[i : i + 1])[0], together[i])
+
+
+def test_no_smoothing_gives_the_map_itself():
+    rough = maps(2, 1, 8, 8)
+    assert smooth_map(rough, "none") is rough
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        ({"kind": "median"}, ("'median'", "gaussian", "guided")),
+        ({"sigma": 0}, ("sigma is 0",)),
+        ({"sigma": float("nan")}, ("sigma is nan",)),
+        ({"kind": "guided"}, ("image",)),
+        ({"kind": "guided", "image": torch.zeros(1, 1, 8, 8), "radius": 0}, ("radius is 0",)),
+        ({"kind": "guided", "image": torch.zeros(1, 1, 8, 8), "epsilon": 0.0}, ("epsilon 0.0",)),
+    ],
+)
+def test_smoothing_refuses_what_makes_no_sense(arguments, parts, refused):
+    with refused(*parts):
+        smooth_map(maps(1, 1, 8, 8), **arguments)

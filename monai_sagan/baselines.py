@@ -1,0 +1,164 @@
+"""Trivial rows to stand beside every result: the same splits, the same pixels, no network.
+
+What a trained network adds is what it scores beyond these. None of them sees a true label or a test image while it is
+fitted; higher scores are more abnormal. Images come as uint8 (N, C, H, W).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sagan.errors import SaganError
+
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
+    from torch import Tensor
+
+__all__ = ["baseline_scores", "linear_pu", "mean_intensity", "nearest_neighbors", "pca_reconstruction"]
+
+Scores = NDArray[np.float64]
+Rows = NDArray[np.float32]
+
+COMPONENTS = 64
+NEIGHBORS = 5
+MOST_PIXELS = 128  # a side; larger images are averaged down, for no trivial row needs gigabytes
+
+
+def baseline_scores(
+    train_normal: Tensor, train_unlabeled: Tensor, test: Tensor, seed: int = 0
+) -> dict[str, NDArray[np.float64]]:
+    """Scores (N,) of the test images by the name of each trivial row; one PCA, fitted on training normals, serves all.
+
+    Args:
+        train_normal: uint8 (A, C, H, W), two or more.
+        train_unlabeled: uint8 (B, C, H, W), one or more.
+        test: uint8 (N, C, H, W).
+        seed: of the randomized PCA.
+
+    Raises:
+        SaganError: when there are too few training images.
+    """
+    _check_enough(train_normal, 2, "normal")
+    _check_enough(train_unlabeled, 1, "unlabeled")
+    normal, unlabeled, rows = _rows(train_normal), _rows(train_unlabeled), _rows(test)
+    pca = _fit(normal, seed)
+    features = [_project(pca, part) for part in (normal, unlabeled, rows)]
+    return {
+        "mean_intensity": _mean_intensity(normal, unlabeled, rows),
+        "pca_reconstruction": _residual(pca, rows, features[2]),
+        "nearest_neighbors": _neighbor_distance(features[0], features[2], NEIGHBORS),
+        "linear_pu": _linear_pu(*features),
+    }
+
+
+def mean_intensity(train_normal: Tensor, train_unlabeled: Tensor, test: Tensor) -> Scores:
+    """An image's mean (N,) in [0, 1], or minus it where darker is more abnormal.
+
+    The sign rule: that side is abnormal on which the unlabeled training images lie of the normal ones, on average;
+    brighter where both are equal. No label but "known to be normal" decides it.
+    """
+    _check_enough(train_normal, 1, "normal")
+    _check_enough(train_unlabeled, 1, "unlabeled")
+    return _mean_intensity(_rows(train_normal), _rows(train_unlabeled), _rows(test))
+
+
+def pca_reconstruction(train_normal: Tensor, test: Tensor, components: int = COMPONENTS, seed: int = 0) -> Scores:
+    """Mean squared difference (N,) between images in [0, 1] and what the normals' first components restore of them.
+
+    With fewer normal images than ``components`` there are as many as the images allow.
+    """
+    _check_enough(train_normal, 2, "normal")
+    pca, rows = _fit(_rows(train_normal), seed, components), _rows(test)
+    return _residual(pca, rows, _project(pca, rows))
+
+
+def nearest_neighbors(
+    train_normal: Tensor, test: Tensor, neighbors: int = NEIGHBORS, components: int = COMPONENTS, seed: int = 0
+) -> Scores:
+    """Mean distance (N,) to the nearest training normals, in the space of the normals' first components."""
+    _check_enough(train_normal, 2, "normal")
+    normal = _rows(train_normal)
+    pca = _fit(normal, seed, components)
+    return _neighbor_distance(_project(pca, normal), _project(pca, _rows(test)), neighbors)
+
+
+def linear_pu(
+    train_normal: Tensor, train_unlabeled: Tensor, test: Tensor, components: int = COMPONENTS, seed: int = 0
+) -> Scores:
+    """Log-odds (N,) of a logistic regression of normal against unlabeled training images, on principal components.
+
+    A classifier of positive and unlabeled data: with every unlabeled image taken for abnormal it still ranks by how
+    abnormal an image is. Source: Elkan and Noto 2008, https://doi.org/10.1145/1401890.1401920.
+    """
+    _check_enough(train_normal, 2, "normal")
+    _check_enough(train_unlabeled, 1, "unlabeled")
+    normal = _rows(train_normal)
+    pca = _fit(normal, seed, components)
+    return _linear_pu(*(_project(pca, part) for part in (normal, _rows(train_unlabeled), _rows(test))))
+
+
+def _check_enough(images: Tensor, least: int, kind: str) -> None:
+    if len(images) < least:
+        raise SaganError(f"the trivial rows need {least} or more {kind} training images; there are {len(images)}")
+
+
+def _rows(images: Tensor) -> Rows:
+    """A row of pixels in [0, 1] for each image."""
+    from torch.nn.functional import avg_pool2d
+
+    factor = -(-max(images.shape[-2:]) // MOST_PIXELS)
+    if factor > 1:
+        pooled = [avg_pool2d(part.float(), factor, ceil_mode=True) for part in images.split(256)]
+        flat = np.concatenate([part.flatten(1).numpy() for part in pooled]) if pooled else np.zeros((0, 1))
+    else:
+        flat = images.flatten(1).numpy()
+    return np.asarray(flat, np.float32) / np.float32(255)
+
+
+def _fit(normal: Rows, seed: int, components: int = COMPONENTS) -> PCA:
+    from sklearn.decomposition import PCA
+
+    count = min(components, len(normal) - 1, normal.shape[1])  # n images span n - 1 directions about their mean
+    pca: PCA = PCA(count, svd_solver="randomized", iterated_power=2, random_state=seed)
+    with np.errstate(invalid="ignore"):  # constant images have no variance to take shares of
+        return pca.fit(normal)
+
+
+def _project(pca: PCA, rows: Rows) -> Rows:
+    return pca.transform(rows) if len(rows) else np.zeros((0, pca.n_components_), np.float32)
+
+
+def _mean_intensity(normal: Rows, unlabeled: Rows, rows: Rows) -> Scores:
+    sign = -1 if unlabeled.mean(dtype=np.float64) < normal.mean(dtype=np.float64) else 1
+    return np.asarray(sign * rows.mean(axis=1, dtype=np.float64))
+
+
+def _residual(pca: PCA, rows: Rows, features: Rows) -> Scores:
+    difference = rows - (features @ pca.components_ + pca.mean_)
+    return np.asarray(np.square(difference).mean(axis=1, dtype=np.float64))
+
+
+def _neighbor_distance(normal: Rows, features: Rows, neighbors: int) -> Scores:
+    from sklearn.neighbors import NearestNeighbors
+
+    if not len(features):
+        return np.zeros(0)
+    nearest: Any = NearestNeighbors(n_neighbors=min(neighbors, len(normal)), algorithm="brute").fit(normal)
+    distances, _ = nearest.kneighbors(features)
+    return np.asarray(distances.mean(axis=1, dtype=np.float64))
+
+
+def _linear_pu(normal: Rows, unlabeled: Rows, features: Rows) -> Scores:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if not len(features):
+        return np.zeros(0)
+    is_unlabeled = np.repeat([0, 1], [len(normal), len(unlabeled)])
+    model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    model.fit(np.concatenate([normal, unlabeled]), is_unlabeled)
+    return np.asarray(model.decision_function(features), np.float64)

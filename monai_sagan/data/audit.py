@@ -1,0 +1,272 @@
+"""What the splits share that they must not: the same image, nearly the same image, the same patient."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from monai_sagan.data.cache import ImageCache
+from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_text
+
+__all__ = ["audit_splits", "near_duplicates", "splits_to_evaluate"]
+
+logger = logging.getLogger(__name__)
+
+SIDES = {"train_normal": "training", "train_unlabeled": "training", "valid_normal": "validation",
+         "valid_unlabeled": "validation", "test": "test"}  # fmt: skip
+TRAINING = [name for name, side in SIDES.items() if side == "training"]
+EXAMPLES = 20  # of each finding, in audit.json
+SIDE = 32  # pixels of the pictures that are compared
+NEAR = 0.92
+SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
+UNKNOWN = [
+    "shifted, turned or cropped copies of an image are not found, nor are other images of a patient without an id",
+    "labels are taken as the dataset gives them",
+]
+
+
+def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, strict: bool = False) -> dict[str, Any]:
+    """Look for leaks between training, validation and test; log them; write ``splits.json`` and ``audit.json``.
+
+    Found are exact duplicates (equal decoded pixels), near-duplicates (`near_duplicates`), patients on two sides, and
+    whether the size or the kind of the files alone tells normal images from others. It also states what it cannot
+    know.
+
+    Args:
+        splits: of `make_splits`, of items that `keep_readable` described.
+        images: the cache that decoded them.
+        output_dir: where to write.
+        strict: end the run when anything is found; False warns.
+
+    Returns:
+        what ``audit.json`` holds.
+
+    Raises:
+        SaganError: with ``strict``, naming the first finding.
+    """
+    exact, near, patients = _exact_duplicates(splits), _near_duplicates(splits, images), _shared_patients(splits)
+    kinds = _separable_kinds(splits, images)
+    warnings = [
+        *_pairs_found(exact, "of images with the same pixels"),
+        *_pairs_found(near, "of nearly the same images"),
+        *_patients_found(patients),
+        *(f"the {kind['property']} of the files alone tells {kind['of']} apart (AUC {kind['auc']:.2f}): a leak, unless "
+          f"all images are prepared alike" for kind in kinds if kind["auc"] >= SEPARABLE),
+    ]  # fmt: skip
+    anonymous = sum("patient" not in item for items in splits.values() for item in items)
+    total = sum(map(len, splits.values()))
+    unknown = [f"no patient is known for {anonymous} of {total} images"] * bool(anonymous) + UNKNOWN
+    logger.info("splits: " + ", ".join(f"{name} {len(items)}" for name, items in splits.items()))
+    audit: dict[str, Any] = {
+        "splits": {name: _summary(items) for name, items in splits.items()},
+        "unreadable": len(images.unreadable),
+        "left_out": len(images.left_out),
+        "exact_duplicates": {"count": len(exact), "examples": exact[:EXAMPLES]},
+        "near_duplicates": {"count": len(near), "examples": near[:EXAMPLES]},
+        "shared_patients": {"count": len(patients), "examples": patients[:EXAMPLES]},
+        "file_kinds": kinds,
+        "warnings": warnings,
+        "cannot_know": unknown,
+    }
+    output = Path(output_dir)
+    write_text(output / "splits.json", json.dumps(splits, indent=1) + "\n")
+    write_text(output / "audit.json", json.dumps(audit, indent=2) + "\n")
+    ratio = audit["splits"]["train_unlabeled"]["anomaly_ratio"]
+    logger.info(f"anomaly ratio of train_unlabeled: {'not known' if ratio is None else ratio}")
+    for warning in warnings:
+        logger.warning(f"audit: {warning}")
+    if not warnings:
+        logger.info("audit: no duplicates, near-duplicates or shared patients between training, validation and test")
+    logger.info("audit: what it cannot know: " + "; ".join(unknown))
+    if strict and warnings:
+        raise SaganError(f"strict: {warnings[0]} ({len(warnings)} findings in {output / 'audit.json'}); mend the data")
+    return audit
+
+
+def splits_to_evaluate(datalist: Datalist, run_dir: str | Path, output_dir: str | Path) -> Datalist:
+    """The splits of a run with the test items of a datalist; no test image may be one that the run was trained on.
+
+    What the report tells of the run, its audit and its training curves, is copied into ``output_dir``.
+
+    Args:
+        datalist: described by `keep_readable`.
+        run_dir: of a training run; its ``splits.json`` says what it was trained on.
+        output_dir: where to write ``splits.json``, ``audit.json`` (where the test split is the run's own) and
+            ``history.csv``.
+
+    Raises:
+        SaganError: when more than 1 % of the test images have the pixels of a training image: these are other splits
+            than those of the run.
+    """
+    run, output = Path(run_dir), Path(output_dir)
+    path = run / "splits.json"
+    try:
+        trained: Datalist = json.loads(path.read_text(encoding="utf-8"))
+        seen = {item["digest"] for name in TRAINING for item in trained[name]}
+        tested = {item["image"] for item in trained["test"]}
+    except OSError as error:
+        raise SaganError(f"{path} cannot be read ({error.strerror}); give the folder of a training run") from None
+    except (ValueError, KeyError, TypeError):
+        raise SaganError(f"{path} is broken; give the folder of a training run that is whole") from None
+    test = datalist["test"]
+    count = sum(item["digest"] in seen for item in test)
+    if count > 0.01 * len(test):
+        raise SaganError(
+            f"{count} of {len(test)} test images were trained on by {run_dir}; give the same dataset options as in "
+            f"training (split_file, split_seed)"
+        )
+    if count:
+        logger.warning(f"{count} of {len(test)} test images have the same pixels as a training image")
+    splits = trained | {"test": test}
+    write_text(output / "splits.json", json.dumps(splits, indent=1) + "\n")
+    for name in ("history.csv", *["audit.json"] * ({item["image"] for item in test} == tested)):
+        if (run / name).is_file():
+            write_text(output / name, (run / name).read_text(encoding="utf-8"))
+    return splits
+
+
+def _summary(items: list[Item]) -> dict[str, Any]:
+    labels = [item["label"] for item in items]
+    abnormal = None if None in labels else sum(labels)
+    patients = {item["patient"] for item in items if "patient" in item}
+    return {
+        "images": len(items),
+        "abnormal": abnormal,
+        "anomaly_ratio": round(abnormal / len(items), 4) if items and abnormal is not None else None,
+        "patients": len(patients) if patients else None,
+    }
+
+
+def _placed(splits: Datalist) -> list[tuple[str, str, Item]]:
+    """Every item with its split and its side."""
+    return [(name, SIDES[name], item) for name, items in splits.items() for item in items]
+
+
+def _exact_duplicates(splits: Datalist) -> list[dict[str, Any]]:
+    same: dict[str, dict[str, list[tuple[str, str, Item]]]] = {}
+    for place in _placed(splits):
+        same.setdefault(place[2]["digest"], {}).setdefault(place[1], []).append(place)
+    # The first image of a side with all of the other: as many as there are copies, however many are alike.
+    return [
+        _pair(one[0], b) for group in same.values() for one, other in combinations(group.values(), 2) for b in other
+    ]
+
+
+def _pair(a: tuple[str, str, Item], b: tuple[str, str, Item]) -> dict[str, Any]:
+    return {"images": [a[2]["image"], b[2]["image"]], "splits": [a[0], b[0]], "sides": sorted({a[1], b[1]})}
+
+
+def _near_duplicates(splits: Datalist, images: ImageCache) -> list[dict[str, Any]]:
+    sides: dict[str, list[tuple[str, str, Item]]] = {}
+    for place in _placed(splits):
+        sides.setdefault(place[1], []).append(place)
+    features = {
+        side: _features(images.pixels([item for _, _, item in places])) for side, places in sides.items() if places
+    }
+    found = []
+    for one, other in combinations(features, 2):
+        for i, j, likeness in _alike(features[one], features[other]):
+            a, b = sides[one][i], sides[other][j]
+            if a[2]["digest"] != b[2]["digest"]:
+                found.append(_pair(a, b) | {"likeness": round(likeness, 4)})
+    return found
+
+
+def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, float]]:
+    """Pairs of nearly the same images among ``images`` and ``others``, uint8 (N, C, H, W) and (M, C, H, W).
+
+    Compared are the gradients of 32 x 32 pictures, dampened so that no border outweighs the rest; alike are those
+    whose cosine is 0.92 or more. Measured on chest radiographs, phantoms and drawn fundi: copies that were encoded
+    as JPEG, resized, brightened, bent by a gamma curve or covered with noise reach 0.93 to 1, different patients
+    0.90 at most.
+
+    Returns:
+        index in ``images``, index in ``others``, cosine.
+    """
+    return list(_alike(_features(images), _features(others)))
+
+
+def _features(images: Tensor) -> Tensor:
+    """Unit vectors (N, 1922) of dampened gradients."""
+    parts = [torch.zeros(0, 2 * (SIDE - 1) ** 2)]
+    for chunk in images.split(1024):
+        grey = chunk.float().mean(1, keepdim=True)
+        small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
+        gradients = torch.cat([small.diff(dim=2)[:, :-1].flatten(1), small.diff(dim=1)[:, :, :-1].flatten(1)], dim=1)
+        size = gradients.abs()
+        dampened = gradients / (size + 3 * size.median(1, keepdim=True).values + 1e-3)
+        parts.append(F.normalize(dampened))
+    return torch.cat(parts)
+
+
+def _alike(one: Tensor, other: Tensor) -> Iterator[tuple[int, int, float]]:
+    for start in range(0, len(one), 1024):
+        likeness = one[start : start + 1024] @ other.T
+        for i, j in (likeness >= NEAR).nonzero().tolist():
+            yield start + i, j, float(likeness[i, j])
+
+
+def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:
+    seen: dict[str, list[tuple[str, str, Item]]] = {}
+    for place in _placed(splits):
+        if "patient" in place[2]:
+            seen.setdefault(str(place[2]["patient"]), []).append(place)
+    return [
+        {"images": [item["image"] for _, _, item in places], "sides": sorted({side for _, side, _ in places})}
+        for places in seen.values()
+        if len({side for _, side, _ in places}) > 1
+    ]
+
+
+def _pairs_found(pairs: list[dict[str, Any]], what: str) -> Iterator[str]:
+    for sides in sorted({tuple(pair["sides"]) for pair in pairs}):
+        these = [pair["images"] for pair in pairs if tuple(pair["sides"]) == sides]
+        count = f"{len(these)} {'pair' if len(these) == 1 else 'pairs'}"
+        yield f"{count} {what} in {' and '.join(sides)}, the first: {' and '.join(these[0])}"
+
+
+def _patients_found(patients: list[dict[str, Any]]) -> Iterator[str]:
+    for sides in sorted({tuple(patient["sides"]) for patient in patients}):
+        these = [patient["images"] for patient in patients if tuple(patient["sides"]) == sides]
+        count = f"{len(these)} {'patient' if len(these) == 1 else 'patients'}"
+        yield f"{count} with images in {' and '.join(sides)}, the first: {' and '.join(these[0][:2])}"
+
+
+def _separable_kinds(splits: Datalist, images: ImageCache) -> list[dict[str, Any]]:
+    """How well a property of the files alone tells two kinds of images apart, by AUC."""
+    test = splits["test"]
+    pairs = {
+        "train_normal and train_unlabeled": (splits["train_normal"], splits["train_unlabeled"]),
+        "normal and abnormal test images": ([i for i in test if i["label"] == 0], [i for i in test if i["label"] == 1]),
+    }
+    return [
+        {"of": of, "property": name, "auc": round(auc, 4)}
+        for of, (one, other) in pairs.items()
+        if one and other
+        for name, auc in _aucs([images.images[i["image"]] for i in one], [images.images[i["image"]] for i in other])
+    ]
+
+
+def _aucs(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
+    from sklearn.metrics import roc_auc_score
+
+    labels = [0] * len(one) + [1] * len(other)
+    both = one + other
+    numbers = {"size": [i["width"] * i["height"] for i in both], "shape": [i["width"] / i["height"] for i in both]}
+    for kind in ("mode", "format"):
+        shares = {value: sum(i.get(kind) == value for i in other) for value in {i.get(kind) for i in both}}
+        totals = {value: sum(i.get(kind) == value for i in both) for value in shares}
+        numbers[kind] = [shares[i.get(kind)] / totals[i.get(kind)] for i in both]
+    for name, values in numbers.items():
+        auc = float(roc_auc_score(labels, values))
+        yield name, max(auc, 1 - auc)

@@ -1,0 +1,140 @@
+"""Images of your own in plain folders, without any table.
+
+    DIR/normal/           images known to be normal
+    DIR/unlabeled/        images of which nobody knows; or, for a benchmark, unlabeled/normal/ and unlabeled/abnormal/
+    DIR/test/normal/      optional, to measure: labeled images that training never sees
+    DIR/test/abnormal/
+
+Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, DICOM (also without a suffix) and
+NIfTI. The slices of a NIfTI volume are images of their own, ``volume.nii.gz#z41``, and the volume is their patient;
+each has the label of the volume. Nothing is opened but the headers of NIfTI files, and of files without a known suffix
+the first 132 bytes, which tell whether they are DICOM. Whose images these are, and under which terms, you know.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.med_ad import find_med_ad, read_med_ad
+from monai_sagan.data.table import find_table, read_table
+from monai_sagan.data.tables import LeftOut, report_left_out
+from monai_sagan.errors import SaganError
+
+__all__ = ["find_folder", "read_folder"]
+
+PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1))
+KINDS = ("normal", "abnormal")  # the sub-folders of unlabeled/ that tell its labels
+LAYOUT = "normal/, unlabeled/ and, to measure, test/normal/ and test/abnormal/"
+NIFTI = (".nii", ".nii.gz")
+
+
+def find_folder(folder: Path) -> str | None:
+    """What tells that the folder is in this layout."""
+    there = [name for name in ("normal", "unlabeled") if (folder / name).is_dir()]
+    return "normal/ and unlabeled/" if len(there) == 2 else None
+
+
+def read_folder(
+    dataset_dir: str | Path,
+    slice_axis: int = 2,
+    slice_range: Sequence[float] = (0.0, 1.0),
+    left_out: LeftOut | None = None,
+) -> Datalist:
+    """The ``normal``, ``unlabeled`` and ``test`` items of a folder of images.
+
+    Where the folder has a list, ``data.json`` (see `read_med_ad`) or ``images.csv`` (see `read_table`), that decides.
+
+    Args:
+        dataset_dir: the folder.
+        slice_axis: the axis of NIfTI volumes along which slices are taken, 0, 1 or 2: x, y or z.
+        slice_range: where along that axis, as shares of the volume's extent from 0 to 1; the ends of a volume are
+            often empty.
+        left_out: takes up what is left out, see `monai_sagan.data.tables`.
+
+    Raises:
+        SaganError: naming the folder that is missing or holds no image, or the option that is out of range.
+    """
+    folder = Path(dataset_dir)
+    if find_med_ad(folder):
+        return read_med_ad(folder, left_out)
+    if find_table(folder):
+        return read_table(folder, left_out=left_out)
+    if slice_axis not in (0, 1, 2):
+        raise SaganError(f"slice_axis is {slice_axis}; it is 0, 1 or 2")
+    try:
+        first, last = (float(share) for share in slice_range)
+        in_range = 0 <= first < last <= 1
+    except (TypeError, ValueError):
+        in_range = False
+    if not in_range:
+        raise SaganError(f"slice_range is {slice_range}; it is two shares from 0 to 1, for example [0.2, 0.8]")
+    for name in ("normal", "unlabeled"):
+        if not (folder / name).is_dir():
+            raise SaganError(f"no folder {folder / name}; {folder} holds {LAYOUT}; give the folder by --dataset_dir")
+    parts = [part for part in PARTS if (folder / part[1]).is_dir()]
+    inside = sorted(path.name for path in (folder / "unlabeled").iterdir() if not path.name.startswith("."))
+    labels_known = inside == sorted(KINDS)
+    if labels_known:
+        parts += [("unlabeled", f"unlabeled/{kind}", label) for label, kind in enumerate(KINDS)]
+    datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
+    reasons: dict[str, int] = {"files that are no images": 0}
+    items_of = partial(_items, folder, slice_axis=slice_axis, slice_range=(first, last), reasons=reasons)
+    for name, part, label in parts:
+        datalist[name] += items_of(part, label)
+    if not labels_known:
+        datalist["unlabeled"] = items_of("unlabeled", None)
+    for name in ("normal", "unlabeled"):
+        if not datalist[name]:
+            raise SaganError(f"no images in {folder / name}; put there PNG, JPEG, TIFF, DICOM or NIfTI files")
+    report_left_out(folder, reasons, left_out)
+    return datalist
+
+
+def _items(
+    folder: Path,
+    part: str,
+    label: int | None,
+    slice_axis: int,
+    slice_range: tuple[float, float],
+    reasons: dict[str, int],
+) -> list[Item]:
+    from monai_sagan.data.decode import is_image_file
+
+    items: list[Item] = []
+    for path in _files(folder / part):
+        if path.name.lower().endswith(NIFTI):
+            patient = path.relative_to(folder).as_posix()
+            items += [
+                {"image": name, "label": label, "patient": patient} for name in _slices(path, slice_axis, slice_range)
+            ]
+        elif is_image_file(path):
+            items.append({"image": str(path), "label": label})
+        else:
+            reasons["files that are no images"] += 1
+    return items
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """All files below a folder in order of their names, but hidden ones; links to folders are followed, once each."""
+    seen: set[str] = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
+        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
+    from monai_sagan.data.decode import nifti_slices
+
+    try:
+        return nifti_slices(str(path), axis, keep)
+    except SaganError:
+        return [str(path)]  # listed as it is: whoever decodes it says what is wrong

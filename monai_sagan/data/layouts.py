@@ -1,0 +1,97 @@
+"""Which of the layouts that the readers know a folder is in, and what is in it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monai_sagan.data.datalist import Datalist
+from monai_sagan.data.folder import find_folder, read_folder
+from monai_sagan.data.lag import find_lag, read_lag
+from monai_sagan.data.med_ad import find_med_ad, read_med_ad
+from monai_sagan.data.rsna import find_rsna, read_rsna
+from monai_sagan.data.table import find_table, read_table
+from monai_sagan.data.tables import LeftOut
+from monai_sagan.data.vindr_cxr import find_vindr_cxr, read_vindr_cxr
+from monai_sagan.errors import SaganError
+
+__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "read_dataset"]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a layout is recognized and read, and what it looks like, in one line."""
+
+    find: Callable[[Path], str | None]
+    read: Callable[..., Datalist]
+    looks: str
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What was found in a folder: the layout, what told it, the items, and what was left out and why."""
+
+    layout: str
+    evidence: str
+    datalist: Datalist
+    left_out: LeftOut = field(default_factory=dict)
+
+
+# In the order in which they are looked for: a list or table that says what belongs where comes first.
+LAYOUTS = {
+    "med_ad": Layout(find_med_ad, read_med_ad, "images/ and data.json"),
+    "rsna": Layout(find_rsna, read_rsna, "stage_2_train_images/ and the two tables stage_2_*.csv"),
+    "vindr_cxr": Layout(find_vindr_cxr, read_vindr_cxr, "train/ and train.csv, or train/ and annotations/"),
+    "lag": Layout(find_lag, read_lag, "non_glaucoma/ and suspicious_glaucoma/"),
+    "table": Layout(find_table, read_table, "images.csv, or the table itself"),
+    "folder": Layout(find_folder, read_folder, "normal/ and unlabeled/"),
+}
+
+
+def find_layout(dataset_dir: str | Path) -> tuple[str, str]:
+    """The name of the layout of a folder, and what told it.
+
+    Raises:
+        SaganError: when it is in none: it says what each looks like, and which folder inside is in one.
+    """
+    folder = Path(dataset_dir)
+    if not folder.exists():
+        raise SaganError(f"no folder {folder}; give the one that holds the dataset")
+    if found := _found(folder):
+        return found
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    hint = next((f"; {path} is in the layout {found[0]}, give that" for path in inner if (found := _found(path))), "")
+    looks = "; ".join(f"{name}: {layout.looks}" for name, layout in LAYOUTS.items())
+    raise SaganError(f"{folder} is in no known layout ({looks}){hint}")
+
+
+def read_dataset(dataset_dir: str | Path, layout: str | None = None, **options: object) -> Dataset:
+    """Read a folder in whichever layout it is.
+
+    Args:
+        dataset_dir: the folder, or a table.
+        layout: one of `LAYOUTS`; None finds out.
+        options: of the layout's reader.
+
+    Raises:
+        SaganError: of `find_layout` and of the reader, or naming an option that the reader does not have.
+    """
+    if layout is not None and layout not in LAYOUTS:
+        raise SaganError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
+    name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
+    read = LAYOUTS[name].read
+    known = [option for option in inspect.signature(read).parameters if option not in ("dataset_dir", "left_out")]
+    for option in options:
+        if option not in known:
+            raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
+    left_out: LeftOut = {}
+    return Dataset(name, evidence, read(dataset_dir, left_out=left_out, **options), left_out)
+
+
+def _found(folder: Path) -> tuple[str, str] | None:
+    for name, layout in LAYOUTS.items():
+        if evidence := layout.find(folder):
+            return name, evidence
+    return None

@@ -1,0 +1,153 @@
+"""What a dataset holds, in words: which layout, which images in which split, what is left out, what is broken."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.decode import decode_file, describe_file, split_fragment
+from monai_sagan.data.layouts import Dataset
+from monai_sagan.data.workers import Failure, run_in_workers
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_whole
+
+__all__ = ["Findings", "describe_dataset", "look_at_files", "write_items"]
+
+COLUMNS = ("split", "image", "label", "patient", "view", "sex", "age", "site", "boxes")
+
+Findings = tuple[dict[str, dict[str, Any]], dict[str, str]]  # descriptions of good images, reasons of bad ones
+
+
+def look_at_files(datalist: Datalist, check: bool = False, jobs: int | None = None) -> Findings:
+    """What the headers of all images say, and which images are unreadable and why.
+
+    Args:
+        datalist: lists of items.
+        check: decode all pixels, too; else only what the headers give away is found.
+        jobs: processes at a time; None takes one for each core.
+    """
+    files: dict[str, list[str]] = {}
+    for item in (item for items in datalist.values() for item in items):
+        files.setdefault(split_fragment(item["image"])[0], []).append(item["image"])
+    groups = list(files.values())
+    results = run_in_workers(_decode_all if check else _describe_all, groups, jobs)
+    good: dict[str, dict[str, Any]] = {}
+    bad: dict[str, str] = {}
+    bar = tqdm(results, "decoding" if check else "looking", len(groups), unit="file", disable=None)
+    for group, found in zip(groups, bar, strict=True):
+        for image, result in zip(
+            group, [found.reason] * len(group) if isinstance(found, Failure) else found, strict=True
+        ):
+            if isinstance(result, str):
+                bad[image] = result if image in result or split_fragment(image)[0] in result else f"{image}: {result}"
+            else:
+                good[image] = result
+    return good, bad
+
+
+def _decode_all(images: list[str]) -> list[dict[str, Any] | str]:
+    return [str(found) if isinstance(found, SaganError) else found.description for found in decode_file(images)]
+
+
+def _describe_all(images: list[str]) -> list[dict[str, Any] | str]:
+    return [str(found) if isinstance(found, SaganError) else found for found in describe_file(images)]
+
+
+def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False) -> str:
+    """The text that ``monai-sagan data`` prints.
+
+    Args:
+        dataset: of `read_dataset`.
+        findings: of `look_at_files`.
+        checked: whether pixels were decoded.
+    """
+    good, bad = findings
+    lines = [f"layout     {dataset.layout}, because of {dataset.evidence}", ""]
+    lines += _table(dataset.datalist, good)
+    lines += ["", *_left_out(dataset.left_out), *_kinds(good)]
+    how = "decoded" if checked else "headers read; add --check to decode all pixels"
+    lines += [f"{'unreadable':<10} {len(bad)} of {len(good) + len(bad)} images ({how})"]
+    lines += [f"{'':<10} {reason}" for reason in bad.values()]
+    return "\n".join(lines)
+
+
+def _table(datalist: Datalist, good: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    header: tuple[str, ...] = (
+        "split",
+        "images",
+        "normal",
+        "abnormal",
+        "unknown",
+        "patients",
+        "with boxes",
+        "first image",
+    )
+    rows = [header]
+    for name, items in datalist.items():
+        labels = Counter(item["label"] for item in items)
+        patients = {item.get("patient", good.get(item["image"], {}).get("patient")) for item in items} - {None}
+        boxed = sum(bool(item.get("boxes") or item.get("mask")) for item in items)
+        first = Path(items[0]["image"]).name if items else ""
+        counts = (len(items), labels[0], labels[1], labels[None], len(patients) or "not known", boxed)
+        rows.append((name, *map(str, counts), first))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _left_out(left_out: Mapping[str, int]) -> Iterator[str]:
+    for i, (reason, count) in enumerate(left_out.items()):
+        yield f"{'' if i else 'left out':<10} {count} images, {reason}"
+
+
+def _kinds(good: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    if not good:
+        return
+    described = list(good.values())
+    kinds = {
+        "sizes": [f"{image['width']} x {image['height']}" for image in described],
+        "modes": [image["mode"] for image in described],
+        "formats": [image.get("format", "unknown") for image in described],
+        "modalities": [image["modality"] for image in described if "modality" in image],
+        "views": [image["view"] for image in described if "view" in image],
+        "sexes": [image["sex"] for image in described if "sex" in image],
+    }
+    for name, values in kinds.items():
+        if values:
+            yield f"{name:<10} {_most_common(values)}"
+
+
+def _most_common(values: Sequence[str], shown: int = 6) -> str:
+    counts = Counter(values)
+    rest = len(counts) - shown
+    most = ", ".join(f"{value}: {count}" for value, count in counts.most_common(shown))
+    return most + (f", and {rest} more" if rest > 0 else "")
+
+
+def write_items(datalist: Datalist, path: str | Path) -> None:
+    """Write a table of all images: which is in which split, with all that is known of it.
+
+    Raises:
+        SaganError: when the file cannot be written.
+    """
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(COLUMNS)
+            rows.writerows(_row(name, item) for name, items in datalist.items() for item in items)
+
+    try:
+        write_whole(path, write)
+    except OSError as error:
+        raise SaganError(f"cannot write {path} ({error.strerror}); name another file") from None
+
+
+def _row(split: str, item: Item) -> list[Any]:
+    cells = item | {"split": split, "boxes": len(item["boxes"]) if "boxes" in item else None}
+    return ["" if cells.get(column) is None else cells[column] for column in COLUMNS]

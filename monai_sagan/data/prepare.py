@@ -1,0 +1,218 @@
+"""Any dataset, decoded and resized once for all, in the Med-AD layout."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.decode import decode_file, split_fragment
+from monai_sagan.data.readable import write_skipped
+from monai_sagan.data.workers import Failure, run_in_workers
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_text
+
+__all__ = ["prepare"]
+
+logger = logging.getLogger(__name__)
+
+KEPT = ("patient", "view", "sex", "age", "site")  # of an item or its file, in items.json
+
+
+def prepare(
+    datalist: Datalist,
+    output_dir: str | Path,
+    image_size: int = 512,
+    preparation: str = "display",
+    max_unreadable: float = 0.01,
+    jobs: int | None = None,
+) -> Path:
+    """Write ``images/*.png``, ``data.json`` and ``items.json``: the Med-AD layout, which every bundle reads.
+
+    Images are resized to a square by Pillow's antialiased bilinear filter, grey or in color as they are; boxes and
+    masks come along, resized. The same command goes on where it was stopped. Unreadable images are listed in
+    ``skipped.csv``.
+
+    Args:
+        datalist: of any dataset reader.
+        output_dir: a folder that is new, empty, or was begun by the same call.
+        image_size: side of the written images in pixels; the published sets have 512.
+        preparation: of DICOM: ``"display"``, or ``"med_ad"`` as the published sets were made, see
+            `monai_sagan.data.dicom`.
+        max_unreadable: share of unreadable images, 0 to 1, above which no ``data.json`` is written.
+        jobs: processes at a time; None takes one for each core.
+
+    Returns:
+        ``output_dir``.
+
+    Raises:
+        SaganError: when the folder holds anything else, or too many images are unreadable.
+    """
+    folder = Path(output_dir).resolve()
+    items = {item["image"]: item for part in datalist.values() for item in part}
+    names = _names(list(items))
+    _begin(folder, {"version": 1, "image_size": image_size, "preparation": preparation, "images": names})
+    journal = folder / "prepared.jsonl"
+    done = {entry["image"]: entry for entry in _entries(journal)}
+    waiting = [image for image in items if image not in done]
+    tasks = [
+        (group, [str(folder / "images" / names[image]) for image in group], image_size, preparation)
+        for group in _by_file(waiting)
+    ]
+    bar = tqdm(total=len(items), initial=len(done), desc="preparing", unit="image", disable=None)
+    with bar, journal.open("a", encoding="utf-8") as file:
+        for (group, *_), results in zip(tasks, run_in_workers(_prepare_file, tasks, jobs), strict=True):
+            failed = isinstance(results, Failure)
+            for image, result in zip(group, [results.reason] * len(group) if failed else results, strict=True):
+                entry = {"image": image} | ({"error": result} if isinstance(result, str) else result)
+                file.write(json.dumps(entry) + "\n")
+                done[image] = entry
+                bar.update()
+            file.flush()
+    _finish(folder, datalist, names, {image: done[image] for image in items}, image_size, max_unreadable)
+    return folder
+
+
+def _names(images: Sequence[str]) -> dict[str, str]:
+    """A file name for each image: its own up to the first dot, and as much of its folders as makes it the only one."""
+    taken: set[str] = set()
+    names: dict[str, str] = {}
+    for image in images:
+        file, fragment = split_fragment(image)
+        *folders, last = Path(file).parts
+        name = last.split(".")[0] + (f"_{fragment}" if fragment else "")
+        while (unique := re.sub(r"[^\w.-]", "_", name)).lower() in taken and folders:
+            name = f"{folders.pop()}-{name}"
+        if unique.lower() in taken:
+            unique = f"{unique}-{len(names)}"
+        taken.add(unique.lower())
+        names[image] = f"{unique}.png"
+    return names
+
+
+def _begin(folder: Path, recipe: dict[str, Any]) -> None:
+    note = folder / "prepared.json"
+    try:
+        if note.is_file():
+            if json.loads(note.read_text(encoding="utf-8")) != recipe:
+                raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
+            for unfinished in (folder / "images").glob(".*"):
+                unfinished.unlink()
+            return
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise SaganError(f"{folder} is not empty; name a new folder")
+        (folder / "images").mkdir(parents=True)
+        write_text(note, json.dumps(recipe))
+    except OSError as error:
+        raise SaganError(f"cannot write to {folder} ({error.strerror or error}); name another folder") from None
+
+
+def _entries(journal: Path) -> Iterator[dict[str, Any]]:
+    """What an earlier call finished; a line that it did not finish is cut off."""
+    if not journal.is_file():
+        return
+    whole = journal.read_text(encoding="utf-8").rpartition("\n")[0]
+    write_text(journal, whole + "\n" if whole else "")
+    for line in whole.splitlines():
+        entry = json.loads(line)
+        if "error" not in entry:  # a file that failed is tried again
+            yield entry
+
+
+def _by_file(images: Sequence[str]) -> list[list[str]]:
+    groups: dict[str, list[str]] = {}
+    for image in images:
+        groups.setdefault(split_fragment(image)[0], []).append(image)
+    return list(groups.values())
+
+
+def _prepare_file(task: tuple[list[str], list[str], int, str]) -> list[dict[str, Any] | str]:
+    """What a worker does: write the images of one file, and say what they are or why there is none."""
+    from PIL import Image
+
+    images, targets, size, preparation = task
+    results: list[dict[str, Any] | str] = []
+    for decoded, target in zip(decode_file(images, preparation), targets, strict=True):
+        if isinstance(decoded, SaganError):
+            results.append(str(decoded))
+            continue
+        image, description = decoded
+        image = image.convert("L" if image.mode in ("1", "L", "LA", "I", "F") else "RGB")
+        path = Path(target)
+        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        image.resize((size, size), Image.Resampling.BILINEAR).save(unfinished, "PNG")
+        os.replace(unfinished, path)
+        results.append(description)
+    return results
+
+
+def _finish(
+    folder: Path,
+    datalist: Datalist,
+    names: dict[str, str],
+    entries: dict[str, dict[str, Any]],
+    image_size: int,
+    max_unreadable: float,
+) -> None:
+    unreadable = {image: entry["error"] for image, entry in entries.items() if "error" in entry}
+    write_skipped(folder / "skipped.csv", unreadable)
+    if len(unreadable) > max_unreadable * len(entries):
+        raise SaganError(
+            f"{len(unreadable)} of {len(entries)} images are unreadable, more than max_unreadable {max_unreadable} "
+            f"allows; {folder / 'skipped.csv'} lists them, the first: {next(iter(unreadable.values()))}"
+        )
+    good = {name: [item for item in part if item["image"] not in unreadable] for name, part in datalist.items()}
+    items = {item["image"]: item for part in good.values() for item in part}
+    notes = {
+        names[image]: _note(folder, item, entries[image], names[image], image_size) for image, item in items.items()
+    }
+
+    def listed(split: str, label: int | None) -> list[str]:
+        return [names[item["image"]] for item in good[split] if item["label"] == label]
+
+    normal, unlabeled = ([names[item["image"]] for item in good[split]] for split in ("normal", "unlabeled"))
+    known = all(item["label"] is not None for item in good["unlabeled"])
+    kinds = {"0": listed("unlabeled", 0), "1": listed("unlabeled", 1)}
+    lists = {
+        "train": {"0": normal, "unlabeled": kinds if known else unlabeled},
+        "test": {"0": listed("test", 0), "1": listed("test", 1)},
+    }
+    write_text(folder / "items.json", json.dumps(notes, indent=1) + "\n")
+    write_text(folder / "data.json", json.dumps(lists, indent=1) + "\n")
+    logger.info(f"prepared {len(items)} images, skipped {len(unreadable)}; they are in {folder}")
+    if without := len(listed("test", None)):
+        logger.warning(f"{without} test images have no label; data.json does not list them")
+
+
+def _note(folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int) -> dict[str, Any]:
+    """What items.json says of an image; boxes in the pixels of the written image."""
+    note = {key: item.get(key, entry.get(key)) for key in KEPT}
+    note = {key: value for key, value in note.items() if value is not None}
+    if "boxes" in item:
+        wide, high = image_size / entry["width"], image_size / entry["height"]
+        scaled = [[x * wide, y * high, w * wide, h * high] for x, y, w, h in item["boxes"]]
+        note["boxes"] = [[round(value, 2) for value in box] for box in scaled]
+    if "mask" in item:
+        note["mask"] = _write_mask(folder, item["mask"], name, image_size)
+    return note
+
+
+def _write_mask(folder: Path, mask: str, name: str, image_size: int) -> str:
+    from PIL import Image
+
+    from monai_sagan.data.decode import read_image
+
+    target = folder / "masks" / name
+    if not target.is_file():
+        target.parent.mkdir(exist_ok=True)
+        present = read_image(mask).convert("L").point(lambda value: 255 * (value > 0))
+        present.resize((image_size, image_size), Image.Resampling.NEAREST).save(target)
+    return f"masks/{name}"

@@ -1,0 +1,79 @@
+"""The images of a datalist that can be read, with what their files say; the others are skipped and listed."""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from monai_sagan.data.cache import ImageCache
+from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_whole
+
+__all__ = ["keep_readable", "write_skipped"]
+
+logger = logging.getLogger(__name__)
+
+FROM_FILE = ("patient", "view", "sex", "age")  # what a file's header may add to an item
+
+
+def keep_readable(
+    datalist: Datalist, images: ImageCache, output_dir: str | Path, max_unreadable: float = 0.01
+) -> Datalist:
+    """The datalist without unreadable images; each item gets what its file tells.
+
+    That is its ``size`` in pixels (width, height), a ``digest`` of its decoded pixels, and of a DICOM file the patient
+    (as a hash), view, sex and age, where the dataset does not say them.
+
+    What is skipped is logged and listed in ``skipped.csv``, as are slices left out for want of foreground.
+
+    Args:
+        datalist: lists of items.
+        images: the cache that decoded them.
+        output_dir: folder for ``skipped.csv``.
+        max_unreadable: share of unreadable images, 0 to 1, above which the run ends.
+
+    Raises:
+        SaganError: when more images are unreadable: it names the first of them and the list.
+    """
+    if not 0 <= max_unreadable <= 1:
+        raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
+    skipped = images.unreadable | images.left_out
+    path = Path(output_dir) / "skipped.csv"
+    write_skipped(path, skipped)
+    count, total = len(images.unreadable), len(images.images) + len(images.unreadable)
+    if count > max_unreadable * total:
+        raise SaganError(
+            f"{count} of {total} images are unreadable, more than max_unreadable {max_unreadable} allows; {path} lists "
+            f"them, the first: {next(iter(images.unreadable.values()))}"
+        )
+    for reason in images.unreadable.values():
+        logger.warning(f"skipped: {reason}")
+    if images.left_out:
+        reasons = Counter(reason.split(" ")[0] for reason in images.left_out.values())
+        logger.info(f"left out: {len(images.left_out)} images ({', '.join(reasons)}), listed in {path}")
+    return {
+        name: [_described(item, images) for item in items if item["image"] in images.images]
+        for name, items in datalist.items()
+    }
+
+
+def _described(item: Item, images: ImageCache) -> Item:
+    image = images.images[item["image"]]
+    known = {key: image[key] for key in FROM_FILE if image.get(key) is not None}
+    return known | item | {"size": [image["width"], image["height"]], "digest": image["digest"]}
+
+
+def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
+    """Write ``skipped.csv``: a row for each image, with the reason."""
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(["image", "reason"])
+            rows.writerows(sorted(skipped.items()))
+
+    write_whole(path, write)

@@ -1,0 +1,181 @@
+"""Images of your own and one table that says what is known of them.
+
+    DIR/images.csv    a row for each image: its path, and where it belongs (``split``) or what it shows (``label``)
+
+| column | meaning |
+|---|---|
+| image, path or file | the image file, from the table's folder on or absolute; also one slice, ``volume.nii.gz#z41`` |
+| split | normal, unlabeled or test |
+| label | 0 or normal, 1 or abnormal, empty for unknown |
+| patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
+
+With ``split``, labels are needed for test images only. Without it, images are split by their labels and by patient,
+and those of unknown label are unlabeled; where there is no patient, the headers of DICOM files are asked, and the slices
+of a volume belong together. Whose images these are, and under which terms, you know.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from monai_sagan.data.datalist import Datalist, Item, split_published
+from monai_sagan.data.tables import LeftOut, read_rows, report_left_out
+from monai_sagan.errors import SaganError
+
+__all__ = ["find_table", "read_table"]
+
+IMAGE = ("image", "path", "file")
+LABELS = {"0": 0, "0.0": 0, "normal": 0, "1": 1, "1.0": 1, "abnormal": 1, "": None}
+SPLITS = ("normal", "unlabeled", "test")
+KNOWN = ("patient", "view", "sex", "site")
+FILES = (".csv", ".tsv", ".txt")
+
+
+def find_table(folder: Path, table: str = "images.csv") -> str | None:
+    """What tells that there is such a table: in the folder, or the path itself."""
+    if folder.is_file() and folder.name.lower().endswith(FILES):
+        return folder.name
+    return table if (folder / table).is_file() else None
+
+
+def read_table(
+    dataset_dir: str | Path,
+    table: str = "images.csv",
+    image_column: str | None = None,
+    shares: Sequence[float] = (0.4, 0.4, 0.2),
+    split_seed: int = 0,
+    left_out: LeftOut | None = None,
+) -> Datalist:
+    """The ``normal``, ``unlabeled`` and ``test`` items that a table lists.
+
+    Args:
+        dataset_dir: the folder of the table, or the table itself.
+        table: its name.
+        image_column: the column of paths; None takes the first of image, path and file that there is.
+        shares: without a column ``split``, the shares of the normal images that are known to be normal, unlabeled and
+            for the test; of the abnormal images the last one is for the test, all others are unlabeled.
+        split_seed: of that split.
+        left_out: takes up what is left out, see `monai_sagan.data.tables`.
+
+    Raises:
+        SaganError: naming the table and the row or column that is wrong, or the first image that is not there.
+    """
+    path = Path(dataset_dir) if Path(dataset_dir).is_file() else Path(dataset_dir) / table
+    if not path.is_file():
+        raise SaganError(f"no table {path}; give by --dataset_dir the table, or the folder that holds it")
+    names = [*IMAGE, *([image_column] if image_column else []), "split", "label", *KNOWN, "age", "mask"]
+    rows = read_rows(path, (), names)
+    columns = list(rows[0]) if rows else []
+    column = image_column or next((name for name in IMAGE if name in columns), None)
+    if column not in columns:
+        raise SaganError(
+            f"{path} has no row or no column {column or ' or '.join(IMAGE)}; it names the image of each row"
+        )
+    if "split" not in columns and "label" not in columns:
+        raise SaganError(f"{path} has neither a column split nor a column label; add one of them")
+    items = [_item(path, row, column) for row in rows]
+    _check_files(path, items)
+    reasons: dict[str, int] = {}
+    datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed, reasons)
+    report_left_out(path, reasons, left_out)
+    return datalist
+
+
+def _item(path: Path, row: dict[str, str], column: str) -> Item:
+    name, label = row[column], row.get("label", "").lower()
+    if not name:
+        raise SaganError(f"{path} has a row without {column}: {', '.join(row.values())}; name the image or remove it")
+    if label not in LABELS:
+        raise SaganError(f"{path} gives {name} the label {label!r}; it is 0, 1, normal, abnormal or empty")
+    item: Item = {"image": _place(path, name), "label": LABELS[label]}
+    item |= {key: row[key] for key in KNOWN if row.get(key)}
+    if row.get("mask"):
+        item["mask"] = _place(path, row["mask"])
+    if row.get("age"):
+        item["age"] = _age(path, name, row["age"])
+    return item
+
+
+def _place(path: Path, name: str) -> str:
+    return os.path.normpath(path.parent / name)
+
+
+def _age(path: Path, name: str, text: str) -> float:
+    try:
+        age = float(text)
+    except ValueError:
+        age = math.nan
+    if not 0 <= age < math.inf:
+        raise SaganError(f"{path} gives {name} the age {text!r}; it is a number of years")
+    return age
+
+
+def _check_files(path: Path, items: Sequence[Item]) -> None:
+    from monai_sagan.data.decode import split_fragment
+
+    seen: set[str] = set()
+    missing: list[str] = []
+    files: dict[str, bool] = {}
+    for item in items:
+        if item["image"] in seen:
+            raise SaganError(f"{item['image']} is listed twice in {path}; remove a row")
+        seen.add(item["image"])
+        for name in (item["image"], item.get("mask")):
+            file = name and split_fragment(name)[0]
+            if file and not files.setdefault(file, os.path.isfile(file)):
+                missing.append(file)
+    if missing:
+        raise SaganError(
+            f"{missing[0]} and {len(missing) - 1} more files of {path} are not there; paths start at the table's folder"
+        )
+
+
+def _as_listed(path: Path, rows: Sequence[dict[str, str]], items: Sequence[Item]) -> Datalist:
+    datalist: Datalist = {name: [] for name in SPLITS}
+    for row, item in zip(rows, items, strict=True):
+        split, image = row["split"].lower(), item["image"]
+        if split not in SPLITS:
+            raise SaganError(f"{path} gives {image} the split {split!r}; it is {', '.join(SPLITS)}")
+        if split == "normal" and item["label"] == 1:
+            raise SaganError(f"{path} gives {image} the split normal and the label abnormal; mend one")
+        if split == "test" and item["label"] is None:
+            raise SaganError(f"{path} has the test image {image} without a label; give it one, or another split")
+        datalist[split].append(item | {"label": 0} if split == "normal" else item)
+    return datalist
+
+
+def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, reasons: dict[str, int]) -> Datalist:
+    try:
+        known, unlabeled, test = (round(10_000 * float(share)) for share in shares)
+    except (TypeError, ValueError, OverflowError):
+        known = unlabeled = test = 0
+    if known + unlabeled + test != 10_000 or min(known, unlabeled, test) < 0 or test == 10_000:
+        raise SaganError(f"shares is {shares}; it is three shares that add up to 1, for example [0.4, 0.4, 0.2]")
+    items = [_with_patient(item) for item in items]
+    kinds = [[item for item in items if item["label"] == label] for label in (0, 1)]
+    datalist = split_published(kinds[0], kinds[1], (known, unlabeled, known + unlabeled, test, test), split_seed)
+    tested = {item["patient"] for item in datalist["test"] if "patient" in item}
+    unknown = [item for item in items if item["label"] is None]
+    datalist["unlabeled"] += [item for item in unknown if item.get("patient") not in tested]
+    reasons["without a label, of a patient in the test"] = sum(item.get("patient") in tested for item in unknown)
+    return datalist
+
+
+def _with_patient(item: Item) -> Item:
+    """Where no column says it, the volume that a slice is from, or the patient that a DICOM header names."""
+    from monai_sagan.data.decode import describe_file, split_fragment
+
+    file, fragment = split_fragment(item["image"])
+    if "patient" in item:
+        return item
+    if fragment and fragment[0] in "xyz":
+        return item | {"patient": file}
+    if not file.lower().endswith((".dcm", ".dicom")):
+        return item
+    (found,) = describe_file([item["image"]])
+    if isinstance(found, SaganError) or "patient" not in found:  # a broken file is named when it is decoded
+        return item
+    return item | {"patient": found["patient"]}

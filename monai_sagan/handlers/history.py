@@ -1,0 +1,114 @@
+"""The training curves of a run, in a table that any program reads."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor
+
+from monai_sagan.files import write_text
+from monai_sagan.handlers.keep_models import KeepModels
+
+__all__ = ["History"]
+
+Row = tuple[int, dict[str, float]]
+
+
+class History:
+    """Write a trainer's scalar outputs to a CSV file: a row holds each one's mean since the row before.
+
+    A value that the trainer only carries along from an earlier iteration is counted once. The means are summed on the
+    device and read at the end of an epoch, so nothing waits in between; an epoch's end always ends a row. Attach it
+    after the handler that validates and before the one that saves, and name it among the checkpoint's objects: a
+    resumed run then goes on with the rows that belong to it, as if it had never stopped.
+
+    Args:
+        path: of the CSV file: ``iteration``, the outputs in the order in which they came first, the metric.
+        models: whose metric goes into the rows of the iterations it was taken at.
+        interval: iterations between rows, counted within an epoch.
+    """
+
+    def __init__(self, path: str | Path, models: KeepModels | None = None, interval: int = 50) -> None:
+        self.path = Path(path)
+        self.models = models
+        self.interval = interval
+        self.rows: list[Row] = []
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+        self._previous: dict[str, Tensor] = {}
+        self._unread: list[tuple[int, dict[str, Tensor]]] = []
+        self._resumed = False
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
+
+    def _begin(self) -> None:
+        if self._resumed:  # rows beyond the checkpoint leave the file
+            self._resumed = False
+            self._write()
+
+    def _add(self, engine: Engine) -> None:
+        output: dict[str, Any] = engine.state.output  # type: ignore[assignment]
+        for key, value in output.items():
+            name = str(key)  # MONAI's keys are enums, which a checkpoint of plain values does not hold
+            if not torch.is_tensor(value) or value.ndim or value is self._previous.get(name):
+                continue
+            self._previous[name] = value
+            self._sums[name] = self._sums[name] + value if name in self._sums else value.detach().float()
+            self._counts[name] = self._counts.get(name, 0) + 1
+        length = engine.state.epoch_length
+        done = (engine.state.iteration - 1) % length + 1 if length else engine.state.iteration
+        if done % self.interval == 0:
+            self._end_row(engine.state.iteration)
+
+    def _end_row(self, iteration: int) -> None:
+        if self._sums:
+            self._unread.append((iteration, {name: total / self._counts[name] for name, total in self._sums.items()}))
+        self._sums, self._counts = {}, {}
+
+    def _end(self, engine: Engine) -> None:
+        self._end_row(engine.state.iteration)
+        self.rows += [(at, {name: float(mean) for name, mean in means.items()}) for at, means in self._unread]
+        self._unread = []
+        self._write()
+
+    def _write(self) -> None:
+        metrics = {} if self.models is None else dict(self.models.history)
+        names = list(dict.fromkeys(name for _, means in self.rows for name in means))
+        metric = [] if self.models is None else [self.models.metric]
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["iteration", *names, *metric])
+        for iteration, means in self.rows:
+            validated = [_shown(metrics.get(iteration))] * len(metric)
+            table.writerow([iteration, *(_shown(means.get(name)) for name in names), *validated])
+        write_text(self.path, text.getvalue())
+
+    def state_dict(self) -> dict[str, Any]:
+        """The rows as one table, NaN where a name has no value, which a checkpoint holds in little room."""
+        names = list(dict.fromkeys(name for _, means in self.rows for name in means))
+        values = [[means.get(name, math.nan) for name in names] for _, means in self.rows]
+        return {
+            "names": names,
+            "iterations": [iteration for iteration, _ in self.rows],
+            "values": torch.tensor(values, dtype=torch.float64).reshape(len(self.rows), len(names)),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.rows = [
+            (at, {name: value for name, value in zip(state["names"], values, strict=True) if not math.isnan(value)})
+            for at, values in zip(state["iterations"], state["values"].tolist(), strict=True)
+        ]
+        self._resumed = True
+
+
+def _shown(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"

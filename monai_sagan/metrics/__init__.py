@@ -1,0 +1,43 @@
+"""Figures of merit that can be trusted: functions of arrays, and metrics of engines."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from monai_sagan.metrics.conformal import conformal_p_values
+from monai_sagan.metrics.groups import group_warnings, grouped_metrics
+from monai_sagan.metrics.histogram import score_histogram
+from monai_sagan.metrics.images import image_metrics
+from monai_sagan.metrics.operating import normal_threshold, operating_points
+from monai_sagan.metrics.precision import average_precision, average_precision_ci95, bootstrap_average_precision
+from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95
+from monai_sagan.metrics.runs import summarize_runs
+
+if TYPE_CHECKING:
+    from monai_sagan.metrics.whole_epoch import AnomalyAveragePrecision, AnomalyROCAUC
+
+__all__ = [
+    "AnomalyAveragePrecision",
+    "AnomalyROCAUC",
+    "average_precision",
+    "average_precision_ci95",
+    "bootstrap_average_precision",
+    "conformal_p_values",
+    "delong",
+    "group_warnings",
+    "grouped_metrics",
+    "image_metrics",
+    "normal_threshold",
+    "operating_points",
+    "roc_auc",
+    "roc_auc_ci95",
+    "score_histogram",
+    "summarize_runs",
+]
+
+
+def __getattr__(name: str) -> Any:  # so that the functions need not wait for torch, ignite and MONAI
+    if name not in ("AnomalyAveragePrecision", "AnomalyROCAUC"):
+        raise AttributeError(f"module 'monai_sagan.metrics' has no attribute {name!r}")
+    return getattr(import_module("monai_sagan.metrics.whole_epoch"), name)

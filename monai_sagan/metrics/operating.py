@@ -1,0 +1,95 @@
+"""What a threshold, chosen on validation normals alone, gives on the test images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from monai_sagan.errors import SaganError
+from monai_sagan.metrics.arrays import Labels, Values, finite_scores, split_by_class
+
+__all__ = ["normal_threshold", "operating_points", "proportion_ci95"]
+
+
+def operating_points(
+    valid_normal_scores: Values, scores: Values, labels: Labels, specificities: Sequence[float] = (0.95, 0.9)
+) -> list[dict[str, Any]]:
+    """Sensitivity and specificity on the test images at the threshold for each wanted specificity.
+
+    An image is called abnormal when its score is above the threshold (see `normal_threshold`). The intervals are
+    Wilson's, of the test images at this threshold.
+
+    Args:
+        valid_normal_scores: (n,) of validation normals.
+        scores: (N,) of test images, higher is more abnormal.
+        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
+        specificities: wanted shares of normal images that are called normal, each above 0 and below 1.
+
+    Returns:
+        for each: ``specificity_wanted``, ``threshold``, ``sensitivity``, ``sensitivity_ci95``, ``specificity``,
+        ``specificity_ci95``, ``n_valid_normal``. What has no images is None; so is all when there are too few
+        validation normals, and ``warning`` says how many it takes.
+
+    Raises:
+        SaganError: for a score that is not finite, another label, or a specificity out of range.
+    """
+    valid = finite_scores(valid_normal_scores)
+    normal, abnormal = split_by_class(scores, labels)
+    points = []
+    for wanted in specificities:
+        threshold = normal_threshold(valid, wanted)
+        point: dict[str, Any] = {"specificity_wanted": float(wanted), "threshold": threshold}
+        for name, right in (("sensitivity", abnormal > (threshold or 0)), ("specificity", normal <= (threshold or 0))):
+            known = threshold is not None and len(right) > 0
+            point[name] = float(right.mean()) if known else None
+            point[f"{name}_ci95"] = proportion_ci95(int(right.sum()), len(right)) if known else None
+        point["n_valid_normal"] = len(valid)
+        if threshold is None:
+            share = _exact(wanted)
+            point["warning"] = (
+                f"a specificity of {wanted:g} takes {math.ceil(share / (1 - share))} validation normals or more, "
+                f"there are {len(valid)}"
+            )
+        points.append(point)
+    return points
+
+
+def normal_threshold(valid_normal_scores: Values, specificity: float) -> float | None:
+    """The score that a new normal image exceeds with a chance of at most ``1 - specificity``.
+
+    It is the ceil((n + 1) * specificity)-th smallest of the n scores: with this finite-sample quantile the chance
+    holds for any n, over draws of the validation normals and of the new one, as for `conformal_p_values`; a score is
+    above it exactly when its p-value is at most ``1 - specificity``.
+
+    Args:
+        valid_normal_scores: (n,) of validation normals.
+        specificity: above 0 and below 1.
+
+    Returns:
+        None when n is too small, below ``specificity / (1 - specificity)``.
+
+    Raises:
+        SaganError: for a score that is not finite, or a specificity out of range.
+    """
+    if not 0 < specificity < 1:
+        raise SaganError(f"the wanted specificity is {specificity}; it is a share above 0 and below 1, as 0.95")
+    valid = np.sort(finite_scores(valid_normal_scores))
+    rank = math.ceil((len(valid) + 1) * _exact(specificity))
+    return float(valid[rank - 1]) if rank <= len(valid) else None
+
+
+def proportion_ci95(count: int, total: int) -> list[float]:
+    """Wilson's 95 % interval of the share ``count / total`` (1927, doi:10.1080/01621459.1927.10502953)."""
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, total).proportion_ci(0.95, method="wilson")
+    return [float(interval.low), float(interval.high)]
+
+
+def _exact(share: float) -> Fraction:
+    """The share as written: in binary, 20 * 0.95 might not be 19."""
+    return Fraction(str(float(share)))

@@ -1,0 +1,71 @@
+"""HTML that is escaped by construction: text becomes markup only through `tag`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from itertools import chain, repeat
+from typing import Any
+
+__all__ = ["Html", "join", "paragraph", "section", "sentence", "table", "tag"]
+
+EMPTY = {"meta", "img", "br"}
+
+
+class Html(str):
+    """Markup; every other string is text, to be escaped."""
+
+    __slots__ = ()
+
+
+def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
+    """An element. Children that are not `Html` are escaped; attributes lose a trailing ``_``, and ``_`` becomes ``-``.
+
+    An attribute of None or False is left out, of True has no value.
+    """
+    shown = ""
+    for key, value in attributes.items():
+        if value is not None and value is not False:
+            word = key.rstrip("_").replace("_", "-")
+            shown += f" {word}" if value is True else f' {word}="{escape(str(value))}"'
+    return Html(f"<{name}{shown}>" if name in EMPTY else f"<{name}{shown}>{join(*children)}</{name}>")
+
+
+def join(*parts: Any) -> Html:
+    """Parts one after the other; those that are not `Html` are escaped, None is nothing. No line ends before a %."""
+    texts = (part if isinstance(part, Html) else escape(str(part)).replace(" %", "&nbsp;%") for part in parts)
+    return Html("".join(text for text, part in zip(texts, parts, strict=True) if part is not None))
+
+
+def paragraph(*parts: Any, kind: str | None = None) -> Html:
+    return tag("p", *parts, class_=kind)
+
+
+def sentence(text: str) -> str:
+    """A text that begins with a capital and ends with a point."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def section(name: str, title: str, *parts: Any) -> Html:
+    """A section with its heading, which ``#name`` leads to."""
+    return tag("section", tag("h2", title, id=f"{name}-title"), *parts, id=name, aria_labelledby=f"{name}-title")
+
+
+def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], title: str, kinds: Sequence[str | None] = ()) -> Html:
+    """A table that scrolls by itself where the screen is narrow.
+
+    Args:
+        head: of the columns; the first is the rows' own.
+        rows: of cells, the first being the row's head; a row of one cell is a heading of the rows below it.
+        title: the caption.
+        kinds: classes of the rows.
+    """
+    columns = tag("tr", *(tag("th", name, scope="col") for name in head))
+    body = [
+        tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in cells), class_=kind)
+        if cells
+        else tag("tr", tag("th", first, scope="rowgroup", colspan=len(head)), class_="group")
+        for (first, *cells), kind in zip(rows, chain(kinds, repeat(None)), strict=False)
+    ]
+    inner = tag("table", tag("caption", tag("span", title)), tag("thead", columns), tag("tbody", *body))
+    return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=title)

@@ -1,0 +1,89 @@
+"""The page of an evaluated run: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_text
+from monai_sagan.report.about import configuration_section, words_section
+from monai_sagan.report.charts import curves_section, scores_section, training_section
+from monai_sagan.report.data_section import data_section
+from monai_sagan.report.gallery import gallery_section
+from monai_sagan.report.html import Html, join, paragraph, tag
+from monai_sagan.report.results import groups_section, localization_section, operating_section, results_section
+from monai_sagan.report.run_folder import Run, read_run
+from monai_sagan.report.style import STYLE
+from monai_sagan.report.summary import cautions, summary, title
+
+__all__ = ["render_page", "write_report"]
+
+# The page may load nothing, from nowhere: all it shows is inside it.
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+LINKS = {
+    "data": "Data",
+    "results": "Results",
+    "curves": "Curves",
+    "scores": "Scores",
+    "operating-points": "Operating points",
+    "gallery": "Gallery",
+    "localization": "Localization",
+    "groups": "Groups",
+    "training": "Training",
+    "configuration": "Configuration",
+    "words": "Words",
+}
+
+
+def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
+    """Write ``report.html`` from the files of an evaluated run's folder; the same files give the same bytes.
+
+    ``metrics.json`` and ``scores.csv`` must be there; where another file is missing, its section says so.
+
+    Args:
+        run_dir: the run's folder, in which ``evaluate`` left its results.
+        output: the page's path; None is ``report.html`` in the run's folder.
+
+    Returns:
+        the page's path.
+
+    Raises:
+        SaganError: when the folder is of no evaluated run, a file of it is broken, or the page cannot be written.
+    """
+    path = Path(run_dir) / "report.html" if output is None else Path(output)
+    page = render_page(read_run(run_dir))
+    try:
+        write_text(path, page)
+    except OSError as error:
+        raise SaganError(f"cannot write {path} ({error.strerror}); give another output") from None
+    return path
+
+
+def render_page(run: Run) -> str:
+    """The whole page."""
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=POLICY),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title(run)),
+        tag("style", Html(STYLE)),
+    )
+    links = tag("nav", *(tag("a", words, href=f"#{name}") for name, words in LINKS.items()), aria_label="Sections")
+    parts = [
+        data_section(run),
+        results_section(run),
+        curves_section(run),
+        scores_section(run),
+        operating_section(run),
+        gallery_section(run),
+        localization_section(run),
+        groups_section(run),
+        training_section(run),
+        configuration_section(run),
+        words_section(),
+    ]
+    end = paragraph("For research only. Not a medical device; no result on this page is a diagnosis.", kind="soft")
+    body = join(tag("header", summary(run), cautions(run), links), tag("main", *parts), tag("footer", end))
+    return f"<!DOCTYPE html>\n{tag('html', head, tag('body', body), lang='en')}\n"

@@ -1,0 +1,146 @@
+"""The head of the page: what was found, in one sentence and three numbers, and what to be careful about."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from monai_sagan.report.html import Html, join, paragraph, sentence, tag
+from monai_sagan.report.numbers import count, fraction, interval, percent
+from monai_sagan.report.run_folder import Run
+
+__all__ = ["best_baseline", "cautions", "compare_baseline", "model_words", "summary", "test_images", "title"]
+
+BASELINES = {
+    "mean_intensity": "mean intensity",
+    "pca_reconstruction": "PCA reconstruction error",
+    "nearest_neighbors": "nearest normal neighbors",
+    "linear_pu": "linear positive-unlabeled classifier",
+}
+MODELS = {
+    "aucp": "SAGAN, chosen without labels",
+    "last": "SAGAN, last iteration",
+    "oracle_test": "SAGAN, chosen on the test set; not a result",
+}
+
+
+def model_words(name: str) -> str:
+    """A row's name in words."""
+    plain = name.removesuffix("_masked")
+    words = MODELS.get(plain, BASELINES.get(plain, plain.replace("_", " ")))
+    return f"{words}, training mask on" if name.endswith("_masked") else words
+
+
+def title(run: Run) -> str:
+    """Of the page; it names the data's folder and not where that lies."""
+    folder = (run.config or {}).get("dataset_dir")
+    parts = [part for part in re.split(r"[\\/]", str(folder or "")) if part not in ("", ".", "..", "data")]
+    return f"SAGAN test report: {parts[-1]}" if parts else "SAGAN test report"
+
+
+def test_images(run: Run) -> str:
+    """How many test images there are of each kind."""
+    normal, abnormal, unlabeled = run.counts
+    kinds = ((normal, "normal"), (abnormal, "abnormal"), (unlabeled, "unlabeled"))
+    shown = [f"{number:,} {kind}" for number, kind in kinds if number]
+    return f"{count(len(run.images), 'test image')} ({', '.join(shown)})"
+
+
+def summary(run: Run) -> Html:
+    """Title, verdict and the three numbers that count."""
+    facts = [f"{key.replace('_', ' ')} {run.config[key]}" for key in ("preset", "seed") if key in (run.config or {})]  # type: ignore[index]
+    below = join(" · ".join([*facts, test_images(run)]), " · ", tag("b", "for research only, not a medical device"))
+    return join(
+        tag("h1", title(run)),
+        paragraph(below, kind="soft"),
+        paragraph(_verdict(run), kind="verdict"),
+        _tiles(run) if run.comparable else None,
+    )
+
+
+def _verdict(run: Run) -> str:
+    if not run.comparable:
+        normal, abnormal, _ = run.counts
+        reason = (
+            f"all {normal or abnormal:,} labeled test images are {'normal' if normal else 'abnormal'}"
+            if normal or abnormal
+            else "no test image has a label"
+        )
+        return f"{count(len(run.images), 'test image')} scored; {reason}, so there is no AUC to report."
+    bounds = interval(run.chosen.get("auc_ci95"))
+    within = f" (95 % interval {bounds})" if bounds else ""
+    chosen = "chosen without labels" if run.models[0] == "aucp" else f"called {run.models[0]}"
+    return (
+        f"The model {chosen} tells abnormal from normal images with an AUC of "
+        f"{fraction(run.chosen['auc'])}{within}, on {test_images(run)}."
+    )
+
+
+def _tiles(run: Run) -> Html:
+    normal, abnormal, _ = run.counts
+    tiles = [
+        _tile("AUC", fraction(run.chosen["auc"]), _within(run.chosen, "auc"), "0.5 is chance"),
+        _tile(
+            "Average precision",
+            fraction(run.chosen.get("ap")),
+            _within(run.chosen, "ap"),
+            f"{abnormal / (normal + abnormal):.3f} is chance",
+        ),
+    ]
+    points = [p for p in run.chosen.get("operating_points") or [] if p.get("sensitivity") is not None]
+    if points:
+        point = points[0]
+        wanted = f"at a threshold meant for {percent(point.get('specificity_wanted'))} specificity"
+        tiles.append(_tile("Sensitivity", fraction(point["sensitivity"]), _within(point, "sensitivity"), wanted))
+    return tag("div", *tiles, class_="tiles")
+
+
+def _within(block: dict[str, Any], name: str) -> str:
+    bounds = interval(block.get(f"{name}_ci95"))
+    return f"95 % interval {bounds}" if bounds else "no interval computed"
+
+
+def _tile(name: str, value: str, *below: str) -> Html:
+    return tag("div", tag("span", name), tag("b", value), *(tag("span", line) for line in below), class_="tile")
+
+
+def cautions(run: Run) -> Html | None:
+    """Everything that a reader must know before believing the numbers."""
+    found = [*run.metrics.get("warnings", []), *(run.audit or {}).get("warnings", [])]
+    if run.skipped:
+        found.append(f"{count(len(run.skipped), 'file')} could not be used and were left out of the run")
+    if run.audit is None:
+        found.append("the splits were not audited for duplicates and shared patients (no audit.json)")
+    words, beaten = compare_baseline(run)
+    if beaten:
+        found.insert(0, words)
+    if "oracle_test" in run.models:
+        found.append("the row chosen on the test set is not a result; it shows what looking at the test would bring")
+    if not found:
+        return None
+    entries = [tag("li", sentence(run.names.short(entry))) for entry in dict.fromkeys(found)]
+    return tag("div", paragraph(tag("b", "Read with care")), tag("ul", *entries), class_="note")
+
+
+def best_baseline(run: Run) -> str | None:
+    """The trivial row with the highest AUC."""
+    blocks = run.metrics.get("baselines") or {}
+    known = [name for name in sorted(blocks) if (blocks[name] or {}).get("auc") is not None]
+    return max(known, key=lambda name: blocks[name]["auc"]) if known else None
+
+
+def compare_baseline(run: Run) -> tuple[str, bool]:
+    """How the best trivial row stands to the chosen model, and whether it is within or above the model's interval."""
+    name = best_baseline(run)
+    if name is None or run.chosen.get("auc") is None:
+        return "No trivial baselines were computed for this run.", False
+    auc, bounds = run.metrics["baselines"][name]["auc"], run.chosen.get("auc_ci95")
+    row = f"The best trivial row, {model_words(name)} (AUC {fraction(auc)}), lies"
+    if not bounds:
+        above = auc >= run.chosen["auc"]
+        return f"{row} {'above' if above else 'below'} SAGAN's AUC; no interval was computed.", bool(above)
+    if auc > bounds[1]:
+        return f"{row} above SAGAN's 95 % interval: on these data the trivial method is better.", True
+    if auc >= bounds[0]:
+        return f"{row} within SAGAN's 95 % interval: these data do not show that SAGAN is better.", True
+    return f"{row} below SAGAN's 95 % interval.", False

@@ -1,0 +1,154 @@
+"""Charts as SVG in a few small functions; the page's style colors them, so that they follow its light and dark."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from numpy.typing import ArrayLike
+
+from monai_sagan.report.html import Html, join, tag
+
+__all__ = ["ROW", "Frame", "area", "axes", "bars", "chart", "line", "rule", "ticks", "whisker"]
+
+LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46  # margins, in units of the drawing
+ROW = 17  # of text
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where data lie in a drawing.
+
+    Args:
+        x: lowest and highest value across.
+        y: lowest and highest value up.
+        width: of the whole drawing.
+        height: of the whole drawing.
+        top: margin above the data.
+        bottom: margin below the data.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float] = (0.0, 1.0)
+    width: float = 420
+    height: float = 340
+    top: float = TOP
+    bottom: float = BOTTOM
+
+    def across(self, value: float) -> float:
+        return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
+
+    def up(self, value: float) -> float:
+        share = (value - self.y[0]) / (self.y[1] - self.y[0])
+        return self.height - self.bottom - share * (self.height - self.top - self.bottom)
+
+
+def chart(frame: Frame, description: str, *parts: Html) -> Html:
+    """A drawing that fills its place; the description is for who does not see it."""
+    box = f"0 0 {frame.width:g} {frame.height:g}"
+    return tag("svg", tag("title", description), *parts, viewBox=box, role="img", aria_label=description)
+
+
+def axes(
+    frame: Frame, across: str, up: str, x_ticks: Sequence[float] | None = None, y_ticks: Sequence[float] | None = None
+) -> Html:
+    """Axes with their names, ticks and faint lines."""
+    x_ticks = ticks(*frame.x) if x_ticks is None else x_ticks
+    y_ticks = ticks(*frame.y, 4) if y_ticks is None else y_ticks
+    left, right = frame.across(frame.x[0]), frame.across(frame.x[1])
+    bottom, top = frame.up(frame.y[0]), frame.up(frame.y[1])
+    parts = [_path([(left, frame.up(y)), (right, frame.up(y))], "grid") for y in y_ticks]
+    parts.append(_path([(left, bottom), (right, bottom)], "axis"))
+    for y, label in zip(y_ticks, _labels(y_ticks), strict=True):
+        parts.append(_text(left - 8, frame.up(y) + 4, label, "end"))
+    for x, label in zip(x_ticks, _labels(x_ticks), strict=True):
+        parts.append(_text(frame.across(x), bottom + 18, label, "middle"))
+    parts.append(_text((left + right) / 2, frame.height - 6, across, "middle", "name"))
+    turned = f"rotate(-90 12 {(top + bottom) / 2:.1f})"
+    parts.append(_text(12, (top + bottom) / 2, up, "middle", "name", transform=turned))
+    return join(*parts)
+
+
+def line(frame: Frame, xs: ArrayLike, ys: ArrayLike, kind: str) -> Html:
+    """A line through points; values that are not finite break it."""
+    pieces: list[list[tuple[float, float]]] = [[]]
+    for x, y in zip(_floats(xs), _floats(ys), strict=True):
+        if math.isfinite(y):
+            pieces[-1].append((frame.across(x), frame.up(y)))
+        elif pieces[-1]:
+            pieces.append([])
+    return join(*(_path(piece, kind) for piece in pieces if piece))
+
+
+def area(frame: Frame, xs: ArrayLike, low: ArrayLike, high: ArrayLike, kind: str) -> Html:
+    """The area between two lines."""
+    places = _floats(xs)
+    there = [(frame.across(x), frame.up(y)) for x, y in zip(places, _floats(high), strict=True)]
+    back = [(frame.across(x), frame.up(y)) for x, y in zip(places, _floats(low), strict=True)]
+    return _path(there + back[::-1], kind, closed=True)
+
+
+def bars(frame: Frame, edges: ArrayLike, counts: ArrayLike, kind: str) -> Html:
+    """A histogram as one shape."""
+    bounds, heights = _floats(edges), _floats(counts)
+    points = [(bounds[0], 0.0)]
+    for left, right, height in zip(bounds[:-1], bounds[1:], heights, strict=True):
+        points += [(left, height), (right, height)]
+    points.append((bounds[-1], 0.0))
+    return _path([(frame.across(x), frame.up(y)) for x, y in points], kind, closed=True)
+
+
+def rule(frame: Frame, x: float, label: str = "", kind: str = "rule", row: int = 0) -> Html:
+    """A line straight up at ``x``; its label stands above the data, in a row of the room there, from above."""
+    at, top = frame.across(x), ROW * row if label else frame.top
+    late = at > frame.width - 130  # a label to the right would leave the drawing
+    place = _text(at + (-5 if late else 5), top + 11, label, "end" if late else "start", "label") if label else None
+    return join(_path([(at, top), (at, frame.up(frame.y[0]))], kind), place)
+
+
+def whisker(low: float, value: float, high: float, bounds: tuple[float, float], kind: str, description: str) -> Html:
+    """A value and its interval on a small scale from one bound to the other, for a table's cell."""
+
+    def across(x: float) -> str:
+        return f"{4 + 152 * (min(max(x, bounds[0]), bounds[1]) - bounds[0]) / (bounds[1] - bounds[0]):.1f}"
+
+    scale = tag("path", d="M4 9H156", class_="grid")
+    reach = tag("path", d=f"M{across(low)} 9H{across(high)}M{across(low)} 5V13M{across(high)} 5V13", class_=kind)
+    dot = tag("circle", cx=across(value), cy="9", r="3.6", class_=f"{kind} dot")
+    return tag("svg", scale, reach, dot, viewBox="0 0 160 18", class_="whisker", role="img", aria_label=description)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round places from ``low`` to ``high``, around ``about`` of them."""
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= 0.999 * rough)
+    first = math.ceil(low / step - 1e-9)
+    return [n * step for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _labels(values: Sequence[float]) -> list[str]:
+    step = min((b - a for a, b in pairwise(values)), default=1.0)
+    digits = next((n for n in range(8) if abs(round(step, n) - step) < 1e-6 * step), 8)
+    return [f"{value:,.{digits}f}".replace("-", "\N{MINUS SIGN}") for value in values]
+
+
+def _path(points: Iterable[tuple[float, float]], kind: str, closed: bool = False) -> Html:
+    shown: list[str] = []
+    for x, y in points:
+        point = f"{x:.1f} {y:.1f}"
+        if not shown or shown[-1] != point:
+            shown.append(point)
+    return tag("path", d="M" + "L".join(shown) + "Z" * closed, class_=kind)
+
+
+def _text(x: float, y: float, content: str, anchor: str, kind: str | None = None, **more: str) -> Html:
+    return tag("text", content, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, class_=kind, **more)
+
+
+def _floats(values: ArrayLike) -> list[float]:
+    import numpy as np
+
+    return [float(value) for value in np.asarray(values, dtype=float).ravel()]

@@ -1,0 +1,219 @@
+"""The runs of a study: what each is asked to do, and whether it has done it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_sagan.errors import SaganError
+from monai_sagan.study.rows import Rows
+
+if TYPE_CHECKING:
+    from monai.bundle import ConfigParser
+
+    from monai_sagan.data.datalist import Datalist
+
+__all__ = ["Bundle", "Run", "is_finished", "plan_runs", "read_metrics"]
+
+# Where a run computes does not change what it is.
+_MAY_DIFFER = ("device",)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a study.
+
+    Args:
+        row: of the table.
+        seed: of the run.
+        folder: its output folder.
+        command: what trains, evaluates, or goes on after an interruption.
+        values: all keys that it overrides in the config.
+        asked: what the run's ``config.json`` holds once it has begun.
+    """
+
+    row: str
+    seed: int
+    folder: Path
+    command: tuple[str, ...]
+    values: Mapping[str, Any]
+    asked: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.row}, seed {self.seed}"
+
+
+class Bundle:
+    """A bundle's training config, to be asked what it says under given overrides; nothing is trained.
+
+    Args:
+        config_file: a bundle's ``train.json``.
+
+    Raises:
+        SaganError: when the file is missing or is no config.
+    """
+
+    def __init__(self, config_file: str | Path) -> None:
+        from monai.bundle import ConfigParser
+
+        self.path = Path(config_file).resolve()
+        if not self.path.is_file():
+            raise SaganError(f"no file {config_file}; give a bundle's config, for example bundles/rsna/train.json")
+        try:
+            self._config = ConfigParser.load_config_file(str(self.path))
+        except ValueError as error:
+            raise SaganError(f"{config_file} is no config ({' '.join(str(error).split())})") from None
+
+    def check_keys(self, values: Mapping[str, Any]) -> None:
+        """Refuse keys that the config does not have, naming the nearest.
+
+        Raises:
+            SaganError: for the first such key.
+        """
+        from monai_sagan.bundle import check_command_line
+
+        check_command_line(["run", "--config_file", str(self.path), *_words(values)])
+
+    def read(self, key: str, values: Mapping[str, Any]) -> Any:
+        """What stands under ``key``, made as a run with these overrides would make it."""
+        with _own_errors():
+            return self._parser(values).get_parsed_content(key)
+
+    def images(self, values: Mapping[str, Any]) -> Datalist:
+        """The datalist that a run with these overrides splits, without unreadable images; it decodes what is not."""
+        return dict(self.read("readable" if "readable" in self._config else "datalist", values))
+
+    def asked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """What a run with these overrides writes into its ``config.json``; {} when the config does not start so."""
+        from monai_sagan.settings import as_plain
+
+        parser = self._parser(values)
+        steps = [step for step in parser.get("initialize", []) if isinstance(step, dict)]
+        starts = [step for step in steps if str(step.get("_target_", "")).endswith(".start_run")]
+        if not starts:
+            return {}
+        parser["asked"] = {name: value for name, value in starts[0].items() if name not in ("_target_", "output_dir")}
+        with _own_errors():
+            content = dict(parser.get_parsed_content("asked"))
+        settings = content.pop("settings", None)
+        plain = content | (as_plain(settings) if settings else {})
+        return dict(json.loads(json.dumps(plain, default=str)))
+
+    def _parser(self, values: Mapping[str, Any]) -> ConfigParser:
+        from monai.bundle import ConfigParser
+
+        parser = ConfigParser(json.loads(json.dumps(self._config)))
+        parser.update(dict(values))
+        return parser
+
+
+@contextmanager
+def _own_errors() -> Iterator[None]:
+    """MONAI wraps an error of a component in others; let the user's own come out as it is."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SaganError):
+            cause = cause.__cause__ or cause.__context__
+        if cause is None:
+            raise
+        raise cause from None
+
+
+def _words(values: Mapping[str, Any]) -> list[str]:
+    return [f"--{name}={value if isinstance(value, str) else repr(value)}" for name, value in values.items()]
+
+
+def plan_runs(
+    bundle: Bundle,
+    folder: Path,
+    rows: Rows,
+    seeds: Sequence[int],
+    overrides: Mapping[str, Any],
+    datalist: Datalist,
+) -> list[Run]:
+    """The runs of a study, seed by seed, so that a study that is cut short has whole comparisons.
+
+    Where rows differ in ``anomaly_ratio`` and no ``unlabeled_size`` is given, each seed's rows all get the largest
+    ``unlabeled_size`` that every one of them can have: then the ratio is all that changes.
+
+    Args:
+        bundle: whose config the runs share.
+        folder: of the study; a run's is ``<row>/seed<k>`` in it.
+        rows: overrides of each row.
+        seeds: of the runs of each row.
+        overrides: of all runs.
+        datalist: of the images that can be read.
+    """
+    runs = []
+    for seed in seeds:
+        values = {row: {**overrides, **own, "seed": seed} for row, own in rows.items()}
+        size = _common_unlabeled_size(bundle, values, datalist)
+        for row, own in values.items():
+            place = folder / row / f"seed{seed}"
+            own |= {"output_dir": str(place)} | ({} if size is None else {"unlabeled_size": size})
+            config = ["--config_file", str(bundle.path)]
+            command = (sys.executable, "-m", "monai.bundle", "run", *config, *_words(own))
+            runs.append(Run(row, seed, place, command, own, bundle.asked(own)))
+    return runs
+
+
+def _common_unlabeled_size(bundle: Bundle, rows: Mapping[str, Mapping[str, Any]], datalist: Datalist) -> int | None:
+    """The largest number of unlabeled training images that all rows can have; None where the rows need none."""
+    from monai_sagan.data.datalist import make_splits
+
+    if len({own.get("anomaly_ratio") for own in rows.values()}) < 2 or any(
+        "unlabeled_size" in r for r in rows.values()
+    ):
+        return None
+    sizes = []
+    for own in rows.values():
+        ratio, fraction = (bundle.read(key, own) for key in ("anomaly_ratio", "valid_fraction"))
+        splits = make_splits(datalist, ratio, valid_fraction=fraction, seed=own["seed"])
+        sizes.append(len(splits["train_unlabeled"]))
+    return min(sizes)
+
+
+def is_finished(run: Run) -> bool:
+    """Whether the run has ended; False also when it was interrupted or has not begun.
+
+    Raises:
+        SaganError: when its folder holds a run that was asked something else: it names the difference.
+    """
+    metrics = read_metrics(run.folder)
+    if metrics is not None or (run.folder / "checkpoint.pt").is_file():
+        _check_same(run)
+    return metrics is not None and (run.folder / "scores.csv").is_file()
+
+
+def read_metrics(folder: Path) -> dict[str, Any] | None:
+    """The metrics of a run's folder, or None when they are not there or not whole."""
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        whole = all(isinstance(metrics[name]["auc"], float) for name in ("aucp", "last"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return metrics if whole else None
+
+
+def _check_same(run: Run) -> None:
+    path = run.folder / "config.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise SaganError(
+            f"{path} is missing or broken, so what this run did is not known; delete {run.folder}"
+        ) from None
+    for name, asked in run.asked.items():
+        if name not in _MAY_DIFFER and found.get(name) != asked:
+            raise SaganError(
+                f"{run.folder} was run with {name} {found.get(name)}, the study now asks for {asked}; set it back, "
+                f"use another output_dir, or delete that folder"
+            )

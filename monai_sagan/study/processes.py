@@ -1,0 +1,245 @@
+"""Many runs on one machine: each a process of its own, several at once, none taking another down with it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from monai_sagan.errors import SaganError
+
+__all__ = ["Job", "Outcome", "available_cores", "only_one", "run_jobs", "slots"]
+
+OUTPUT = "output.txt"
+PATIENCE = 20.0  # seconds that an interrupted process has to end by itself
+POLL = 0.1
+
+Environment = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command, and the folder that keeps what it prints, in ``output.txt``."""
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: its exit code, its time in seconds and the last line that it printed."""
+
+    job: Job
+    code: int
+    seconds: float
+    last_line: str
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def slots(device: str, runs: int, jobs: int | None = None) -> list[Environment]:
+    """The environment variables of each place in which a run can be at a time.
+
+    On a CPU there are as many places as cores, for two runs of one thread get more done than one run of two. On CUDA
+    there is one for each GPU; more ``jobs`` go round them. A numbered GPU is the user's own choice and left alone.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1`` or another of torch's.
+        runs: that are left to do; there are never more places.
+        jobs: how many places; None decides as above.
+
+    Raises:
+        SaganError: when ``jobs`` is below 1.
+    """
+    if jobs is not None and jobs < 1:
+        raise SaganError(f"jobs is {jobs}; give 1 or more runs at a time")
+    gpus = _gpus() if device == "cuda" else []
+    usual = available_cores() if device == "cpu" else max(len(gpus), 1)
+    count = max(min(jobs or usual, runs), 1)
+    threads = {"OMP_NUM_THREADS": str(max(available_cores() // count, 1))}
+    return [threads | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}) for place in range(count)]
+
+
+def _gpus() -> list[str]:
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name.strip() for name in visible.split(",") if name.strip()]
+    return [str(index) for index in range(torch.cuda.device_count())]
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    places: Sequence[Environment],
+    say: Callable[[str], object] = print,
+    keep_open: Sequence[int] = (),
+) -> list[Outcome]:
+    """Run all jobs, as many at a time as there are places; one that fails does not stop the others.
+
+    An interruption of this process (Ctrl-C, SIGTERM, a closed terminal) interrupts the jobs too, and waits for them.
+
+    Args:
+        jobs: in the order in which they start.
+        places: environment variables of each place, see `slots`.
+        say: takes a line when a job starts or ends.
+        keep_open: file descriptors that the jobs inherit, see `only_one`.
+
+    Returns:
+        the outcomes in the order of the jobs.
+    """
+    waiting = list(enumerate(jobs))
+    running: dict[int, tuple[int, _Process]] = {}
+    outcomes: dict[int, Outcome] = {}
+    with _interruptible():
+        try:
+            while waiting or running:
+                for place in range(len(places)):
+                    if place not in running and waiting:
+                        index, job = waiting.pop(0)
+                        running[place] = (index, _Process(job, places[place], keep_open))
+                        say(f"{job.name}: started, see {job.folder / OUTPUT}")
+                for place, (index, process) in list(running.items()):
+                    outcome = process.outcome()
+                    if outcome is not None:
+                        del running[place]
+                        outcomes[index] = outcome
+                        say(_ended(outcome, len(outcomes), len(jobs), _time_left(outcomes, len(jobs), len(places))))
+                time.sleep(POLL)
+        finally:
+            _stop([process for _, process in running.values()])
+    return [outcomes[index] for index in range(len(jobs))]
+
+
+class _Process:
+    def __init__(self, job: Job, environment: Environment, keep_open: Sequence[int]) -> None:
+        self.job = job
+        self._begun = time.monotonic()
+        job.folder.mkdir(parents=True, exist_ok=True)
+        self._output: IO[bytes] = (job.folder / OUTPUT).open("ab")  # a resumed run goes on below what it said before
+        self.popen = subprocess.Popen(
+            job.command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            pass_fds=tuple(keep_open),
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others one by one
+        )
+
+    def outcome(self) -> Outcome | None:
+        code = self.popen.poll()
+        if code is None:
+            return None
+        self._output.close()
+        return Outcome(self.job, code, time.monotonic() - self._begun, _last_line(self.job.folder / OUTPUT))
+
+    def interrupt(self) -> None:
+        if os.name == "nt":
+            self.popen.terminate()
+        else:
+            self.popen.send_signal(signal.SIGINT)
+
+    def end(self, deadline: float) -> None:
+        try:
+            self.popen.wait(max(deadline - time.monotonic(), 0))
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.wait()
+        self._output.close()
+
+
+def _stop(processes: Sequence[_Process]) -> None:
+    for process in processes:
+        process.interrupt()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        process.end(deadline)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let the signals that end a process do what Ctrl-C does, so that no run is left behind."""
+    names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    try:
+        before = {name: signal.signal(getattr(signal, name), _interrupt) for name in names}
+    except ValueError:  # not in the main thread, where signals do not come
+        before = {}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _last_line(path: Path) -> str:
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - 4096, 0))
+        lines = file.read().decode("utf-8", errors="replace").replace("\r", "\n").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+
+
+def _ended(outcome: Outcome, done: int, total: int, left: float) -> str:
+    how = "finished" if outcome.code == 0 else describe_failure(outcome)
+    more = f", about {_clock(left)} left" if done < total else ""
+    return f"[{done}/{total}] {outcome.job.name}: {how} after {_clock(outcome.seconds)}{more}"
+
+
+def describe_failure(outcome: Outcome) -> str:
+    """Why a job failed, in one line."""
+    if outcome.code == -9:
+        return "killed, perhaps for want of memory: lower the number of jobs"
+    return f"failed ({outcome.last_line})"
+
+
+def _time_left(outcomes: Mapping[int, Outcome], total: int, places: int) -> float:
+    mean = sum(outcome.seconds for outcome in outcomes.values()) / len(outcomes)
+    return mean * (total - len(outcomes)) / places
+
+
+def _clock(seconds: float) -> str:
+    hours, rest = divmod(round(seconds), 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[list[int]]:
+    """Refuse a second study in the same folder while a first is at work there.
+
+    What is given is to be kept open by the runs: then even those that outlive a study that was killed keep others out.
+
+    Raises:
+        SaganError: when there is one.
+    """
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield []
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock: Any
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SaganError(
+                f"another study, or a run that it left behind, is at work in {folder}; wait for it or name another"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield [lock.fileno()]

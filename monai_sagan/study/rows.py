@@ -1,0 +1,120 @@
+"""What a study compares: rows by name, each a mapping of config keys to values; budgets; published figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monai_sagan.errors import SaganError
+
+__all__ = ["BUDGETS", "STUDIES", "Rows", "named_rows", "published_figures", "read_rows"]
+
+Rows = Mapping[str, Mapping[str, Any]]
+
+RATIOS = ("0", "0.2", "0.4", "0.6", "0.8", "1.0")
+
+STUDIES: dict[str, Rows] = {
+    "table2": {"SAGAN": {}},
+    "table3": {
+        "base": {"anatomical_consistency": False, "abnormal_region_restoration": False},
+        "+ACM": {"anatomical_consistency": True, "abnormal_region_restoration": False},
+        "+ARRM": {"anatomical_consistency": False, "abnormal_region_restoration": True},
+        "both": {"anatomical_consistency": True, "abnormal_region_restoration": True},
+    },
+    # 0_u: the critic's fakes are restored pseudo-anomalies, no unlabeled image reaches a network. Its splits are those
+    # of row 0, so that the two differ in nothing else.
+    "table4": {"0_u": {"fake_source": "pseudo", "anomaly_ratio": 0.0}}
+    | {ratio: {"anomaly_ratio": float(ratio)} for ratio in RATIOS},
+}
+
+# What a budget changes in a bundle's config: minutes a run on one CPU core, an hour or so on a GPU, nothing.
+BUDGETS: dict[str, Mapping[str, Any]] = {
+    "small": {
+        "channels": 8,
+        "num_res_blocks": 1,
+        "batch_size": 16,
+        "max_iterations": 400,
+        "iterations_per_epoch": 50,
+    },
+    "medium": {
+        "channels": 32,
+        "num_res_blocks": 3,
+        "batch_size": 32,
+        "max_iterations": 10_000,
+        "iterations_per_epoch": 500,
+    },
+    "paper": {},
+}
+
+# The paper's Table 1: normal, unlabeled, test normal and test abnormal images tell its datasets from any other.
+_COUNTS = {(3851, 9012, 1000, 1000): "RSNA", (4000, 9000, 1000, 1000): "VinDr-CXR", (1500, 1732, 811, 811): "LAG"}
+
+# AUC and AP as fractions, from the paper's Tables 2 to 4 (https://arxiv.org/abs/2405.12872).
+_PUBLISHED: dict[tuple[str, str], dict[str, tuple[float, float]]] = {
+    ("table2", "RSNA"): {"SAGAN": (0.9245, 0.9260)},
+    ("table2", "VinDr-CXR"): {"SAGAN": (0.9147, 0.8930)},
+    ("table2", "LAG"): {"SAGAN": (0.9698, 0.9696)},
+    ("table3", "VinDr-CXR"): {
+        "base": (0.8854, 0.8437),
+        "+ACM": (0.8989, 0.8607),
+        "+ARRM": (0.9037, 0.8757),
+        "both": (0.9147, 0.8930),
+    },
+    ("table4", "RSNA"): {
+        "0_u": (0.7054, 0.6587),
+        "0": (0.7775, 0.7599),
+        "0.2": (0.8923, 0.8965),
+        "0.4": (0.8989, 0.9214),
+        "0.6": (0.9245, 0.9260),
+        "0.8": (0.9242, 0.9264),
+    },
+}
+
+
+def named_rows(study: str | Rows) -> tuple[str, Rows]:
+    """The name and the rows of a study: one of `STUDIES`, a JSON file of rows, or the rows themselves.
+
+    Raises:
+        SaganError: when there is no such study, or a row cannot name a folder.
+    """
+    if not isinstance(study, str):
+        name, rows = "study", study
+    elif study.endswith(".json"):
+        name, rows = Path(study).stem, read_rows(study)
+    elif study in STUDIES:
+        name, rows = study, STUDIES[study]
+    else:
+        raise SaganError(f"there is no study {study!r}; use one of {', '.join(STUDIES)}, or a JSON file of rows")
+    if not rows:
+        raise SaganError(f"the study {name} has no rows; give a mapping of each row's name to what it overrides")
+    for row in rows:
+        if row in ("", ".", "..", "cache", "data") or any(sign in row for sign in '/\\:*?"<>|\n'):
+            raise SaganError(f"the row {row!r} cannot name a folder; rename it")
+    return name, rows
+
+
+def read_rows(path: str | Path) -> Rows:
+    """The rows of a study of one's own: a JSON file ``{"row": {"key": value, ...}, ...}``.
+
+    Raises:
+        SaganError: naming the file when it is missing or of another form.
+    """
+    try:
+        rows = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SaganError(f"{path} is not readable JSON ({' '.join(str(error).split())})") from None
+    if not isinstance(rows, dict) or not all(isinstance(values, dict) for values in rows.values()):
+        raise SaganError(f'{path} holds no study; its form is {{"row": {{"key": value, ...}}, ...}}')
+    return rows
+
+
+def published_figures(study: str, counts: tuple[int, int, int, int]) -> dict[str, tuple[float, float]]:
+    """AUC and AP that the paper prints for each row, where the dataset has the counts of one of the paper's.
+
+    Args:
+        study: its name.
+        counts: normal, unlabeled, test normal and test abnormal images.
+    """
+    return _PUBLISHED.get((study, _COUNTS.get(counts, "")), {})

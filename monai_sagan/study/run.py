@@ -1,0 +1,144 @@
+"""Running a study from beginning to end; the same call goes on where an earlier one stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_sagan.errors import SaganError
+from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
+from monai_sagan.study.processes import Job, Outcome, describe_failure, only_one, run_jobs, slots
+from monai_sagan.study.rows import BUDGETS, Rows, named_rows, published_figures
+from monai_sagan.study.table import write_table
+
+if TYPE_CHECKING:
+    from monai_sagan.data.datalist import Datalist
+
+__all__ = ["run_study"]
+
+
+def run_study(
+    study: str | Rows,
+    config_file: str | Path,
+    output_dir: str | Path,
+    overrides: Mapping[str, Any] | None = None,
+    seeds: Sequence[int] = (0, 1, 2),
+    jobs: int | None = None,
+    budget: str = "paper",
+) -> Path:
+    """Train and evaluate each row with each seed, then write ``table.csv``, ``table.md`` and ``table.png``.
+
+    A run that is finished is kept, one that was interrupted goes on, one that was asked something else is refused.
+    The images are decoded once, into ``cache/``, and generated data are made once, for all runs.
+
+    Args:
+        study: one of `STUDIES`, a JSON file of rows, or the rows: what each overrides in the config, by its name.
+        config_file: a bundle's ``train.json``.
+        output_dir: everything goes below it: a run into ``<row>/seed<k>/``, with what it prints in ``output.txt``.
+        overrides: of all runs, by config key.
+        seeds: of the runs of each row.
+        jobs: runs at a time; None: one for each core of the CPU, or for each GPU.
+        budget: one of `BUDGETS`, which ``overrides`` outdo.
+
+    Returns:
+        the table's Markdown file.
+
+    Raises:
+        SaganError: for wrong input, before anything is trained; and at the end when runs failed: it names them. The
+            table is written all the same, of those that did not.
+    """
+    name, rows = named_rows(study)
+    folder, bundle = Path(output_dir).resolve(), Bundle(config_file)
+    chosen = _overrides(rows, overrides or {}, seeds, budget)
+    for own in ({}, *rows.values()):
+        bundle.check_keys(chosen | dict(own))
+    device = str(bundle.read("device", chosen))
+    slots(device, len(rows) * len(seeds), jobs)  # refuses a wrong number of jobs before anything takes time
+    chosen = _shared(bundle, folder, chosen)
+    for own in rows.values():
+        bundle.asked(chosen | dict(own))  # a wrong value comes out before anything takes time
+    counts = _counts(bundle.read("datalist", chosen))
+    with only_one(folder) as keep_open:
+        readable = [bundle.images({**chosen, **own, "output_dir": str(folder)}) for own in rows.values()]
+        runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])
+        left, outcomes = [run for run in runs if not is_finished(run)], list[Outcome]()
+        _announce(name, runs, left, chosen, folder)
+        if left:
+            todo = [Job(run.name, run.command, run.folder) for run in left]
+            outcomes = run_jobs(todo, slots(device, len(todo), jobs), keep_open=keep_open)
+        finished = [run for run in runs if is_finished(run)]
+        table = None
+        if finished:
+            notes = _notes(name, bundle, budget, chosen, runs, counts)
+            table = write_table(folder, list(rows), finished, notes, published_figures(name, counts))
+        if len(finished) < len(runs):
+            raise SaganError(_failures(outcomes, finished, table))
+    assert table is not None
+    return table
+
+
+def _overrides(rows: Rows, overrides: Mapping[str, Any], seeds: Sequence[int], budget: str) -> dict[str, Any]:
+    if budget not in BUDGETS:
+        raise SaganError(f"there is no budget {budget!r}; use one of {', '.join(BUDGETS)}")
+    if not seeds or len(set(seeds)) < len(seeds) or any(type(seed) is not int or seed < 0 for seed in seeds):
+        raise SaganError(f"seeds is {list(seeds)}; give one or more different whole numbers, for example 0 1 2")
+    decided = {"seed", "output_dir"}.union(*rows.values())
+    for key in overrides:
+        if key in decided:
+            raise SaganError(f"--{key} is what the study itself decides; leave it out (runs are told apart by --seeds)")
+    return {**BUDGETS[budget], **overrides}
+
+
+def _shared(bundle: Bundle, folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Overrides with the dataset and the cache of all runs, whose own output folders would otherwise decide them."""
+    dataset = bundle.read("dataset_dir", {**overrides, "output_dir": str(folder)})
+    cache = overrides.get("cache_dir", folder / "cache")
+    return {**overrides, "dataset_dir": str(Path(dataset).resolve()), "cache_dir": str(Path(cache).resolve())}
+
+
+def _counts(datalist: Datalist) -> tuple[int, int, int, int]:
+    labels = [item["label"] for item in datalist["test"]]
+    if min(labels.count(0), labels.count(1)) < 2:
+        raise SaganError("a study compares AUCs; the test split needs two or more normal and abnormal images each")
+    return len(datalist["normal"]), len(datalist["unlabeled"]), labels.count(0), labels.count(1)
+
+
+def _announce(name: str, runs: Sequence[Run], left: Sequence[Run], chosen: Mapping[str, Any], folder: Path) -> None:
+    shown = ", ".join(f"{key} {value}" for key, value in chosen.items())
+    print(f"{name}: {len(runs)} runs below {folder}, {len(runs) - len(left)} of them finished; {shown}")
+
+
+def _notes(
+    name: str,
+    bundle: Bundle,
+    budget: str,
+    chosen: Mapping[str, Any],
+    runs: Sequence[Run],
+    counts: tuple[int, int, int, int],
+) -> list[str]:
+    """What a reader of the table has to know about the runs."""
+    places = {"dataset_dir", "cache_dir"}
+    shown = ", ".join(f"{key} {value}" for key, value in chosen.items() if key not in places) or "none"
+    notes = [
+        f"{name} of {bundle.path.parent.name}/{bundle.path.name}, budget {budget}; overrides of all rows: {shown}.",
+        f"{counts[2]} normal and {counts[3]} abnormal test images, the same in every run.",
+    ]
+    sizes = {run.seed: run.values["unlabeled_size"] for run in runs if "unlabeled_size" in run.values}
+    if sizes:
+        several = ", ".join(str(size) for size in sorted(set(sizes.values())))
+        notes.append(f"Unlabeled training images: {several} in every row, the most that all rows can have.")
+    if any(run.values.get("anomaly_ratio") == 0 for run in runs):
+        notes.append(
+            "Where no unlabeled image is abnormal, AUCp has nothing to choose a model by: read `last` in these rows."
+        )
+    return notes
+
+
+def _failures(outcomes: Sequence[Outcome], finished: Sequence[Run], table: Path | None) -> str:
+    whole = {run.name for run in finished}
+    failed = [outcome for outcome in outcomes if outcome.job.name not in whole]
+    shown = "; ".join(f"{o.job.name}: {describe_failure(o)}, see {o.job.folder / 'output.txt'}" for o in failed)
+    rest = f"; {table} has the others" if table else ""
+    runs = f"{len(failed)} run{'s' * (len(failed) > 1)} failed"
+    return f"{runs}; the same command tries again: {shown}{rest}"

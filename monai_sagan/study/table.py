@@ -1,0 +1,253 @@
+"""The table of a study: rows with intervals, each compared with the first on the same test images."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_text, write_whole
+from monai_sagan.metrics.roc import delong, roc_auc
+from monai_sagan.study.plan import Run, read_metrics
+from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
+
+__all__ = ["Entry", "make_entries", "write_table"]
+
+COLUMNS = {"aucp": "score", "last": "score_last", "oracle_test": "score_oracle_test"}
+MEASURES = ("auc", "ap")
+
+Array = NDArray[np.float64]
+
+METHOD = """\
+Mean over seeds, with a 95 % interval for both other test images and other seeds: its half width squared is 1.96^2 times
+the mean covariance of two seeds' figures over test sets (DeLong for AUC, the jackknife for AP) plus t^2 times the
+variance between the K seeds over K (t of Student, K - 1 degrees of freedom), and no less than the test-set part of
+these models' mean; on the logit scale. It is made to be wide enough, not narrow. With one seed it is of the test images
+alone: another seed may well lie outside. A difference is taken seed by seed and image by image, with an interval made
+alike; it is *inside the noise* when that holds 0. The intervals are not corrected for several rows."""
+MODELS = """\
+`aucp`: the model chosen without labels. `last`: the last one. `oracle_test`: chosen on the test set, and so not a
+result. The trivial row is the best of those without a network (`metrics.json`, `baselines`), picked by test AUC."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the table: a row's runs with one way of choosing a model.
+
+    Args:
+        row: its name.
+        model: ``aucp``, ``last`` or ``oracle_test``.
+        seeds: of the finished runs.
+        runs: ``auc`` and ``ap`` of each of them.
+        figures: ``auc`` and ``ap`` with their intervals; None without runs.
+        difference: of the AUC to the first row; None for that row, and without seeds in common.
+        trivial: the best trivial row's name and AUC.
+        published: AUC and AP that the paper prints.
+    """
+
+    row: str
+    model: str
+    seeds: tuple[int, ...]
+    runs: Mapping[str, Array]
+    figures: Mapping[str, Estimate] | None
+    difference: Estimate | None
+    trivial: tuple[str, float] | None
+    published: tuple[float, float] | None
+
+    @property
+    def inside_noise(self) -> bool | None:
+        return None if self.difference is None else self.difference.low <= 0 <= self.difference.high
+
+
+def write_table(
+    folder: Path,
+    rows: Sequence[str],
+    runs: Sequence[Run],
+    notes: Sequence[str],
+    published: Mapping[str, tuple[float, float]],
+) -> Path:
+    """Write ``table.csv``, ``table.md`` and ``table.png`` into ``folder``; returns the Markdown file.
+
+    Args:
+        folder: of the study.
+        rows: their names, in order; the others are compared with the first.
+        runs: the finished ones.
+        notes: sentences for below the table.
+        published: AUC and AP by row.
+
+    Raises:
+        SaganError: when runs did not score the same test images.
+    """
+    from monai_sagan.study.figure import draw_table
+
+    entries = make_entries(rows, runs, published)
+    write_text(folder / "table.csv", _csv(entries))
+    write_text(folder / "table.md", _markdown(entries, [*notes, METHOD, MODELS]))
+    write_whole(folder / "table.png", lambda unfinished: draw_table(unfinished, entries))
+    return folder / "table.md"
+
+
+def make_entries(
+    rows: Sequence[str], runs: Sequence[Run], published: Mapping[str, tuple[float, float]] | None = None
+) -> list[Entry]:
+    """The lines of the table, see `write_table`."""
+    labels, scores = _read_scores(runs)
+    published, trials = published or {}, int(np.bincount(labels).min())
+    entries = []
+    for model in COLUMNS:
+        if not all(model in found for found in scores.values()):
+            continue
+        matrix = np.stack([scores[run.folder][model] for run in runs])
+        measured = {"auc": delong(list(matrix), labels), "ap": ap_covariance(matrix, labels)}
+        places = {row: {run.seed: i for i, run in enumerate(runs) if run.row == row} for row in rows}
+        for row in rows:
+            own = list(places[row].values())
+            entries.append(
+                Entry(
+                    row,
+                    model,
+                    tuple(places[row]),
+                    {name: measured[name][0][own] for name in MEASURES},
+                    {name: _estimate(*measured[name], own, trials) for name in MEASURES} if own else None,
+                    None if row == rows[0] else _difference(*measured["auc"], places[row], places[rows[0]]),
+                    _trivial([run for run in runs if run.row == row]),
+                    published.get(row),
+                )
+            )
+    order = {row: i for i, row in enumerate(rows)}
+    return sorted(entries, key=lambda entry: order[entry.row])
+
+
+def _estimate(values: Array, covariance: Array, own: Sequence[int], trials: int) -> Estimate:
+    return estimate(values[own], covariance[np.ix_(own, own)], trials)
+
+
+def _difference(values: Array, covariance: Array, own: Mapping[int, int], first: Mapping[int, int]) -> Estimate | None:
+    common = [(own[seed], first[seed]) for seed in own if seed in first]
+    if not common:
+        return None
+    contrast = np.zeros((len(common), len(values)))
+    for i, (mine, its) in enumerate(common):
+        contrast[i, mine], contrast[i, its] = 1, -1
+    return estimate(contrast @ values, contrast @ covariance @ contrast.T)
+
+
+def _trivial(runs: Sequence[Run]) -> tuple[str, float] | None:
+    found: dict[str, list[float]] = {}
+    for run in runs:
+        for name, figures in ((read_metrics(run.folder) or {}).get("baselines") or {}).items():
+            if figures.get("auc") is not None:
+                found.setdefault(name, []).append(figures["auc"])
+    means = {name: float(np.mean(values)) for name, values in found.items()}
+    return max(means.items(), key=lambda pair: pair[1]) if means else None
+
+
+def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dict[str, Array]]]:
+    """Labels (N,) of the labeled test images, and the scores (N,) of each run by its folder and the model."""
+    tables = {run.folder: _read_table(run.folder / "scores.csv") for run in runs}
+    first = next(iter(tables))
+    for folder, table in tables.items():
+        if [row[:2] for row in table[1:]] != [row[:2] for row in tables[first][1:]]:
+            raise SaganError(f"{folder} and {first} scored different test images; their figures are not comparable")
+    known = [i for i, row in enumerate(tables[first][1:], 1) if row[1] in ("0", "1")]
+    labels = np.array([int(tables[first][i][1]) for i in known])
+    scores = {}
+    for folder, table in tables.items():
+        columns = {model: table[0].index(name) for model, name in COLUMNS.items() if name in table[0]}
+        scores[folder] = {model: _column(folder, table, known, place) for model, place in columns.items()}
+        _check_belongs(folder, scores[folder], labels)
+    return labels, scores
+
+
+def _read_table(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        table = list(csv.reader(file))
+    if not table or table[0][:3] != ["image", "label", "score"] or len({len(row) for row in table}) > 1:
+        raise SaganError(f"{path} is no table of scores; delete {path.parent} and run the study again")
+    return table
+
+
+def _column(folder: Path, table: Sequence[Sequence[str]], known: Sequence[int], place: int) -> Array:
+    try:
+        return np.array([float(table[i][place]) for i in known])
+    except ValueError as error:
+        raise SaganError(f"{folder / 'scores.csv'} holds no number ({error}); delete {folder}") from None
+
+
+def _check_belongs(folder: Path, scores: Mapping[str, Array], labels: NDArray[np.int64]) -> None:
+    metrics: dict[str, Any] = read_metrics(folder) or {}
+    for model, values in scores.items():
+        auc = roc_auc(values, labels)
+        told = (metrics.get(model) or {}).get("auc")
+        if auc is not None and told is not None and abs(told - auc) > 1e-3:  # scores.csv is rounded
+            raise SaganError(
+                f"{folder / 'metrics.json'} says AUC {told:.4f} of {model}, scores.csv gives {auc:.4f}: they are of "
+                f"different runs; delete {folder}"
+            )
+
+
+def _csv(entries: Sequence[Entry]) -> str:
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    figures = [f"{measure}{part}" for measure in MEASURES for part in ("", "_sd", "_low", "_high", "_runs")]
+    differences = ["auc_difference", "auc_difference_low", "auc_difference_high", "inside_noise"]
+    rows.writerow(
+        ["row", "model", "seeds", *figures, *differences, "trivial", "trivial_auc", "published_auc", "published_ap"]
+    )
+    for entry in entries:
+        cells = [entry.row, entry.model, " ".join(map(str, entry.seeds))]
+        for measure in MEASURES:
+            found = entry.figures[measure] if entry.figures else None
+            cells += [_plain(v) for v in ((found.mean, found.sd, found.low, found.high) if found else [None] * 4)]
+            cells.append(" ".join(_plain(value) for value in entry.runs[measure]))
+        gap = entry.difference
+        cells += [_plain(value) for value in ((gap.mean, gap.low, gap.high) if gap else [None] * 3)]
+        cells.append("" if entry.inside_noise is None else str(entry.inside_noise).lower())
+        name, auc = entry.trivial or ("", None)
+        rows.writerow([*cells, name, _plain(auc), *(_plain(value) for value in entry.published or (None, None))])
+    return text.getvalue()
+
+
+def _plain(value: float | None) -> str:
+    return "" if value is None else f"{value:.6f}"
+
+
+def _markdown(entries: Sequence[Entry], notes: Sequence[str]) -> str:
+    first = entries[0].row
+    head = ["row", "model", "seeds", "AUC [95 %]", "each run", "AP [95 %]", "trivial row"]
+    compared = any(entry.row != first for entry in entries)
+    told = any(entry.published for entry in entries)
+    head += [f"AUC minus {first} [95 %]"] * compared + ["published AUC / AP"] * told
+    lines = [head, ["---"] * len(head)]
+    for entry in entries:
+        auc, ap = (_figure(entry.figures[name] if entry.figures else None) for name in MEASURES)
+        each = " ".join(f"{value:.3f}" for value in entry.runs["auc"])
+        trivial = f"{entry.trivial[0]} {entry.trivial[1]:.3f}" if entry.trivial else ""
+        cells = [entry.row, f"`{entry.model}`", str(len(entry.seeds)), auc, each, ap, trivial]
+        cells += [_gap(entry)] * compared
+        cells += [" / ".join(f"{value:.4f}" for value in entry.published or ())] * told
+        lines.append(cells)
+    table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return table + "\n\n" + "\n\n".join(notes) + "\n"
+
+
+def _figure(found: Estimate | None) -> str:
+    if not found:
+        return "no run finished"
+    spread = "" if found.sd is None else f", sd {found.sd:.3f}"
+    return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{spread}"
+
+
+def _gap(entry: Entry) -> str:
+    gap = entry.difference
+    if gap is None:
+        return ""
+    verdict = ", inside the noise" if entry.inside_noise else ""
+    return f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]{verdict}{', of one seed' * (gap.sd is None)}"

@@ -1,0 +1,191 @@
+"""Leaks between the splits are found, by what was decoded; and what cannot be known is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_sagan.data.audit import NEAR, audit_splits, near_duplicates, splits_to_evaluate
+from monai_sagan.data.cache import HowToDecode, ImageCache
+from monai_sagan.data.datalist import SPLITS
+from monai_sagan.data.phantom import phantom_image
+from monai_sagan.data.readable import keep_readable
+
+HOW = HowToDecode((64, 64))
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    return [Image.fromarray(phantom_image(0, i, abnormal=False)[0]) for i in range(20)]
+
+
+@pytest.fixture
+def splits(tmp_path, pictures):
+    """Four phantoms in each split."""
+    found = {}
+    for number, name in enumerate(SPLITS):
+        found[name] = []
+        for i in range(4):
+            path = tmp_path / f"{name}_{i}.png"
+            pictures[4 * number + i].save(path)
+            found[name].append({"image": str(path), "label": int(i == 0 and name != "train_normal")})
+    return found
+
+
+@pytest.fixture
+def audit(tmp_path, splits):
+    def run(strict=False):
+        images = ImageCache(splits, HOW, tmp_path / "cache", mixed_images=True)
+        described = keep_readable(splits, images, tmp_path)
+        return audit_splits(described, images, tmp_path, strict)
+
+    return run
+
+
+def copy(splits, source, target, change=lambda image: image):
+    """Put a changed copy of one split's first image in the place of another split's second."""
+    with Image.open(splits[source][0]["image"]) as image:
+        change(image).save(splits[target][1]["image"])
+
+
+def as_jpeg(image):
+    stream = io.BytesIO()
+    image.save(stream, "JPEG", quality=50)
+    return Image.open(stream).convert("L")
+
+
+def test_clean_splits(tmp_path, splits, audit, caplog):
+    with caplog.at_level(logging.INFO):
+        found = audit(strict=True)
+    assert found["warnings"] == []
+    assert found["splits"]["train_unlabeled"] == {
+        "images": 4, "abnormal": 1, "anomaly_ratio": 0.25, "patients": None
+    }  # fmt: skip
+    assert json.loads((tmp_path / "audit.json").read_text()) == found
+    written = json.loads((tmp_path / "splits.json").read_text())
+    assert [item["image"] for item in written["test"]] == [item["image"] for item in splits["test"]]
+    said = " ".join(record.getMessage() for record in caplog.records)
+    for part in ("train_normal 4", "test 4", "ratio of train_unlabeled: 0.25", "no patient is known for 20 of 20"):
+        assert part in said
+
+
+@pytest.mark.parametrize("other", ["valid_normal", "test"])
+def test_exact_duplicates(tmp_path, splits, audit, other, refused):
+    copy(splits, "train_normal", other)
+    found = audit()
+    assert found["exact_duplicates"]["count"] == 1
+    (pair,) = found["exact_duplicates"]["examples"]
+    assert set(pair["images"]) == {splits["train_normal"][0]["image"], splits[other][1]["image"]}
+    assert found["near_duplicates"]["count"] == 0
+    with refused("strict", "same pixels", splits["train_normal"][0]["image"], "audit.json"):
+        audit(strict=True)
+
+
+def test_an_image_that_is_there_many_times_counts_once_a_copy(splits, audit):
+    for item in splits["test"][1:]:
+        with Image.open(splits["train_normal"][0]["image"]) as image:
+            image.save(item["image"])
+    assert audit()["exact_duplicates"]["count"] == 3
+
+
+def test_duplicates_on_one_side_are_no_leak(splits, audit):
+    copy(splits, "train_normal", "train_unlabeled")
+    copy(splits, "valid_unlabeled", "valid_normal")
+    assert audit()["warnings"] == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        as_jpeg,
+        lambda image: image.point(lambda value: min(int(1.1 * value + 8), 255)),
+        lambda image: image.point(lambda value: int(255 * (value / 255) ** 0.7)),
+        lambda image: image.resize((51, 51), Image.Resampling.LANCZOS).resize((64, 64), Image.Resampling.BICUBIC),
+        lambda image: image.resize((200, 200), Image.Resampling.BICUBIC),
+    ],
+    ids=["jpeg", "brighter", "gamma", "smaller and back", "larger"],
+)
+def test_near_duplicates(splits, audit, change):
+    copy(splits, "valid_normal", "test", change)
+    found = audit()
+    assert found["near_duplicates"]["count"] == 1
+    (pair,) = found["near_duplicates"]["examples"]
+    assert pair["splits"] == ["valid_normal", "test"]
+    assert pair["likeness"] >= NEAR
+    assert found["exact_duplicates"]["count"] == 0
+
+
+def test_real_radiographs_of_different_patients_are_not_alike(real_data):
+    paths = sorted((real_data / "kermany" / "images").glob("*.png"))
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(path).resize((64, 64)))) for path in paths])[:, None]
+    found = [(paths[i].stem, paths[j].stem) for i, j, _ in near_duplicates(pixels, pixels) if i < j]
+    assert found == [  # these three pairs have the very same pixels
+        ("train_normal_0126", "train_normal_0127"),
+        ("train_normal_0274", "train_normal_0275"),
+        ("unlabeled_normal_0066", "unlabeled_normal_0067"),
+    ]
+
+
+def test_images_without_any_structure_are_alike_to_none():
+    constant = torch.full((3, 1, 64, 64), 7, dtype=torch.uint8)
+    assert near_duplicates(constant, constant) == []
+    assert near_duplicates(constant[:0], constant) == []
+
+
+def test_shared_patients(splits, audit, refused):
+    for name, i, patient in (("train_normal", 0, "a"), ("test", 2, "a"), ("train_unlabeled", 1, "b")):
+        splits[name][i]["patient"] = patient
+    splits["train_normal"][1]["patient"] = "b"  # both in training
+    found = audit()
+    assert found["shared_patients"]["count"] == 1
+    assert found["shared_patients"]["examples"][0]["sides"] == ["test", "training"]
+    assert "no patient is known for 16 of 20 images" in found["cannot_know"]
+    with refused("1 patient with images in test and training", splits["test"][2]["image"]):
+        audit(strict=True)
+
+
+def test_a_kind_of_file_that_goes_with_the_label(splits, audit, pictures):
+    for item in splits["train_unlabeled"]:
+        with Image.open(item["image"]) as image:
+            image.resize((80, 64)).save(item["image"])
+    found = audit()
+    assert [kind["auc"] for kind in found["file_kinds"] if kind["property"] == "size"] == [1.0, 0.5]
+    assert any("size of the files alone" in warning and "train_unlabeled" in warning for warning in found["warnings"])
+
+
+class TestEvaluationOfOtherSplits:
+    @pytest.fixture
+    def described(self, tmp_path, splits, audit):
+        audit()
+        return keep_readable(splits, ImageCache(splits, HOW, tmp_path / "cache"), tmp_path)
+
+    def test_those_of_the_run(self, tmp_path, described):
+        (tmp_path / "history.csv").write_text("iteration,loss\n1,0.5\n")
+        found = splits_to_evaluate({"test": described["test"]}, tmp_path, tmp_path / "again")
+        assert found == described
+        assert json.loads((tmp_path / "again" / "splits.json").read_text()) == described
+        for name in ("audit.json", "history.csv"):
+            assert (tmp_path / "again" / name).read_text() == (tmp_path / name).read_text()
+
+    def test_other_test_images(self, tmp_path, described):
+        found = splits_to_evaluate({"test": described["test"][1:]}, tmp_path, tmp_path / "again")
+        assert found == described | {"test": described["test"][1:]}
+        assert sorted(path.name for path in (tmp_path / "again").iterdir()) == ["splits.json"]  # the audit saw others
+
+    def test_images_that_were_trained_on(self, tmp_path, described, refused):
+        moved = [item | {"image": f"/elsewhere/{i}.png"} for i, item in enumerate(described["train_normal"][:1])]
+        with refused("1 of 5 test images were trained on", tmp_path, "split_file"):
+            splits_to_evaluate({"test": described["test"] + moved}, tmp_path, tmp_path / "again")
+
+    def test_no_run(self, tmp_path, described, refused):
+        with refused(tmp_path / "no" / "splits.json", "training run"):
+            splits_to_evaluate(described, tmp_path / "no", tmp_path)
+        (tmp_path / "splits.json").write_text("{")
+        with refused(tmp_path / "splits.json", "broken"):
+            splits_to_evaluate(described, tmp_path, tmp_path / "again")

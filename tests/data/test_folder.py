@@ -1,0 +1,129 @@
+"""Plain folders of images of any kind: found wherever they lie, volumes slice by slice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_sagan.data.decode import read_image
+from monai_sagan.data.folder import read_folder
+from monai_sagan.data.med_ad import read_med_ad
+from monai_sagan.data.table import read_table
+
+
+def every(datalist):
+    return [item for items in datalist.values() for item in items]
+
+
+def names(items):
+    return [Path(item["image"]).name for item in items]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("normal", "unlabeled"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("L", (8, 8), i).save(tmp_path / "set" / name / f"{name[0]}{i}.png")
+    return tmp_path / "set"
+
+
+def write_volume(path, shape=(4, 5, 6)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nibabel.save(nibabel.Nifti1Image(np.arange(np.prod(shape), dtype=np.int16).reshape(shape), np.eye(4)), path)
+    return path
+
+
+def test_without_a_test(folder):
+    datalist = read_folder(folder)
+    assert names(datalist["normal"]) == ["n0.png", "n1.png"]
+    assert [item["label"] for item in datalist["unlabeled"]] == [None, None]
+    assert datalist["test"] == []
+
+
+def test_unlabeled_images_of_known_kinds(folder):
+    """Exactly the two sub-folders tell labels: beside them may be neither images nor other folders."""
+    for i, kind in enumerate(("normal", "abnormal")):
+        (folder / "unlabeled" / kind / "deep").mkdir(parents=True)
+        (folder / "unlabeled" / f"u{i}.png").rename(folder / "unlabeled" / kind / "deep" / f"u{i}.png")
+    (folder / "unlabeled" / ".DS_Store").touch()
+    labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder)["unlabeled"]}
+    assert labels == {"u0.png": 0, "u1.png": 1}
+    shutil.copy(folder / "normal" / "n0.png", folder / "unlabeled" / "more.png")
+    assert {item["label"] for item in read_folder(folder)["unlabeled"]} == {None}
+
+
+def test_dicom_without_a_suffix(folder, write_dicom):
+    pixels = np.zeros((8, 8), np.uint8)
+    for name in ("IM000001", "1.2.840.113619.2.5", "scan.dcm", "DICOMDIR"):
+        write_dicom(folder / "normal" / name, pixels)
+    (folder / "normal" / "LICENSE").write_text("text " * 100)
+    left_out = {}
+    datalist = read_folder(folder, left_out=left_out)
+    assert names(datalist["normal"]) == ["1.2.840.113619.2.5", "IM000001", "n0.png", "n1.png", "scan.dcm"]
+    assert left_out == {"files that are no images": 2}
+    assert all(read_image(item["image"]).size == (8, 8) for item in datalist["normal"])
+
+
+def test_slices_of_volumes(folder):
+    write_volume(folder / "normal" / "p1" / "t1.nii.gz")
+    write_volume(folder / "unlabeled" / "v.nii")
+    datalist = read_folder(folder)
+    slices = [item for item in datalist["normal"] if "#" in item["image"]]
+    assert names(slices) == [f"t1.nii.gz#z{i}" for i in range(6)]
+    assert {item["patient"] for item in slices} == {"normal/p1/t1.nii.gz"}
+    assert [item["label"] for item in slices] == [0] * 6
+    assert len(datalist["unlabeled"]) == 2 + 6
+    assert all(read_image(item["image"]).size for item in slices)
+    along_x = read_folder(folder, slice_axis=0)
+    assert [name for name in names(along_x["normal"]) if "#" in name] == [f"t1.nii.gz#x{i}" for i in range(4)]
+    middle = [name for name in names(read_folder(folder, slice_range=[0.3, 0.7])["normal"]) if "#" in name]
+    assert middle
+    assert set(middle) < set(names(slices))
+
+
+def test_one_slice_and_no_volume(folder):
+    write_volume(folder / "normal" / "flat.nii", (6, 5))
+    (folder / "normal" / "empty.nii").touch()
+    (folder / "normal" / "text.nii.gz").write_text("text")
+    found = [item for item in read_folder(folder)["normal"] if ".nii" in item["image"]]
+    assert len(found) == 3  # what cannot be read is listed: whoever decodes it says why
+    assert read_image(next(item["image"] for item in found if "flat" in item["image"])).size == (6, 5)
+
+
+def test_links_are_followed_once(folder, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (folder / "normal" / "n1.png").rename(elsewhere / "far.png")
+    os.symlink(elsewhere, folder / "normal" / "link")
+    os.symlink(folder / "normal", elsewhere / "round")  # a circle
+    assert names(read_folder(folder)["normal"]) == ["n0.png", "far.png"]
+
+
+@pytest.mark.parametrize("axis", [3, -1, "z", None])
+def test_axis_is_checked(folder, axis, refused):
+    with refused("slice_axis", axis):
+        read_folder(folder, slice_axis=axis)
+
+
+@pytest.mark.parametrize("share", [(0.5, 0.5), (-0.1, 1), (0, 1.1), (0.8, 0.2), (0.5,), 0.5, "ab", None])
+def test_range_is_checked(folder, share, refused):
+    with refused("slice_range"):
+        read_folder(folder, slice_range=share)
+
+
+def test_a_list_in_the_folder_decides(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "images.csv").write_text("image,split,label\na.png,normal,0\nb.png,unlabeled,\nc.png,test,1\n")
+    assert read_folder(tmp_path) == read_table(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "x.png").touch()
+    (tmp_path / "data.json").write_text('{"train": {"0": ["x.png"], "unlabeled": []}, "test": {}}')
+    assert read_folder(tmp_path) == read_med_ad(tmp_path)

@@ -1,0 +1,85 @@
+"""What ``monai-sagan data`` says, on generated datasets with something wrong in them."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_sagan.cli import main
+
+
+@pytest.fixture
+def folder(tmp_path, write_dicom):
+    """A folder layout with a broken PNG, whose header is whole, and a text named .dcm."""
+    rng = np.random.default_rng(0)
+    for part in ("normal", "unlabeled", "test/normal", "test/abnormal"):
+        place = tmp_path / "mine" / part
+        place.mkdir(parents=True)
+        for i in range(3):
+            Image.fromarray(rng.integers(0, 256, (20, 30), np.uint8)).save(place / f"{i}.png")
+    place = tmp_path / "mine" / "unlabeled"
+    write_dicom(
+        place / "x.dcm", rng.integers(0, 256, (20, 40), np.uint8), PatientID="p", Modality="DX", ViewPosition="PA"
+    )
+    (place / "text.dcm").write_text("not an image\n")
+    (place / "notes.txt").write_text("no image")
+    half = place / "1.png"
+    half.write_bytes(half.read_bytes()[:-200])
+    return tmp_path / "mine"
+
+
+def test_what_is_said(folder, capsys, tmp_path):
+    assert main(["data", str(folder), "--jobs", "1", "--table", str(tmp_path / "table.csv")]) == 1
+    said = capsys.readouterr().out
+    for part in ("folder", "30 x 20: 12", "40 x 20: 1", "PNG: 12", "DICOM: 1", "DX: 1", "PA: 1", "1 of 14 images"):
+        assert part in said
+    assert str(folder / "unlabeled" / "text.dcm") in said
+    assert "files that are no images" in said
+    lines = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
+    assert lines["normal"][1:5] == ["3", "3", "0", "0"]
+    assert lines["unlabeled"][1:6] == ["5", "0", "0", "5", "1"]
+    assert lines["test"][1:5] == ["6", "3", "3", "0"]
+    with (tmp_path / "table.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 14
+    assert {row["split"] for row in rows} == {"normal", "unlabeled", "test"}
+    assert [row["label"] for row in rows if row["split"] == "unlabeled"] == [""] * 5
+
+
+def test_check_finds_what_headers_do_not_tell(folder, capsys):
+    assert main(["data", str(folder), "--check"]) == 1
+    said = capsys.readouterr().out
+    assert "2 of 14 images" in said
+    assert str(folder / "unlabeled" / "1.png") in said
+
+
+def test_nothing_wrong(folder, capsys):
+    for name in ("1.png", "text.dcm"):
+        (folder / "unlabeled" / name).unlink()
+    assert main(["data", str(folder), "--check"]) == 0
+    assert "unreadable 0 of 12 images" in capsys.readouterr().out
+
+
+def test_options_of_the_reader(folder, capsys):
+    assert main(["data", str(folder), "--slice_axis", "5"]) == 2
+    assert capsys.readouterr().err.startswith("monai-sagan: error: slice_axis is 5")
+    assert main(["data", str(folder), "--slice_axes", "1"]) == 2
+    err = capsys.readouterr().err
+    assert "slice_axes" in err
+    assert "slice_axis" in err
+    assert err.count("\n") == 1
+    assert main(["data", str(folder), "loose"]) == 2
+
+
+def test_prepare_by_command(folder, capsys, tmp_path):
+    arguments = ["prepare", str(folder), str(tmp_path / "out"), "--image_size", "64"]
+    assert main(arguments) == 2
+    assert "2 of 14 images are unreadable" in capsys.readouterr().err
+    assert main([*arguments, "--max_unreadable", "0.2"]) == 0
+    assert main(["data", str(tmp_path / "out"), "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "med_ad" in said
+    assert "64 x 64: 12" in said

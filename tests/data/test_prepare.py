@@ -1,0 +1,143 @@
+"""Any dataset in the Med-AD layout: the pixels that Pillow gives, resumable, nothing lost on the way."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+
+import nibabel
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_sagan.data import prepare as module
+from monai_sagan.data.med_ad import read_med_ad
+from monai_sagan.data.prepare import prepare
+
+
+@pytest.fixture
+def datalist(tmp_path, write_dicom):
+    """Files of several formats, two of one name in different folders, a volume, and notes on some of them."""
+    rng = np.random.default_rng(0)
+    source = tmp_path / "source"
+    (source / "b").mkdir(parents=True)
+    for name in ("a.png", "c.png", "d.png", "b/a.png", "e.jpg"):
+        Image.fromarray(rng.integers(0, 256, (40, 80), np.uint8)).save(source / name)
+    Image.fromarray(rng.integers(0, 256, (40, 80, 3), np.uint8)).save(source / "color.png")
+    write_dicom(source / "x.y.dcm", rng.integers(0, 4096, (40, 80), np.uint16), BitsStored=12, PatientID="Jane")
+    nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (16, 18, 4), np.int16), np.eye(4)), source / "v.nii.gz")
+    mask = np.zeros((40, 80), np.uint8)
+    mask[10:20, 40:] = 1
+    Image.fromarray(mask).save(source / "mask.png")
+    boxes = {"boxes": [[40.0, 10.0, 40.0, 10.0]], "mask": str(source / "mask.png"), "view": "AP"}
+
+    def item(name, label, **more):
+        return {"image": str(source / name), "label": label} | more
+
+    return {
+        "normal": [item("a.png", 0, patient="p1"), item("b/a.png", 0), item("color.png", 0)],
+        "unlabeled": [item("c.png", 0), item("x.y.dcm", 1), item("v.nii.gz#z1", 0), item("v.nii.gz#z3", 0)],
+        "test": [item("d.png", 0, boxes=[]), item("e.jpg", 1, **boxes)],
+    }
+
+
+def test_what_is_written_reads_back(datalist, tmp_path):
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    names = {path.name for path in (folder / "images").iterdir()}
+    assert names == {"a.png", "b-a.png", "color.png", "c.png", "x.png", "v_z1.png", "v_z3.png", "d.png", "e.png"}
+    found = read_med_ad(folder)
+    for split, items in datalist.items():
+        assert sorted(item["label"] for item in found[split]) == sorted(item["label"] for item in items)
+    first = found["normal"][0]
+    assert (first["image"], first["patient"]) == (str(folder / "images" / "a.png"), "p1")
+    for source, name in ((datalist["normal"][1], "b-a.png"), (datalist["normal"][2], "color.png")):
+        with Image.open(source["image"]) as image, Image.open(folder / "images" / name) as got:
+            assert got.mode == image.mode
+            wanted = image.resize((32, 32), Image.Resampling.BILINEAR)
+            np.testing.assert_array_equal(np.asarray(got), np.asarray(wanted))
+
+
+def test_notes_come_along_in_the_new_pixels(datalist, tmp_path):
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    notes = json.loads((folder / "items.json").read_text())
+    assert notes["e.png"]["boxes"] == [[16.0, 8.0, 16.0, 8.0]]
+    assert notes["e.png"]["view"] == "AP"
+    assert notes["d.png"]["boxes"] == []
+    assert notes["x.png"]["patient"]
+    assert "Jane" not in (folder / "items.json").read_text()
+    with Image.open(folder / notes["e.png"]["mask"]) as mask:
+        shown = np.asarray(mask)
+    assert shown.shape == (32, 32)
+    assert set(np.unique(shown)) == {0, 255}
+    assert (shown[8:16, 16:] == 255).all()
+    assert shown.sum() == 255 * 8 * 16
+
+
+def test_unlabeled_images_whose_labels_nobody_knows(datalist, tmp_path):
+    for item in datalist["unlabeled"]:
+        item["label"] = None
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    assert json.loads((folder / "data.json").read_text())["train"]["unlabeled"] == [
+        *("c.png", "x.png", "v_z1.png", "v_z3.png")
+    ]
+    assert [item["label"] for item in read_med_ad(folder)["unlabeled"]] == [None] * 4
+
+
+def test_the_same_command_goes_on(datalist, tmp_path, monkeypatch):
+    run, asked = module.run_in_workers, []
+
+    def some(function, tasks, jobs=None):
+        asked.append(len(tasks))
+        for i, result in enumerate(run(function, tasks, jobs)):
+            if len(asked) == 1 and i == 3:
+                raise KeyboardInterrupt
+            yield result
+
+    monkeypatch.setattr(module, "run_in_workers", some)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(datalist, tmp_path / "out", image_size=32)
+    assert not (tmp_path / "out" / "data.json").exists()
+    with (tmp_path / "out" / "prepared.jsonl").open("a") as file:
+        file.write('{"image": "half a li')
+    (tmp_path / "out" / "images" / ".a.png.123").touch()
+    finished = [tmp_path / "out" / "images" / name for name in ("a.png", "b-a.png", "color.png")]
+    times = [path.stat().st_mtime_ns for path in finished]
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    assert asked == [8, 5]  # files; the volume's slices are one
+    done = [json.loads(line)["image"] for line in (folder / "prepared.jsonl").read_text().splitlines()]
+    assert sorted(done) == sorted(item["image"] for items in datalist.values() for item in items)
+    assert [path.stat().st_mtime_ns for path in finished] == times
+    assert not list((folder / "images").glob(".*"))
+    wanted = prepare(datalist, tmp_path / "other", image_size=32)
+    for name in ("data.json", "items.json", "skipped.csv"):
+        assert (folder / name).read_text() == (wanted / name).read_text()
+
+
+def test_bad_images_are_listed(datalist, tmp_path, refused):
+    bad = datalist["unlabeled"][0]["image"]
+    with open(bad, "wb"):
+        pass
+    with refused("1 of 9 images", tmp_path / "out" / "skipped.csv", bad):
+        prepare(datalist, tmp_path / "out", image_size=32)
+    assert not (tmp_path / "out" / "data.json").exists()
+    folder = prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
+    with (folder / "skipped.csv").open(newline="") as file:
+        assert [row[0] for row in csv.reader(file)] == ["image", bad]
+    assert len(read_med_ad(folder)["unlabeled"]) == 3
+    Image.new("L", (9, 9), 50).save(bad)  # restored
+    prepare(datalist, tmp_path / "out", image_size=32)
+    assert len(read_med_ad(folder)["unlabeled"]) == 4
+
+
+def test_folders_that_hold_something_else(datalist, tmp_path, refused):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").touch()
+    with refused(tmp_path / "out", "not empty"):
+        prepare(datalist, tmp_path / "out")
+    prepare(datalist, tmp_path / "begun", image_size=32)
+    with refused(tmp_path / "begun", "in another way"):
+        prepare(datalist, tmp_path / "begun", image_size=64)
+    with refused(tmp_path / "out" / "mine", "new folder"):
+        prepare(datalist, tmp_path / "out" / "mine")
+    assert os.listdir(tmp_path / "out") == ["mine"]

@@ -1,0 +1,179 @@
+"""One table of one's own: paths, splits or labels, and what else is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from monai_sagan.data.table import read_table
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a table and the files that it names; returns the folder."""
+
+    def written(text, name="images.csv", files=("a.png", "b.png", "c.png", "d.png")):
+        for file in files:
+            (tmp_path / file).touch()
+        (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return written
+
+
+def names(items):
+    return [Path(item["image"]).name for item in items]
+
+
+def test_all_columns(write):
+    folder = write(
+        "split,image,label,patient,view,sex,age,site,mask,comment\n"
+        "normal,a.png,,p1,PA,F,7,A,,x\n"
+        "unlabeled,b.png,,,,,,,,\n"
+        'test,c.png,Abnormal,p2,AP,M,0.5,"B, C",d.png,y\n'
+    )
+    assert read_table(folder) == {
+        "normal": [
+            {
+                "image": str(folder / "a.png"),
+                "label": 0,
+                "patient": "p1",
+                "view": "PA",
+                "sex": "F",
+                "site": "A",
+                "age": 7,
+            }
+        ],
+        "unlabeled": [{"image": str(folder / "b.png"), "label": None}],
+        "test": [
+            {"image": str(folder / "c.png"), "label": 1, "patient": "p2", "view": "AP", "sex": "M", "site": "B, C"}
+            | {"mask": str(folder / "d.png"), "age": 0.5}
+        ],
+    }
+
+
+def test_where_the_table_is(write, refused):
+    folder = write("path,split\na.png,normal\n", name="mine.txt")
+    wanted = read_table(folder / "mine.txt")
+    assert names(wanted["normal"]) == ["a.png"]
+    assert read_table(str(folder), table="mine.txt") == wanted
+    with refused(folder / "images.csv", "--dataset_dir"):
+        read_table(folder)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_other_separators(write, mark):
+    folder = write("file;split;label\na.png;normal;0\nb.png;test;1\n".replace(";", mark))
+    assert names(read_table(folder)["test"]) == ["b.png"]
+
+
+def test_other_column_of_images(write, refused):
+    folder = write("image,picture,split\nx.png,a.png,normal\n")
+    assert names(read_table(folder, image_column="picture")["normal"]) == ["a.png"]
+    with refused("images.csv", "no column photo"):
+        read_table(folder, image_column="photo")
+
+
+def test_slices_and_absolute_paths(write, tmp_path_factory):
+    far = tmp_path_factory.mktemp("far") / "v.nii.gz"
+    far.touch()
+    folder = write(f"image,split\n{far}#z3,normal\n{far}#z4,normal\nodd#1.png,normal\n", files=["odd#1.png"])
+    assert [item["image"] for item in read_table(folder)["normal"]] == [
+        f"{far}#z3",
+        f"{far}#z4",
+        str(folder / "odd#1.png"),
+    ]
+
+
+def test_split_by_label_and_patient(write):
+    files = [f"{i:03d}.png" for i in range(300)]
+    rows = [f"{file},{int(i >= 200)},p{i // 3}" for i, file in enumerate(files)]
+    folder = write("\n".join(["image,label,patient", *rows]), files=files)
+    datalist = read_table(folder)
+    places = {}
+    for split, items in datalist.items():
+        for item in items:
+            places.setdefault(item["patient"], set()).add(split)
+    assert all(len(splits) == 1 for splits in places.values())
+    assert len(places) == 100
+    counts = {name: [[i["label"] for i in items].count(label) for label in (0, 1)] for name, items in datalist.items()}
+    wanted = {"normal": [80, 0], "unlabeled": [80, 80], "test": [40, 20]}
+    assert all(abs(counts[name][k] - wanted[name][k]) <= 3 for name in wanted for k in (0, 1))
+    more = read_table(folder, shares=(0.7, 0.3, 0.0))
+    assert more["test"] == []
+    assert abs(len(more["normal"]) - 140) <= 3
+
+
+def test_patients_of_many_images_reach_the_test(write):
+    files = [f"{i:02d}.png" for i in range(24)]
+    rows = [f"{file},{int(i >= 12)},p{i // 3}" for i, file in enumerate(files)]
+    test = read_table(write("\n".join(["image,label,patient", *rows]), files=files))["test"]
+    assert [item["label"] for item in test].count(1) == 3  # 2.4 of 12 are wanted, and each patient has three
+
+
+@pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.6, 0.1), (-0.2, 1.0, 0.2), (0.0, 0.0, 1.0), 1, "abc", None])
+def test_shares_are_checked(write, shares, refused):
+    with refused("shares"):
+        read_table(write("image,label\na.png,0\n"), shares=shares)
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("", ("no row or no column image or path or file",)),
+        ("image,split\n", ("no row",)),
+        ("image,patient\na.png,p\n", ("neither a column split nor a column label",)),
+        ("image,image,split\na.png,b.png,normal\n", ("more than one column image",)),
+        ("image,split\n,normal\n", ("a row without image",)),
+        ("image,split\na.png,\n", ("a.png", "split ''")),
+        ("image,split\na.png,valid\n", ("a.png", "split 'valid'", "unlabeled")),
+        ("image,split,label\na.png,normal,1\n", ("a.png", "split normal")),
+        ("image,split\na.png,test\n", ("a.png", "without a label")),
+        ("image,label\na.png,2\n", ("a.png", "label '2'")),
+        ("image,label,age\na.png,1,old\n", ("a.png", "age 'old'")),
+        ("image,label,age\na.png,1,-3\n", ("a.png", "age '-3'")),
+        ("image,label\na.png,1\nx/../a.png,0\n", ("a.png", "listed twice")),
+        ("image,label\nx.png,1\ny.png,0\na.png,0\n", ("x.png", "1 more")),
+        ("image,label,mask\na.png,1,no.png\n", ("no.png", "0 more")),
+        ('image,label\n"a.png,1\n', ("images.csv",)),
+        ("image,label\na.png\x00,1\n", ("images.csv",)),
+    ],
+)
+def test_broken_tables(write, refused, text, parts):
+    folder = write(text)
+    with refused(folder, *parts):
+        read_table(folder)
+
+
+def test_table_of_another_encoding(write, refused):
+    folder = write("")
+    (folder / "images.csv").write_bytes("image,label\ncafé.png,1\n".encode("utf-16"))
+    with refused(folder / "images.csv", "UTF-8"):
+        read_table(folder)
+
+
+def test_patients_that_only_the_files_know(tmp_path, write_dicom):
+    """Slices of a volume and DICOM files of a patient stay together, also those without a label."""
+    volumes = [tmp_path / f"v{i}.nii" for i in range(6)]
+    for volume in volumes:
+        volume.touch()
+    rows = [f"{volume.name}#z{k},{label}" for volume in volumes for k, label in enumerate((0, 1, ""))]
+    for i in range(24):
+        write_dicom(tmp_path / f"{i}.dcm", np.full((8, 8), i, np.uint8), PatientID=f"patient {i // 4}")
+        rows.append(f"{i}.dcm,{('0', '0', '1', '')[i % 4]}")
+    (tmp_path / "broken.dcm").touch()
+    (tmp_path / "images.csv").write_text("\n".join(["image,label", "broken.dcm,0", *rows]))
+    left_out = {}
+    datalist = read_table(tmp_path, shares=(0.4, 0.3, 0.3), left_out=left_out)
+    sides = {}
+    for name, items in datalist.items():
+        for item in items:
+            if "patient" in item:
+                sides.setdefault(item["patient"], set()).add("test" if name == "test" else "training")
+    assert len(sides) == 12
+    assert all(len(side) == 1 for side in sides.values())
+    tested = sum(side == {"test"} for side in sides.values())
+    assert left_out == {"without a label, of a patient in the test": tested}
+    assert tested > 1

@@ -1,0 +1,71 @@
+"""Scores and labels of any kind, and those that are refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from monai_sagan.metrics.arrays import finite_scores, scores_and_truth, split_by_class
+
+SCORES, LABELS = [3, 1, 2, 5], [0, 1, 0, 1]
+KINDS = [np.uint8, np.int64, np.float16, np.float32, np.float64]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, torch.uint8, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("label_kind", [*KINDS, bool, torch.bool, torch.uint8, torch.float16])
+def test_every_number_type_is_the_same(kind, label_kind):
+    def make(values, kind):
+        return torch.tensor(values).to(kind) if isinstance(kind, torch.dtype) else np.array(values).astype(kind)
+
+    normal, abnormal = split_by_class(make(SCORES, kind), make(LABELS, label_kind))
+    assert (normal.tolist(), abnormal.tolist()) == ([3, 2], [1, 5])
+    assert normal.dtype == np.float64
+
+
+def test_columns_and_tensors_with_gradients():
+    scores = torch.tensor(SCORES, dtype=torch.float32, requires_grad=True)[:, None]
+    values, abnormal = scores_and_truth(scores, torch.tensor(LABELS)[:, None])
+    assert values.tolist() == SCORES
+    assert abnormal.tolist() == [False, True, False, True]
+
+
+@pytest.mark.parametrize("unknown", [None, math.nan])
+def test_unknown_labels_are_left_out(unknown):
+    values, abnormal = scores_and_truth(SCORES, [0, unknown, unknown, 1])
+    assert (values.tolist(), abnormal.tolist()) == ([3, 5], [False, True])
+    assert len(scores_and_truth(SCORES, [unknown] * 4)[0]) == 0
+    assert len(scores_and_truth([], [])[0]) == 0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_scores_that_are_no_numbers(value, refused):
+    with refused("2 scores are not finite"):
+        scores_and_truth([0.1, value, value], [0, None, 1])
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "parts"),
+    [
+        ([1, 2], [0, 2], ["2 is no label", "1 is abnormal"]),
+        ([1, 2], [0, -1], ["-1 is no label"]),
+        ([1, 2], [0, math.inf], ["inf is no label"]),
+        ([1, 2], [0.5, 1], ["0.5 is no label"]),
+        ([1, 2], [0], ["2 scores", "1 labels"]),
+        ([1, 2], ["normal", "abnormal"], ["labels are no plain numbers"]),
+        (["high", "low"], [0, 1], ["scores are no plain numbers"]),
+        ([[1, 2], [3, 4]], [0, 1], ["(2, 2)", "one number an image"]),
+        (5, [1], ["shape ()"]),
+    ],
+)
+def test_what_is_refused(scores, labels, parts, refused):
+    with refused(*parts):
+        scores_and_truth(scores, labels)
+
+
+def test_scores_alone(refused):
+    assert finite_scores(torch.tensor([1, 2], dtype=torch.uint8)).tolist() == [1, 2]
+    with refused("1 scores are not finite"):
+        finite_scores([1, math.nan])

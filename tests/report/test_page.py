@@ -1,0 +1,435 @@
+"""The page tells what the files of a run say, is whole in itself, and is the same for the same files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
+from monai_sagan.report.page import LINKS, write_report
+from monai_sagan.report.style import STYLE
+
+FOLDER = "/secret/place/images"
+
+
+class Reader(HTMLParser):
+    """Checks that elements are closed, and collects texts and attributes."""
+
+    EMPTY = ("meta", "img", "br")
+
+    def __init__(self, page):
+        super().__init__()
+        self.open, self.texts, self.elements = [], [], []
+        self.feed(page)
+        self.close()
+        assert not self.open
+        self.text = re.sub(r"\s+", " ", " ".join(self.texts))
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        if name not in self.EMPTY:
+            self.open.append(name)
+
+    def handle_endtag(self, name):
+        assert self.open.pop() == name
+
+    def handle_data(self, text):
+        if "style" not in self.open:
+            self.texts.append(text)
+
+    def named(self, name):
+        return [attributes for element, attributes in self.elements if element == name]
+
+
+def png(width=192, height=64, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+@pytest.fixture
+def make_run(tmp_path, monkeypatch):
+    """Write the folder of an evaluated run; ``change`` may alter its metrics, ``drop`` names files to leave out."""
+
+    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)  # the bands have tests of their own
+
+    def make(name="run", labels=(0,) * 30 + (1,) * 30, change=None, drop=(), images=None, columns=True, pictures=3):
+        folder = tmp_path / name
+        (folder / "heatmaps" / "gallery").mkdir(parents=True)
+        rng = np.random.default_rng(0)
+        truth = np.array([label or 0 for label in labels])
+        scores = rng.uniform(0.02, 0.03, len(labels)) + 0.004 * truth
+        valid = rng.uniform(0.02, 0.03, 40)
+        trivial = rng.uniform(0, 1, len(labels)) + 0.1 * truth
+        images = images or [f"{FOLDER}/{i:03d}.png" for i in range(len(labels))]
+        block = {"iteration": 400} | image_metrics(scores, labels)
+        metrics = {
+            "aucp": block | {"operating_points": operating_points(valid, scores, labels, (0.95, 0.9))},
+            "last": block | {"iteration": 500},
+            "baselines": {"mean_intensity": image_metrics(trivial, labels)},
+            "n_normal": labels.count(0),
+            "n_abnormal": labels.count(1),
+            "versions": {"torch": "9.8.7", "commit": "abc123"},
+            "warnings": [],
+        }
+        if change:
+            change(metrics)
+        p_values = conformal_p_values(valid, scores)
+        with (folder / "scores.csv").open("w", newline="") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            more = ["p_value", "score_last", "score_mean_intensity"] if columns else []
+            rows.writerow(["image", "label", "score", *more])
+            for i, label in enumerate(labels):
+                rest = [p_values[i], scores[i], trivial[i]] if columns else []
+                rows.writerow([images[i], "" if label is None else label, scores[i], *rest])
+        split = [{"image": image, "label": label} for image, label in zip(images, labels, strict=True)]
+        others = [{"image": f"{FOLDER}/t{i}.png", "label": 0, "patient": f"p{i // 2}"} for i in range(8)]
+        pair = {"images": [others[0]["image"], images[0]]}
+        audit = {
+            "exact_duplicates": {"count": 1, "examples": [pair]},
+            "near_duplicates": {"count": 0, "examples": []},
+            "shared_patients": {"count": 0, "examples": []},
+            "warnings": [f"the same pixels: {' and '.join(pair['images'])}"],
+            "cannot_know": ["labels are taken as they are"],
+        }
+        files = {
+            "metrics.json": json.dumps(metrics),
+            "splits.json": json.dumps({"test": split, "train_normal": others}),
+            "audit.json": json.dumps(audit),
+            "config.json": json.dumps({"seed": 7, "preset": "paper", "dataset_dir": "/secret/place", "grid": [2, 2]}),
+            "skipped.csv": f"image,reason\n{FOLDER}/x.png,{FOLDER}/x.png is empty\n",
+            "history.csv": "iteration,critic,aucp\n100,-0.5,\n200,-0.75,0.625\n",
+        }
+        for file, text in files.items():
+            (folder / file).write_text(text)
+        kinds = ["false positive", "false negative", "middle"]
+        listed = [
+            {"file": f"{i}.png", "image": images[i % len(images)], "label": i % 2, "score": 0.0125, "p_value": 0.25}
+            | {"kind": kinds[i % 3], "rank": i + 1}
+            for i in range(pictures)
+        ]
+        for i in range(pictures):
+            (folder / "heatmaps" / "gallery" / f"{i}.png").write_bytes(png(seed=i))
+        (folder / "heatmaps" / "gallery" / "gallery.json").write_text(json.dumps(listed))
+        for file in drop:
+            path = folder / file
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return folder
+
+    return make
+
+
+def read(folder):
+    return Reader(write_report(folder).read_text(encoding="utf-8"))
+
+
+def test_all_that_the_files_say(make_run):
+    folder = make_run()
+    page = read(folder)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    auc, (low, high) = metrics["aucp"]["auc"], metrics["aucp"]["auc_ci95"]
+    point = metrics["aucp"]["operating_points"][0]
+    assert f"AUC of {auc:.3f} (95\xa0% interval {low:.3f}\N{EN DASH}{high:.3f})" in "".join(page.texts)
+    for part in (
+        "60 test images (30 normal, 30 abnormal)",
+        "mean intensity",
+        f"{point['threshold']:.5f}",
+        f"{round(point['sensitivity'] * 30)} of 30",
+        "1 pair of images with the same pixels, for example t0.png and 000.png",
+        "labels are taken as they are",
+        "x.png is empty",
+        "Highest false positives",
+        "Lowest false negatives",
+        "normal, score 0.0125, p 0.25, rank 1 of 60",
+        "No masks or boxes",
+        "not a medical device",
+        "9.8.7",
+        "abc123",
+        "paper",
+    ):
+        assert part in page.text, part
+    assert f"{metrics['baselines']['mean_intensity']['ap']:.3f}" in page.text
+    assert "SAGAN test report: place" in page.text
+
+
+def test_sections_in_order_and_links_to_each(make_run):
+    page = read(make_run())
+    names = [attributes["id"] for attributes in page.named("section")]
+    assert names == list(LINKS)
+    assert [a["href"] for a in page.named("a")] == [f"#{name}" for name in names]
+    headings = {attributes.get("id") for attributes in page.named("h2")}
+    assert headings == {attributes["aria-labelledby"] for attributes in page.named("section")}
+
+
+def test_nothing_from_outside_and_no_script(make_run):
+    page = read(make_run())
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "link", "iframe", "object", "base", "form"}
+    policy = next(meta["content"] for meta in page.named("meta") if "http-equiv" in meta)
+    assert policy.startswith("default-src 'none'")
+    assert all(image["src"].startswith("data:image/png;base64,") for image in page.named("img"))
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE
+    assert not any(key.startswith("on") for _, attributes in page.elements for key in attributes)
+
+
+def test_who_does_not_see_is_told(make_run):
+    page = read(make_run())
+    assert all(image["alt"] for image in page.named("img"))
+    assert all(svg["role"] == "img" and svg["aria-label"] for svg in page.named("svg"))
+    assert all(head["scope"] in ("col", "row", "rowgroup") for head in page.named("th"))
+    assert len(page.named("caption")) == len(page.named("table"))
+    assert ("html", {"lang": "en"}) in page.elements
+
+
+def test_same_files_same_bytes_and_no_place(make_run, tmp_path):
+    folder = make_run()
+    first = write_report(folder).read_bytes()
+    assert write_report(folder).read_bytes() == first
+    shutil.copytree(folder, tmp_path / "elsewhere" / "copy")
+    other = write_report(tmp_path / "elsewhere" / "copy", tmp_path / "page.html")
+    assert other == tmp_path / "page.html"
+    assert other.read_bytes() == first
+    assert str(tmp_path).encode() not in first
+    assert b"/secret" not in first
+
+
+def test_names_are_text(make_run):
+    images = [f"{FOLDER}/{i}<script>alert('&\"')</script>.png" for i in range(60)]
+    page = read(make_run(images=images))
+    assert not page.named("script")
+    assert "0<script>alert('&\"')</script>.png" in page.text
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ("splits.json", "no splits.json"),
+        ("audit.json", "no audit.json"),
+        ("config.json", "no config.json"),
+        ("skipped.csv", "No skipped.csv"),
+        ("history.csv", "no history.csv"),
+        ("heatmaps", "no heatmaps"),
+    ],
+)
+def test_what_is_missing_is_said(make_run, missing, words):
+    assert words in read(make_run(drop=[missing])).text
+    assert words not in read(make_run("whole")).text
+
+
+def test_the_least_that_a_run_has(make_run):
+    def old(metrics):
+        for name in ("baselines", "warnings", "versions"):
+            del metrics[name]
+        for name in ("aucp", "last"):
+            metrics[name] = {"auc": 0.75, "ap": 0.7}
+
+    every = ["splits.json", "audit.json", "config.json", "skipped.csv", "history.csv", "heatmaps"]
+    page = read(make_run(change=old, drop=every, columns=False))
+    assert [attributes["id"] for attributes in page.named("section")] == list(LINKS)
+    assert "no interval computed" in page.text
+    assert "No trivial baselines" in page.text
+    assert "commit not recorded" in page.text
+
+
+def test_without_labels(make_run):
+    page = read(make_run(labels=(None,) * 20))
+    assert "20 test images scored; no test image has a label" in page.text
+    assert "neither AUC nor AP" in page.text
+    assert "there are no curves" in page.text
+    assert "Scores of 20 test images" in page.text
+    assert "A p-value of at most 0.05" in page.text
+    assert not re.search(r"AUC\W+0\.\d", page.text.split("Words")[0])
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [((0,) * 9, "all 9 labeled"), ((1, 1, None), "abnormal"), ((0,), "all 1")]
+)
+def test_one_kind_of_labels(make_run, labels, words):
+    page = read(make_run(labels=labels))
+    assert words in page.text
+    assert "there is no AUC to report" in page.text
+
+
+def test_some_labels_unknown(make_run):
+    page = read(make_run(labels=(0, 1, None) * 10))
+    assert "30 test images (10 normal, 10 abnormal, 10 unlabeled)" in page.text
+    assert "Scores of 10 unlabeled images" in page.text
+
+
+@pytest.mark.parametrize(
+    ("auc", "words", "care"),
+    [
+        (0.95, "above SAGAN's 95\xa0% interval: on these data the trivial method is better", True),
+        (0.81, "within SAGAN's 95\xa0% interval: these data do not show", True),
+        (0.55, "below SAGAN's 95\xa0% interval.", False),
+    ],
+)
+def test_how_the_best_trivial_row_stands(make_run, auc, words, care):
+    def change(metrics):
+        metrics["aucp"] |= {"auc": 0.8, "auc_ci95": [0.7, 0.88]}
+        metrics["baselines"] = {
+            "linear_pu": {"auc": auc, "auc_ci95": [auc - 0.1, auc + 0.05], "ap": 0.5},
+            "mean_intensity": {"auc": 0.4, "ap": 0.4},
+            "nearest_neighbors": {"auc": None, "ap": None},
+        }
+
+    folder = make_run(change=change)
+    page = write_report(folder).read_text(encoding="utf-8").replace("&nbsp;", "\xa0").replace("&#x27;", "'")
+    assert f"linear positive-unlabeled classifier (AUC {auc:.3f}), lies {words}" in page
+    assert (words in page.split("<nav")[0]) == care  # at the top, in the box of what to be careful about
+
+
+def test_a_row_chosen_on_the_test_is_red_and_no_result(make_run):
+    page = write_report(make_run(change=lambda m: m.update(oracle_test={"auc": 0.99, "ap": 0.98}))).read_text()
+    row = re.search(r'<tr class="red">.*?</tr>', page)[0]
+    assert "chosen on the test set; not a result" in row
+    assert "0.990" in row
+    assert "0.99" not in re.search(r'<p class="verdict">.*?</p>', page)[0]
+
+
+def test_warnings_stand_on_top(make_run):
+    text = f"view alone tells {FOLDER}/000.png apart"
+    page = write_report(make_run(change=lambda m: m.update(warnings=[text]))).read_text()
+    top = page.split("<nav")[0]
+    assert "View alone tells 000.png apart." in top
+    assert "The same pixels: t0.png and 000.png." in top
+    assert "1 file could not be used" in top
+
+
+def test_groups_and_localization(make_run):
+    def change(metrics):
+        group = {"n_normal": 12, "n_abnormal": 0, "auc": None, "auc_ci95": None, "ap": None, "ap_ci95": None}
+        metrics["aucp"]["groups"] = {"sex": {"F": group | {"auc": 0.765, "n_abnormal": 8}, "unknown": group}}
+        metrics["aucp"]["localization"] = {
+            **{"truth": "masks", "n_images": 60, "n_abnormal": 30, "n_regions": 41, "abnormal_share": 0.031},
+            **{"pixel_ap": 0.321, "pixel_ap_ci95": [0.3, 0.34], "dice": None, "dice_ci95": None, "threshold": 0.1},
+            "hit_rates": [{"false_positives": 0.5, "hit_rate": 0.456, "hit_rate_ci95": [0.4, 0.5]}],
+        }
+
+    page = read(make_run(change=change))
+    for part in (
+        "0.765",
+        "unknown",
+        "against masks",
+        "pixel average precision",
+        "0.321",
+        "0.456",
+        "at 0.5 false positives",
+    ):
+        assert part in page.text, part
+    assert "60 images, 30 images with lesions, 41 lesions" in page.text
+
+
+def test_too_few_validation_normals(make_run):
+    def change(metrics):
+        point = {"specificity_wanted": 0.95, "threshold": None, "sensitivity": None, "specificity": None}
+        metrics["aucp"]["operating_points"] = [point | {"n_valid_normal": 4, "warning": "it takes 19 of them"}]
+
+    page = read(make_run(change=change))
+    assert "It takes 19 of them." in page.text
+
+
+def test_without_a_list_the_heat_maps_are_shown(make_run):
+    folder = make_run(drop=["heatmaps/gallery"])
+    for i in range(3):
+        (folder / "heatmaps" / f"{i}_normal.png").write_bytes(png(seed=i))
+    page = read(folder)
+    assert [image["alt"] for image in page.named("img")] == ["0 normal", "1 normal", "2 normal"]
+
+
+def test_size_of_many_and_of_wide_pictures(make_run):
+    path = write_report(make_run(pictures=24))
+    assert path.read_text().count("<img ") == 24
+    assert path.stat().st_size < 3_000_000  # of noise, which no PNG makes smaller
+    folder = make_run("wide", pictures=1)
+    (folder / "heatmaps" / "gallery" / "0.png").write_bytes(png(1536, 512))
+    assert write_report(folder).stat().st_size < 500_000
+
+
+def test_broken_folders_are_refused(make_run, tmp_path, refused):
+    with refused("nothing", "output_dir"):
+        write_report(tmp_path / "nothing")
+    for name in ("metrics.json", "scores.csv"):
+        with refused(name, "not evaluated"):
+            write_report(make_run(f"without_{name}", drop=[name]))
+    for name in ("metrics.json", "audit.json", "config.json", "splits.json", "heatmaps/gallery/gallery.json"):
+        folder = make_run(f"broken_{name.replace('/', '_')}")
+        (folder / name).write_text('{"aucp": {"auc"')
+        with refused(folder / name, "broken"):
+            write_report(folder)
+        assert not (folder / "report.html").exists()
+        (folder / name).write_text("3")
+        with refused(folder / name, "holds a int"):
+            write_report(folder)
+    folder = make_run("no_models")
+    (folder / "metrics.json").write_text('{"n_normal": 30}')
+    with refused("metrics.json", "no model"):
+        write_report(folder)
+
+
+def test_scores_that_do_not_fit_are_refused(make_run, refused):
+    folder = make_run()
+    scores = folder / "scores.csv"
+    whole = scores.read_text()
+    lines = whole.splitlines(keepends=True)
+    for text, part in (
+        ("".join(lines[:-1]), "30 normal and 29 abnormal"),
+        (lines[0], "no rows"),
+        (whole.replace("score", "other"), "no rows"),
+        (whole + "x.png,2,0.5,1,1,1\n", "line 62"),
+        (whole + "x.png,1,nan,1,1,1\n", "line 62"),
+        (whole + "x.png\n", "line 62"),
+    ):
+        scores.write_text(text)
+        with refused(scores, part):
+            write_report(folder)
+    scores.write_bytes(b"\xff\xfe\x00")
+    with refused(scores, "broken"):
+        write_report(folder)
+
+
+def test_pictures_that_do_not_fit_are_refused(make_run, refused):
+    folder = make_run()
+    place = folder / "heatmaps" / "gallery"
+    (place / "1.png").write_bytes(b"no picture")
+    with refused("1.png", "no picture"):
+        write_report(folder)
+    (place / "1.png").unlink()
+    with refused("1.png", "not there"):
+        write_report(folder)
+    (place / "gallery.json").write_text('[{"file": "../../config.json"}]')
+    with refused("gallery/config.json"):  # nothing outside the folder
+        write_report(folder)
+
+
+def test_not_writable(make_run, refused, tmp_path):
+    (tmp_path / "file").touch()
+    with refused("file", "another output"):
+        write_report(make_run(), tmp_path / "file" / "report.html")
+
+
+def _luminance(color):
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", [0, 1])
+def test_contrast_in_light_and_dark(scheme):
+    """4.5 to 1 and more, as the Web Content Accessibility Guidelines ask of text."""
+    colors = dict(re.findall(r"--([\w-]+): (#\w+);", re.findall(r":root {(.*?)}", STYLE, re.DOTALL)[scheme]))
+    for ground in ("paper", "panel", "note"):
+        for text in ("ink", "soft", "blue", "orange", "red"):
+            bright, dark = sorted((_luminance(colors[ground]), _luminance(colors[text])), reverse=True)
+            assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ground, text)
