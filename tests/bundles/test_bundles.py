@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_a_bundle_trains_evaluates_and_infers(name, dataset_dir, tmp_path):
     output = train(name, dataset_dir, tmp_path / "run")
 
     metrics = json.loads((output / "metrics.json").read_text())
-    assert {"aucp", "last", "n_normal", "n_abnormal", "seconds", "versions"} == set(metrics)
+    assert {"aucp", "last", "baselines", "n_normal", "n_abnormal", "warnings", "versions"} <= set(metrics)
+    assert "oracle_test" not in metrics
     assert all(0 <= metrics[model][value] <= 1 for model in ("aucp", "last") for value in ("auc", "ap"))
     assert (metrics["n_normal"], metrics["n_abnormal"], metrics["last"]["iteration"]) == (6, 6, 4)
     rows = list(csv.DictReader((output / "scores.csv").open()))
@@ -75,13 +77,14 @@ def test_a_bundle_trains_evaluates_and_infers(name, dataset_dir, tmp_path):
     written = {path.name for path in output.iterdir()}
     assert written == {
         *("checkpoint.pt", "model.pt", "model_last.pt", "metrics.json", "scores.csv", "heatmaps", "config.json"),
-        *("log.txt", "tensorboard", "cache"),
+        *("log.txt", "tensorboard", "cache", "splits.json", "audit.json", "skipped.csv", "history.csv", "report.html"),
     }
 
     again = tmp_path / "evaluation"
     run(name, "evaluate", dataset_dir=str(dataset_dir), run_dir=str(output), output_dir=str(again), device="cpu")
     assert json.loads((again / "metrics.json").read_text())["last"] == metrics["last"]
-    assert (again / "scores.csv").read_text() == (output / "scores.csv").read_text()
+    for file in ("scores.csv", "splits.json", "audit.json", "history.csv", "skipped.csv"):
+        assert (again / file).read_text() == (output / file).read_text()
 
     found = tmp_path / "inference"
     images, model = str(dataset_dir / "images"), str(output / "model.pt")
@@ -133,6 +136,51 @@ def test_a_run_in_two_parts_equals_one_bit_for_bit(dataset_dir, tmp_path):
         assert_same(expected, found)
     assert _scores(whole) == _scores(parts)
     assert _losses(whole) == _losses(parts)
+    assert (whole / "history.csv").read_text() == (parts / "history.csv").read_text()
+
+
+def test_the_oracle_is_marked_and_changes_nothing_else(dataset_dir, tmp_path):
+    plain = train("rsna", dataset_dir, tmp_path / "plain")
+    output = train("rsna", dataset_dir, tmp_path / "oracle", oracle_test="true")
+    metrics, without = (json.loads((folder / "metrics.json").read_text()) for folder in (output, plain))
+    assert (metrics["aucp"], metrics["last"]) == (without["aucp"], without["last"])
+    assert metrics["oracle_test"]["auc"] >= max(metrics["aucp"]["auc"], metrics["last"]["auc"])
+    assert "score_oracle_test" in (output / "scores.csv").read_text()
+    assert "chosen on the test set" in (output / "report.html").read_text()
+
+
+def test_bad_images_are_skipped(dataset_dir, tmp_path, refused):
+    folder = tmp_path / "data"
+    shutil.copytree(dataset_dir, folder)
+    bad = folder / "images" / json.loads((folder / "data.json").read_text())["train"]["0"][0]
+    bad.write_bytes(b"")
+    with pytest.raises((SaganError, RuntimeError)):
+        train("rsna", folder, tmp_path / "strict")
+    output = train("rsna", folder, tmp_path / "run", max_unreadable=0.05)
+    assert str(bad) in (output / "skipped.csv").read_text()
+    splits = json.loads((output / "splits.json").read_text())
+    assert sum(map(len, splits.values())) == sum(COUNTS.values()) - 1
+    assert "skipped" in (output / "log.txt").read_text()
+
+
+def test_evaluation_refuses_images_that_were_trained_on(dataset_dir, tmp_path):
+    output = train("rsna", dataset_dir, tmp_path / "run")
+    lists = json.loads((dataset_dir / "data.json").read_text())
+    lists["train"]["0"], lists["test"]["0"] = lists["test"]["0"], lists["train"]["0"]
+    other = tmp_path / "data"
+    other.mkdir()
+    (other / "images").symlink_to(dataset_dir / "images")
+    (other / "data.json").write_text(json.dumps(lists))
+    with pytest.raises((SaganError, RuntimeError)) as caught:
+        run(
+            "rsna",
+            "evaluate",
+            dataset_dir=str(other),
+            run_dir=str(output),
+            output_dir=str(tmp_path / "x"),
+            device="cpu",
+        )
+    assert "trained on" in str(caught.getrepr(chain=True))
 
 
 def assert_same(a: object, b: object) -> None:
@@ -171,9 +219,9 @@ def test_training_never_reads_the_test_images(dataset_dir, tmp_path, monkeypatch
         asked.extend(item["image"] for item in items)
         return pixels(self, items)
 
-    monkeypatch.setattr(ImageCache, "pixels", watched)
     flow = workflow("phantom", "train", **SMALL, dataset_dir=str(dataset_dir), output_dir=str(tmp_path))
-    flow.initialize()
+    flow.initialize()  # the audit compares test images with the others, and hands nothing on
+    monkeypatch.setattr(ImageCache, "pixels", watched)
     flow.parser.get_parsed_content("train#trainer").run()
     lists = json.loads((dataset_dir / "data.json").read_text())
     test = {str(dataset_dir / "images" / name) for part in lists["test"].values() for name in part}

@@ -73,7 +73,7 @@ BREAKS = [
     (broken_image, "03.png is not a readable image"),
     (other_size, "03.png is 64 x 80 L"),
     (other_mode, "03.png is 64 x 64 RGB"),
-    (nan_pixels, "03.tif has 1 NaN"),
+    (nan_pixels, "03.tif is not a readable image (1 NaN"),
     (broken_json, "data.json is not readable JSON"),
     (empty_split, "the dataset has no unlabeled images"),
     (missing_file, "03.png is listed in"),
@@ -106,7 +106,8 @@ def test_broken_data_is_named_in_one_line(spoil, message, tmp_path):
         "--anomaly_ratio=0.5",
     )
     assert_one_line(result, message)
-    assert {path.name for path in output.rglob("*") if path.is_file()} <= {"log.txt", "config.json"}
+    written = {path.name for path in output.rglob("*") if path.is_file() and path.parent.name != "cache"}
+    assert written <= {"log.txt", "config.json", "skipped.csv"}
 
 
 def test_without_data_the_rsna_bundle_says_what_it_expects(tmp_path):
