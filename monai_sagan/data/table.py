@@ -10,7 +10,7 @@
 | patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
 
 With ``split``, labels are needed for test images only. Without it, images are split by their labels and by patient,
-and those of unknown label are unlabeled; where there is no patient, the headers of DICOM files are asked, and the slices
+and those of unknown label are unlabeled; where no column names patients, DICOM headers are asked, and the slices
 of a volume belong together. Whose images these are, and under which terms, you know.
 """
 
