@@ -24,7 +24,7 @@ from monai_sagan.data.table import find_table, read_table
 from monai_sagan.data.tables import LeftOut, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_folder", "read_folder"]
+__all__ = ["find_folder", "list_images", "read_folder"]
 
 PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1))
 KINDS = ("normal", "abnormal")  # the sub-folders of unlabeled/ that tell its labels
@@ -102,20 +102,25 @@ def _items(
     slice_range: tuple[float, float],
     reasons: dict[str, int],
 ) -> list[Item]:
+    items: list[Item] = []
+    for path, names in list_images(folder / part, slice_axis, slice_range):
+        patient = {"patient": path.relative_to(folder).as_posix()} if path.name.lower().endswith(NIFTI) else {}
+        items += [{"image": name, "label": label} | patient for name in names]
+        reasons["files that are no images"] += not names
+    return items
+
+
+def list_images(
+    folder: Path, slice_axis: int = 2, slice_range: tuple[float, float] = (0.0, 1.0)
+) -> Iterator[tuple[Path, list[str]]]:
+    """Every file below a folder, in order, with the names of its images: a volume's slices; none if it is no image."""
     from monai_sagan.data.decode import is_image_file
 
-    items: list[Item] = []
-    for path in _files(folder / part):
+    for path in _files(folder):
         if path.name.lower().endswith(NIFTI):
-            patient = path.relative_to(folder).as_posix()
-            items += [
-                {"image": name, "label": label, "patient": patient} for name in _slices(path, slice_axis, slice_range)
-            ]
-        elif is_image_file(path):
-            items.append({"image": str(path), "label": label})
+            yield path, _slices(path, slice_axis, slice_range)
         else:
-            reasons["files that are no images"] += 1
-    return items
+            yield path, [str(path)] if is_image_file(path) else []
 
 
 def _files(folder: Path) -> Iterator[Path]:

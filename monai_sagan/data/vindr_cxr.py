@@ -68,7 +68,7 @@ def read_vindr_cxr(
     dataset_dir: str | Path,
     split_file: str | Path | None = None,
     agreement: str = "all",
-    official_test: bool = False,
+    official_test: bool | str = False,
     split_seed: int = 0,
     left_out: LeftOut | None = None,
 ) -> Datalist:
@@ -91,8 +91,10 @@ def read_vindr_cxr(
     folder = Path(dataset_dir)
     if agreement not in ("all", "majority"):
         raise SaganError(f"agreement is {agreement!r}; it is all or majority")
-    if not isinstance(official_test, bool):  # a command line may give the text "false"
-        raise SaganError(f"official_test is {official_test!r}; it is True or False")
+    if isinstance(official_test, str):  # a command line gives words
+        official_test = {"true": True, "false": False}.get(official_test.lower(), official_test)
+    if not isinstance(official_test, bool):
+        raise SaganError(f"official_test is {official_test!r}; it is true or false")
     if find_med_ad(folder):
         if split_file is not None or official_test or agreement != "all":
             raise SaganError(

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
-from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels, is_image_file
+from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels
+from monai_sagan.data.folder import list_images
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
@@ -31,6 +32,7 @@ def infer(
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     heatmaps: int = 12,
+    slice_axis: int = 2,
 ) -> Path:
     """Score every image below ``dataset_dir``; write ``scores.csv`` and ``heatmaps/``; return the scores' path.
 
@@ -44,6 +46,7 @@ def infer(
         device: where to compute.
         batch_size: images at a time.
         heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
+        slice_axis: of NIfTI volumes, see `monai_sagan.data.folder`; each slice is an image.
 
     Raises:
         SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not
@@ -51,7 +54,7 @@ def infer(
     """
     folder, output = Path(dataset_dir), Path(output_dir)
     trained = load_trained(model, device)
-    found = _image_paths(folder, output)
+    found = _image_paths(folder, output.resolve(), slice_axis)
     paths, pixels, skipped = _decode(found, trained.settings.decoding())
     if not paths:
         raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {skipped[found[0]]}")
@@ -65,12 +68,12 @@ def infer(
     return output / "scores.csv"
 
 
-def _image_paths(folder: Path, output: Path) -> list[str]:
+def _image_paths(folder: Path, output: Path, slice_axis: int) -> list[str]:
     if not folder.is_dir():
         raise SaganError(f"no folder {folder}; give the folder of images by --dataset_dir")
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and is_image_file(path))
     # The heat maps of an earlier call are no input, should they lie in the folder.
-    paths = [str(path) for path in found if output.resolve() not in path.resolve().parents]
+    inside = [(path, names) for path, names in list_images(folder, slice_axis) if output not in path.resolve().parents]
+    paths = [name for _, names in inside for name in names]
     if not paths:
         raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
     return paths
@@ -84,6 +87,6 @@ def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], torch.Tensor
         if isinstance(result, tuple):
             pixels[path] = result[0]
         else:
-            skipped[path] = result.reason if isinstance(result, Failure) else result
+            skipped[path] = result.reason if isinstance(result, Failure) else f"{path} has {result}"
             logger.warning(f"skipped: {skipped[path]}")
     return list(pixels), torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0), skipped

@@ -170,8 +170,8 @@ def test_tables_that_contradict_each_other(tmp_path, refused):
 def test_options_are_checked(tmp_path, refused):
     with refused("agreement", "'most'", "majority"):
         read_vindr_cxr(write_challenge(tmp_path, MIXED), agreement="most")
-    with refused("official_test", "'false'"):
-        read_vindr_cxr(tmp_path, official_test="false")
+    with refused("official_test", "'no'"):
+        read_vindr_cxr(tmp_path, official_test="no")
     with refused(tmp_path / "nowhere", "data.json", TABLE, "image_labels_train.csv"):
         read_vindr_cxr(tmp_path / "nowhere")
     (tmp_path / "data.json").write_text("{}")

@@ -124,3 +124,20 @@ def test_a_broken_model_writes_nothing(tmp_path, folder, model, refused):
     with refused("4 scores are not finite"):
         infer(model, folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_slices_of_a_volume_are_images(tmp_path, model):
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    volume = np.random.default_rng(0).integers(0, 99, (20, 18, 5), np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / "v.nii.gz")
+    rows = table(infer(model, folder, tmp_path / "out"))[1:]
+    assert [row[0] for row in rows] == [f"{folder / 'v.nii.gz'}#z{i}" for i in range(5)]
+    assert len(table(infer(model, folder, tmp_path / "x", slice_axis=0))) == 1 + 20
+
+
+def test_heat_maps_of_an_earlier_call_are_no_input(folder, model, monkeypatch):
+    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: Image.new("L", (9, 9)).save(path))
+    first = table(infer(model, folder, folder / "results"))
+    assert len(list((folder / "results" / "heatmaps").iterdir())) == 4
+    assert table(infer(model, folder, folder / "results")) == first
