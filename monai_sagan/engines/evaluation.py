@@ -83,13 +83,20 @@ def evaluate(
     labels = [item["label"] for item in items]
     metrics: dict[str, Any] = {}
     scores: dict[str, Tensor] = {}
+    told = [i for i, item in enumerate(items) if "boxes" in item or "mask" in item]
+    in_networks = 0.0
     for name, model in trained.items():
-        scores[name], where = _score_and_locate(model, pixels, items, batch_size)
-        metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items, where)
+        begin = time.monotonic()
+        scores[name], maps = model.score(pixels, batch_size, keep=told)
         if model.settings.mask_at_test:
             scores[f"{name}_masked"] = score(model.network, pixels, batch_size, MASK_SEED)
+        in_networks += time.monotonic() - begin
+        check_finite(scores[name])
+        metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items)
+        if where := _localization(model, maps, [items[i] for i in told]):
+            metrics[name]["localization"] = where
+        if model.settings.mask_at_test:
             metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels)
-    seconds = time.monotonic() - started
     if rows := _trivial_scores(splits, images, pixels):
         metrics["baselines"] = {name: image_metrics(values, labels) for name, values in rows.items()}
     chosen = next(iter(models))
@@ -104,7 +111,7 @@ def evaluate(
         "n_abnormal": labels.count(1),
         "warnings": [*_too_few(metrics[chosen]["operating_points"]), *group_warnings(items, labels)],
         "seconds": round(time.monotonic() - started, 2),
-        "seconds_of_networks": round(seconds, 2),
+        "seconds_of_networks": round(in_networks, 2),
         "versions": versions(),
     }
     write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
@@ -118,28 +125,19 @@ def evaluate(
     return metrics
 
 
-def _score_and_locate(
-    model: Trained, pixels: Tensor, items: Sequence[Item], batch_size: int
-) -> tuple[Tensor, dict[str, Any] | None]:
-    """Scores (N,) of the test images, and where boxes or masks are known, how well the maps agree with them."""
-    told = [i for i, item in enumerate(items) if "boxes" in item or "mask" in item]
-    scores, maps = model.score(pixels, batch_size, keep=told)
-    check_finite(scores)
-    if not any(items[i].get("boxes") or items[i].get("mask") for i in told):
-        return scores, None
-    sizes = [items[i]["size"] for i in told]
-    return scores, localization_metrics(maps[:, 0].numpy(), [items[i] for i in told], sizes, model.pixel_threshold)
-
-
-def _results(
-    model: Trained, scores: Tensor, items: Sequence[Item], localization: dict[str, Any] | None
-) -> dict[str, Any]:
+def _results(model: Trained, scores: Tensor, items: Sequence[Item]) -> dict[str, Any]:
     labels = [item["label"] for item in items]
     found = image_metrics(scores, labels)
     found["operating_points"] = operating_points(model.valid_normal_scores, scores, labels)
-    if groups := grouped_metrics(items, scores, labels):
-        found["groups"] = groups
-    return found if localization is None else found | {"localization": localization}
+    groups = grouped_metrics(items, scores, labels)
+    return found | ({"groups": groups} if groups else {})
+
+
+def _localization(model: Trained, maps: Tensor, items: Sequence[Item]) -> dict[str, Any] | None:
+    """How well anomaly maps (K, 1, H, W) agree with the boxes or masks of K items; None where no image has any."""
+    if not any(item.get("boxes") or item.get("mask") for item in items):
+        return None
+    return localization_metrics(maps[:, 0].numpy(), items, [item["size"] for item in items], model.pixel_threshold)
 
 
 def _trivial_scores(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str, Tensor]:
