@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -103,24 +104,31 @@ def timed(function: object, *arguments: object) -> float:
 
 def run(words: list[str]) -> tuple[float, int]:
     """Seconds that ``monai-sagan`` takes, and the greatest sum of what all its processes hold in memory, in bytes."""
-    peak = 0
     begin = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "monai_sagan.cli", *words], stdout=subprocess.DEVNULL)
+    with watched(process.pid) as peak:
+        code = process.wait()
+    assert code == 0, words
+    return time.perf_counter() - begin, max(peak)
+
+
+@contextmanager
+def watched(pid: int) -> Iterator[list[int]]:
+    """What a process and its children hold in memory, looked at 20 times a second."""
+    seen = [0]
     done = threading.Event()
 
     def watch() -> None:
-        nonlocal peak
         while not done.wait(0.05):
-            peak = max(peak, memory_of(process.pid))
+            seen.append(memory_of(pid))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    code = process.wait()
-    seconds = time.perf_counter() - begin
-    done.set()
-    watcher.join()
-    assert code == 0, words
-    return seconds, peak
+    try:
+        yield seen
+    finally:
+        done.set()
+        watcher.join()
 
 
 def memory_of(pid: int) -> int:
@@ -142,21 +150,21 @@ def start(dataset: Path, cache: Path, output: Path) -> str:
     command = [sys.executable, "-m", "monai.bundle", "run", "--config_file", "bundles/folder/train.json"]
     command += ["--dataset_dir", str(dataset), "--cache_dir", str(cache), "--output_dir", str(output)]
     command += ["--channels", "4", "--num_res_blocks", "1", "--batch_size", "4", "--max_iterations", "1"]
-    command += [
-        "--datalist",
-        json.dumps({"_target_": "monai_sagan.data.med_ad.read_med_ad", "dataset_dir": "@dataset_dir"}),
-    ]
     imports = timed(subprocess.run, [sys.executable, "-c", "import monai.bundle, torch.utils.tensorboard, ignite"])
     begin = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     seconds = None
-    for line in process.stdout:
-        if "validation at iteration 1" in line or "iteration 1/1" in line:
-            seconds = seconds or time.perf_counter() - begin
-            process.kill()
+    with watched(process.pid) as peak:
+        for line in process.stdout:
+            if "validation at iteration 1" in line:
+                seconds = time.perf_counter() - begin
+                process.kill()
     assert seconds is not None, "the run ended before its first iteration"
-    return f"{seconds:.1f} s to the end of the first iteration, of which imports about {imports:.1f} s"
+    return (
+        f"{seconds:.1f} s to the end of the first iteration and its validation, of which imports about "
+        f"{imports:.1f} s; peak memory {max(peak) / 2**20:.0f} MiB"
+    )
 
 
 if __name__ == "__main__":
