@@ -157,12 +157,12 @@ def start(dataset: Path, cache: Path, output: Path) -> str:
     seconds = None
     with watched(process.pid) as peak:
         for line in process.stdout:
-            if "validation at iteration 1" in line:
+            if "iteration 1/1" in line:
                 seconds = time.perf_counter() - begin
                 process.kill()
     assert seconds is not None, "the run ended before its first iteration"
     return (
-        f"{seconds:.1f} s to the end of the first iteration and its validation, of which imports about "
+        f"{seconds:.1f} s to the end of the first iteration, of which imports about "
         f"{imports:.1f} s; peak memory {max(peak) / 2**20:.0f} MiB"
     )
 

@@ -27,7 +27,8 @@ SIDES = {"train_normal": "training", "train_unlabeled": "training", "valid_norma
 TRAINING = [name for name, side in SIDES.items() if side == "training"]
 EXAMPLES = 20  # of each finding, in audit.json
 SIDE = 32  # pixels of the pictures that are compared
-NEAR = 0.92
+NEAR = 0.92  # cosine of what they are compared by
+PROJECTED, SURELY = 256, 0.87
 SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
 UNKNOWN = [
     "shifted, turned or cropped copies of an image are not found, nor are other images of a patient without an id",
@@ -210,10 +211,18 @@ def _features(images: Tensor) -> Tensor:
 
 
 def _alike(one: Tensor, other: Tensor) -> Iterator[tuple[int, int, float]]:
+    """Pairs of rows whose cosine is at least `NEAR`, found by a random projection and then worked out exactly.
+
+    A cosine c is projected with a standard deviation of (1 - c^2) / 16, at `NEAR` 0.0096: `SURELY` is five of them.
+    """
+    draw = torch.Generator().manual_seed(0)
+    projection = torch.randn(one.shape[1], PROJECTED, generator=draw)
+    short_one, short_other = (F.normalize(part @ projection) for part in (one, other))
     for start in range(0, len(one), 1024):
-        likeness = one[start : start + 1024] @ other.T
-        for i, j in (likeness >= NEAR).nonzero().tolist():
-            yield start + i, j, float(likeness[i, j])
+        for i, j in (short_one[start : start + 1024] @ short_other.T >= SURELY).nonzero().tolist():
+            likeness = float(one[start + i] @ other[j])
+            if likeness >= NEAR:
+                yield start + i, j, likeness
 
 
 def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:

@@ -49,6 +49,7 @@ def evaluate(
     output_dir: str | Path,
     device: str | torch.device = "cpu",
     batch_size: int = 256,
+    required: bool = True,
 ) -> dict[str, Any]:
     """Score test images by trained models; write scores, metrics, pictures and the report; return the metrics.
 
@@ -64,6 +65,7 @@ def evaluate(
         output_dir: where to write; what is there of an earlier evaluation is replaced.
         device: where to compute.
         batch_size: images at a time.
+        required: False says in the log that there are no test images, and returns nothing, where that is no mistake.
 
     Raises:
         SaganError: when there are no test images, a model file is missing or was trained on images of another kind,
@@ -71,7 +73,11 @@ def evaluate(
     """
     items = splits["test"]
     if not items:
-        raise SaganError("the split test is empty: there is nothing to evaluate; inference.json scores any folder")
+        message = "the split test is empty: there is nothing to evaluate; inference.json scores any folder"
+        if required:
+            raise SaganError(message)
+        logger.warning(message)
+        return {}
     started = time.monotonic()
     trained = {name: load_trained(path, device) for name, path in models.items()}
     for name, model in trained.items():

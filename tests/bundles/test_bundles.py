@@ -163,6 +163,19 @@ def test_bad_images_are_skipped(dataset_dir, tmp_path, refused):
     assert "skipped" in (output / "log.txt").read_text()
 
 
+def test_a_dataset_without_a_test(dataset_dir, tmp_path):
+    lists = json.loads((dataset_dir / "data.json").read_text())
+    lists["test"] = {}
+    other = tmp_path / "data"
+    other.mkdir()
+    (other / "images").symlink_to(dataset_dir / "images")
+    (other / "data.json").write_text(json.dumps(lists))
+    output = train("folder", other, tmp_path / "run")
+    assert (output / "model.pt").is_file()
+    assert not (output / "metrics.json").exists()
+    assert "inference.json scores any folder" in (output / "log.txt").read_text()
+
+
 def test_evaluation_refuses_images_that_were_trained_on(dataset_dir, tmp_path):
     output = train("rsna", dataset_dir, tmp_path / "run")
     lists = json.loads((dataset_dir / "data.json").read_text())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from monai_sagan.data.audit import NEAR, audit_splits, near_duplicates, splits_to_evaluate
+from monai_sagan.data.audit import NEAR, _features, audit_splits, near_duplicates, splits_to_evaluate
 from monai_sagan.data.cache import HowToDecode, ImageCache
 from monai_sagan.data.datalist import SPLITS
 from monai_sagan.data.phantom import phantom_image
@@ -130,6 +130,19 @@ def test_real_radiographs_of_different_patients_are_not_alike(real_data):
         ("train_normal_0274", "train_normal_0275"),
         ("unlabeled_normal_0066", "unlabeled_normal_0067"),
     ]
+
+
+def test_the_short_cut_misses_nothing(pictures):
+    """Copies with more and more noise, up to the limit and beyond it, against all cosines worked out."""
+    rng = np.random.default_rng(0)
+    originals = torch.stack([torch.from_numpy(np.array(picture)) for picture in pictures])[:, None]
+    noise = torch.from_numpy(rng.normal(0, 1, (20, 1, 64, 64))) * torch.linspace(0, 20, 20).view(-1, 1, 1, 1)
+    copies = (originals + noise).clamp(0, 255).byte()
+    found = {(i, j): likeness for i, j, likeness in near_duplicates(originals, copies)}
+    cosines = _features(originals) @ _features(copies).T
+    wanted = {(i, j): float(cosines[i, j]) for i, j in (cosines >= NEAR).nonzero().tolist()}
+    assert found == pytest.approx(wanted)
+    assert 5 < len(found) < 20
 
 
 def test_images_without_any_structure_are_alike_to_none():
