@@ -48,6 +48,8 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name or not (equals or rest):
             raise SaganError(f"{word!r} is not understood; options are given as --key value")
+        if name in ("dataset_dir", "left_out"):
+            raise SaganError(f"--{name} is no option here; the dataset is the first argument, DIR")
         value = value if equals else rest.pop(0)
         try:
             options[name] = ast.literal_eval(value)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["load_tensors", "save_tensors", "write_text", "write_whole"]
+__all__ = ["load_tensors", "only_one", "save_tensors", "write_text", "write_whole"]
 
 
 def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -39,10 +40,10 @@ def _to_disk(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all."""
+    """Write UTF-8 text, whole or not at all; what is no UTF-8 in a file's name is written as an escape."""
 
     def write(unfinished: Path) -> None:
-        unfinished.write_text(text, encoding="utf-8")
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
     write_whole(path, write)
 
@@ -74,3 +75,37 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise SaganError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+@contextmanager
+def only_one(folder: Path, what: str) -> Iterator[list[int]]:
+    """Refuse to work in a folder while another process does.
+
+    Gives the handles that child processes must keep open: those that outlive a killed parent keep others out, too.
+
+    Args:
+        folder: it is made if it is not there.
+        what: the name of the work, for the message.
+
+    Raises:
+        SaganError: when another one is at work.
+    """
+    from monai_sagan.errors import SaganError
+
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield []
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    lock: Any
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SaganError(
+                f"another {what}, or what it left behind, is at work in {folder}; wait for it or name another folder"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+        yield [lock.fileno()]

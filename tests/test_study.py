@@ -21,10 +21,11 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from monai_sagan.bundle import check_command_line
 from monai_sagan.data.datalist import make_splits
 from monai_sagan.data.phantom import write_phantom
+from monai_sagan.files import only_one
 from monai_sagan.metrics.roc import delong
 from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
-from monai_sagan.study.processes import Job, available_cores, only_one, run_jobs, slots
+from monai_sagan.study.processes import Job, available_cores, run_jobs, slots
 from monai_sagan.study.rows import named_rows, published_figures
 from monai_sagan.study.statistics import ap_covariance, estimate
 from monai_sagan.study.table import make_entries, write_table
@@ -300,15 +301,15 @@ def test_places_on_gpus(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
 def test_one_study_at_a_time_in_a_folder(tmp_path, refused):
-    with only_one(tmp_path), refused("another study", tmp_path), only_one(tmp_path):
+    with only_one(tmp_path, "study"), refused("another study", tmp_path), only_one(tmp_path, "study"):
         pass
-    with only_one(tmp_path) as keep_open:  # a run that outlives its study keeps the folder
+    with only_one(tmp_path, "study") as keep_open:  # a run that outlives its study keeps the folder
         job = python("long", tmp_path / "long", "input()")
         thread = threading.Thread(target=run_jobs, args=([job], [{}], lambda line: None, keep_open))
         thread.start()
         thread.join(20)
         assert not thread.is_alive()
-    with only_one(tmp_path):
+    with only_one(tmp_path, "study"):
         pass
 
 
@@ -547,3 +548,9 @@ def test_a_study_from_the_command_line(tmp_path, capsys, refused):
     assert (config["fake_source"], config["seed"], config["augment"]) == ("pseudo", 3, False)
     with refused("learning_rate"):
         study_command(arguments, overrides | {"learning_rate": "0.001"})
+
+
+@pytest.mark.parametrize("key", ["seed", "output_dir", "cache_dir", "device"])
+def test_rows_do_not_set_what_the_study_sets(key, refused):
+    with refused("the row 'a'", key):
+        named_rows({"a": {key: 1}})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ EXAMPLES = 20  # of each finding, in audit.json
 SIDE = 32  # pixels of the pictures that are compared
 NEAR = 0.92  # cosine of what they are compared by
 PROJECTED, SURELY = 256, 0.87
+CHUNK = 1024  # images at a time
+MOST = 10_000  # near-duplicates after which looking ends: a set of look-alikes needs no list of all its pairs
 SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
 UNKNOWN = [
     "shifted, turned or cropped copies of an image are not found, nor are other images of a patient without an id",
@@ -64,12 +67,11 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
         *(f"the {kind['property']} of the files alone tells {kind['of']} apart (AUC {kind['auc']:.2f}): a leak, unless "
           f"all images are prepared alike" for kind in kinds if kind["auc"] >= SEPARABLE),
     ]  # fmt: skip
-    anonymous = sum("patient" not in item for items in splits.values() for item in items)
-    total = sum(map(len, splits.values()))
-    unknown = [f"no patient is known for {anonymous} of {total} images"] * bool(anonymous) + UNKNOWN
+    unknown = [*_unknown_patients(splits), *UNKNOWN]
     logger.info("splits: " + ", ".join(f"{name} {len(items)}" for name, items in splits.items()))
     audit: dict[str, Any] = {
         "splits": {name: _summary(items) for name, items in splits.items()},
+        "splits_digest": _digest(splits),
         "unreadable": len(images.unreadable),
         "left_out": len(images.left_out),
         "exact_duplicates": {"count": len(exact), "examples": exact[:EXAMPLES]},
@@ -148,6 +150,12 @@ def _summary(items: list[Item]) -> dict[str, Any]:
     }
 
 
+def _digest(splits: Datalist) -> str:
+    """Of the pixels of all images but the test's, in their order: what a run was trained and chosen on."""
+    pixels = [[item["digest"] for item in splits[name]] for name, side in SIDES.items() if side != "test"]
+    return hashlib.sha256(json.dumps(pixels).encode()).hexdigest()[:16]
+
+
 def _placed(splits: Datalist) -> list[tuple[str, str, Item]]:
     """Every item with its split and its side."""
     return [(name, SIDES[name], item) for name, items in splits.items() for item in items]
@@ -171,16 +179,25 @@ def _near_duplicates(splits: Datalist, images: ImageCache) -> list[dict[str, Any
     sides: dict[str, list[tuple[str, str, Item]]] = {}
     for place in _placed(splits):
         sides.setdefault(place[1], []).append(place)
-    features = {
-        side: _features(images.pixels([item for _, _, item in places])) for side, places in sides.items() if places
-    }
-    found = []
-    for one, other in combinations(features, 2):
-        for i, j, likeness in _alike(features[one], features[other]):
+    short = {side: _projected([item for *_, item in places], images) for side, places in sides.items()}
+    found: list[dict[str, Any]] = []
+    for one, other in combinations(short, 2):
+        for i, j in _candidates(short[one], short[other]):
             a, b = sides[one][i], sides[other][j]
-            if a[2]["digest"] != b[2]["digest"]:
+            if a[2]["digest"] == b[2]["digest"]:
+                continue
+            first, second = _features(images.pixels([a[2], b[2]]))
+            if (likeness := float(first @ second)) >= NEAR:
                 found.append(_pair(a, b) | {"likeness": round(likeness, 4)})
+            if len(found) == MOST:
+                return found
     return found
+
+
+def _projected(items: list[Item], images: ImageCache) -> Tensor:
+    """Short features (N, 256) of images that need not fit into memory together."""
+    parts = [_short(_features(images.pixels(items[start : start + CHUNK]))) for start in range(0, len(items), CHUNK)]
+    return torch.cat([torch.zeros(0, PROJECTED), *parts])
 
 
 def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, float]]:
@@ -194,13 +211,15 @@ def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, floa
     Returns:
         index in ``images``, index in ``others``, cosine.
     """
-    return list(_alike(_features(images), _features(others)))
+    one, other = _features(images), _features(others)
+    pairs = [(i, j, float(one[i] @ other[j])) for i, j in _candidates(_short(one), _short(other))]
+    return [pair for pair in pairs if pair[2] >= NEAR]
 
 
 def _features(images: Tensor) -> Tensor:
     """Unit vectors (N, 1922) of dampened gradients."""
     parts = [torch.zeros(0, 2 * (SIDE - 1) ** 2)]
-    for chunk in images.split(1024):
+    for chunk in images.split(CHUNK):
         grey = chunk.float().mean(1, keepdim=True)
         small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
         gradients = torch.cat([small.diff(dim=2)[:, :-1].flatten(1), small.diff(dim=1)[:, :, :-1].flatten(1)], dim=1)
@@ -210,19 +229,20 @@ def _features(images: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def _alike(one: Tensor, other: Tensor) -> Iterator[tuple[int, int, float]]:
-    """Pairs of rows whose cosine is at least `NEAR`, found by a random projection and then worked out exactly.
+def _short(features: Tensor) -> Tensor:
+    """A random projection (N, 256) of features, the same for all, as unit vectors.
 
-    A cosine c is projected with a standard deviation of (1 - c^2) / 16, at `NEAR` 0.0096: `SURELY` is five of them.
+    A cosine c is kept with a standard deviation of (1 - c^2) / 16, at `NEAR` 0.0096: `SURELY` is five of them lower.
     """
     draw = torch.Generator().manual_seed(0)
-    projection = torch.randn(one.shape[1], PROJECTED, generator=draw)
-    short_one, short_other = (F.normalize(part @ projection) for part in (one, other))
-    for start in range(0, len(one), 1024):
-        for i, j in (short_one[start : start + 1024] @ short_other.T >= SURELY).nonzero().tolist():
-            likeness = float(one[start + i] @ other[j])
-            if likeness >= NEAR:
-                yield start + i, j, likeness
+    return F.normalize(features @ torch.randn(features.shape[1], PROJECTED, generator=draw))
+
+
+def _candidates(one: Tensor, other: Tensor) -> Iterator[tuple[int, int]]:
+    """Pairs of rows of `_short` features that may be near-duplicates."""
+    for start in range(0, len(one), CHUNK):
+        for i, j in (one[start : start + CHUNK] @ other.T >= SURELY).nonzero().tolist():
+            yield start + i, j
 
 
 def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:
@@ -235,6 +255,14 @@ def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:
         for places in seen.values()
         if len({side for _, side, _ in places}) > 1
     ]
+
+
+def _unknown_patients(splits: Datalist) -> Iterator[str]:
+    patients = [item.get("patient") for items in splits.values() for item in items]
+    if None in patients:
+        yield f"no patient is known for {patients.count(None)} of {len(patients)} images"
+    elif len(set(patients)) == len(patients):
+        yield "each patient has one image: the ids may be of images, and patients with several images be unknown"
 
 
 def _pairs_found(pairs: list[dict[str, Any]], what: str) -> Iterator[str]:

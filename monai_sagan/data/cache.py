@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import os
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +20,7 @@ from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.decode import Pixels, decode_file, foreground_share, split_fragment
-from monai_sagan.data.workers import Failure, run_in_workers
+from monai_sagan.data.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
@@ -28,7 +30,8 @@ __all__ = ["HowToDecode", "ImageCache", "decode_images", "load_image"]
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2  # part of every key; raise it when the same files would be decoded to other pixels
+PIXELS, NOTES = "pixels.npy", "images.json"  # in the cache's folder
+FORMAT = 3  # part of every key; raise it when the same files would be decoded to other pixels
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ def decode_images(paths: Sequence[str], how: HowToDecode, jobs: int | None = Non
     for path in paths:
         files.setdefault(split_fragment(path)[0], []).append(path)
     tasks = [(group, how) for group in files.values()]
-    for (group, _), found in zip(tasks, run_in_workers(_decode, tasks, jobs), strict=True):
+    limit = LIMIT + 2.0 * max(map(len, files.values()), default=0)  # for a file of many slices
+    for (group, _), found in zip(tasks, run_in_workers(_decode, tasks, jobs, limit), strict=True):
         for path, result in zip(group, [found] * len(group) if isinstance(found, Failure) else found, strict=True):
             yield path, Failure(_named(path, result.reason)) if isinstance(result, Failure) else result
 
@@ -121,15 +125,16 @@ def _take_space(path: Path) -> None:
 class ImageCache:
     """All images of a datalist, decoded and resized once.
 
-    The file's name is a hash of what it holds: the files' paths, sizes and times, and how they are decoded. It is
-    written under another name and renamed when complete, so that two runs that start at once both succeed and a
-    broken one leaves nothing that looks whole. Beside it a JSON file says what was met: each image's description, and
-    which ones are unreadable or left out, and why.
+    They lie in a folder of ``cache_dir`` whose name is a hash of what it holds: the files' paths, sizes and times, and
+    how they are decoded: an array with a row for each image, and what was met, each image's description, and which
+    ones are unreadable or left out, and why. The folder is written under another name and renamed when complete, so
+    that two runs that start at once both succeed and a broken one leaves nothing that looks whole. Unreadable images
+    are tried again each time, for a decoder may have been installed meanwhile.
 
     Args:
         datalist: lists of items; what `pixels` is asked for later must be among them.
         how: how files become pixels.
-        cache_dir: folder for the files.
+        cache_dir: where the folder is.
         mixed_images: accept images of different sizes or color modes; False names the first that differs, for where
             images were prepared alike a difference is a mistake, and where it goes with the label it is a leak.
         jobs: decoding processes at a time; None takes one for each core.
@@ -150,21 +155,19 @@ class ImageCache:
         self.mixed_images = mixed_images
         self._first: tuple[str, str] | None = None
         paths = sorted({item["image"] for items in datalist.values() for item in items})
-        self.path = Path(cache_dir) / f"images-{self._key(paths)}.npy"
-        if not self.path.is_file():
+        self._row = {path: row for row, path in enumerate(paths)}
+        self.folder = Path(cache_dir) / f"images-{self._key(paths)}"
+        if not self.folder.is_dir() or self._readable_now(paths, jobs):
             self._write(paths, jobs)
-        self._array: Pixels = np.load(self.path, mmap_mode="r")
-        found = json.loads(self._descriptions.read_text(encoding="utf-8"))
-        self.images: dict[str, dict[str, Any]] = found["images"]
-        self.unreadable: dict[str, str] = found["unreadable"]
-        self.left_out: dict[str, str] = found["left_out"]
-        self._row = {path: row for row, path in enumerate(self.images)}
+        self._array: Pixels = np.load(self.folder / PIXELS, mmap_mode="r")
+        notes = self._notes()
+        self.images: dict[str, dict[str, Any]] = {
+            path: note for path, note in zip(paths, notes["images"], strict=True) if note is not None
+        }
+        self.unreadable: dict[str, str] = {paths[int(row)]: reason for row, reason in notes["unreadable"].items()}
+        self.left_out: dict[str, str] = {paths[int(row)]: reason for row, reason in notes["left_out"].items()}
         for path, image in self.images.items():
             self._check_alike(path, image)
-
-    @property
-    def _descriptions(self) -> Path:
-        return self.path.with_suffix(".json")
 
     def pixels(self, items: Sequence[Item]) -> Tensor:
         """The images of ``items``, uint8 (N, C, H, W)."""
@@ -173,8 +176,16 @@ class ImageCache:
         rows = [self._row[item["image"]] for item in items]
         return torch.from_numpy(np.ascontiguousarray(self._array[rows]))
 
+    def _notes(self) -> dict[str, Any]:
+        return dict(json.loads((self.folder / NOTES).read_text(encoding="utf-8")))
+
+    def _readable_now(self, paths: list[str], jobs: int | None) -> bool:
+        """Whether an image that could not be read can be read now; then all is decoded anew."""
+        bad = [paths[int(row)] for row in self._notes()["unreadable"]]
+        return any(not isinstance(result, Failure) for _, result in decode_images(bad, self.how, jobs))
+
     def _key(self, paths: Iterable[str]) -> str:
-        files: dict[str, tuple[int, int]] = {}
+        files: dict[str, tuple[str, int, int]] = {}
         for path in paths:
             name = split_fragment(path)[0]
             if name not in files:
@@ -182,41 +193,45 @@ class ImageCache:
                     stat = os.stat(name)
                 except OSError:
                     raise SaganError(f"{name} is not there; restore it or leave it out") from None
-                files[name] = stat.st_size, stat.st_mtime_ns
-        content = json.dumps([FORMAT, asdict(self.how), list(paths), list(files.items())])
+                files[name] = os.path.abspath(name), stat.st_size, stat.st_mtime_ns
+        names = [os.path.abspath(path) for path in paths]
+        content = json.dumps([FORMAT, asdict(self.how), names, list(files.values())])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _write(self, paths: list[str], jobs: int | None) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        mark = uuid.uuid4().hex
-        array, notes = (path.with_name(f".{path.name}.{mark}") for path in (self.path, self._descriptions))
+        unfinished = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex}")
+        unfinished.mkdir(parents=True)
         shape = (len(paths), self.how.channels, *self.how.image_size)
         try:
-            pixels = np.lib.format.open_memmap(array, mode="w+", dtype=np.uint8, shape=shape)
-            _take_space(array)
-            found = self._decode(paths, pixels, jobs)
+            pixels = np.lib.format.open_memmap(unfinished / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+            _take_space(unfinished / PIXELS)
+            notes = self._decode(paths, pixels, jobs)
             pixels.flush()
-            notes.write_text(json.dumps(found), encoding="utf-8")
-            os.replace(notes, self._descriptions)
-            os.replace(array, self.path)  # last: where it is, all is
+            (unfinished / NOTES).write_text(json.dumps(notes), encoding="utf-8")
+            shutil.rmtree(self.folder, ignore_errors=True)  # one whose unreadable images can be read now
+            with contextlib.suppress(OSError):  # another run was first: its folder is as good
+                unfinished.rename(self.folder)
         finally:
-            array.unlink(missing_ok=True)
-            notes.unlink(missing_ok=True)
-        logger.info(f"decoded {len(found['images'])} images into {self.path}")
+            shutil.rmtree(unfinished, ignore_errors=True)
+        bad = len(notes["unreadable"]) + len(notes["left_out"])
+        logger.info(f"decoded {len(paths) - bad} images into {self.folder}")
 
-    def _decode(self, paths: list[str], pixels: Pixels, jobs: int | None) -> dict[str, dict[str, Any]]:
-        """Fill ``pixels`` from the top; rows of unreadable images stay empty at its end."""
-        found: dict[str, dict[str, Any]] = {"images": {}, "unreadable": {}, "left_out": {}}
+    def _decode(self, paths: list[str], pixels: Pixels, jobs: int | None) -> dict[str, Any]:
+        """Fill ``pixels``; the rows of images that are unreadable or left out stay black."""
+        images: list[dict[str, Any] | None] = [None] * len(paths)
+        notes: dict[str, Any] = {"images": images, "unreadable": {}, "left_out": {}}
         results = decode_images(paths, self.how, jobs)
         for path, result in tqdm(results, "decoding", len(paths), unit="image", disable=None):
+            row = self._row[path]
             if isinstance(result, Failure):
-                found["unreadable"][path] = result.reason
+                notes["unreadable"][row] = result.reason
             elif isinstance(result, str):
-                found["left_out"][path] = result
+                notes["left_out"][row] = result
             else:
-                pixels[len(found["images"])], found["images"][path] = result
-                self._check_alike(path, found["images"][path])
-        return found
+                pixels[row], description = result
+                images[row] = description
+                self._check_alike(path, description)
+        return notes
 
     def _check_alike(self, path: str, image: dict[str, Any]) -> None:
         kind = f"{image['width']} x {image['height']} {image['mode']}"

@@ -25,6 +25,7 @@ __all__ = [
     "decode_file",
     "describe_file",
     "foreground_share",
+    "is_dicom",
     "is_image_file",
     "nifti_slices",
     "read_image",
@@ -159,7 +160,7 @@ def _each(paths: Sequence[str | Path], opened: Callable[[Path], Callable[[str], 
 
 
 def _open(path: Path, preparation: str) -> Callable[[str], Decoded]:
-    if _is_dicom(path):
+    if is_dicom(path):
         from monai_sagan.data.dicom import open_dicom
 
         picture: Picture = open_dicom(path, preparation)
@@ -175,7 +176,7 @@ def _open(path: Path, preparation: str) -> Callable[[str], Decoded]:
 
 
 def _look(path: Path) -> Callable[[str], Description]:
-    if _is_dicom(path):
+    if is_dicom(path):
         from monai_sagan.data.dicom import describe_dicom
 
         return describe_dicom(path)
@@ -188,7 +189,8 @@ def _look(path: Path) -> Callable[[str], Description]:
     return describe_picture(path)
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a file is named as DICOM or has its mark."""
     return path.name.lower().endswith(DICOM_SUFFIXES) or _has_dicom_mark(path)
 
 

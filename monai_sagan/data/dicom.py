@@ -113,6 +113,8 @@ def _header_of(dataset: Dataset, frame: int) -> Dataset:
 
 def _med_ad(raw: Pixels, header: Dataset) -> Pixels:
     pixels = used_bits(raw, header)
+    if pixels.dtype.kind == "i":
+        pixels = pixels.astype(np.int64)  # differences of 16-bit values do not fit in 16 bits
     if header.get("PhotometricInterpretation") == "MONOCHROME1":
         pixels = pixels.max() - pixels
     if pixels.dtype == np.uint8:

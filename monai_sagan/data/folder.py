@@ -42,6 +42,8 @@ def read_folder(
     dataset_dir: str | Path,
     slice_axis: int = 2,
     slice_range: Sequence[float] = (0.0, 1.0),
+    shares: Sequence[float] = (0.4, 0.4, 0.2),
+    split_seed: int = 0,
     left_out: LeftOut | None = None,
 ) -> Datalist:
     """The ``normal``, ``unlabeled`` and ``test`` items of a folder of images.
@@ -53,6 +55,8 @@ def read_folder(
         slice_axis: the axis of NIfTI volumes along which slices are taken, 0, 1 or 2: x, y or z.
         slice_range: where along that axis, as shares of the volume's extent from 0 to 1; the ends of a volume are
             often empty.
+        shares: of `read_table`, where the folder has a table without a column ``split``.
+        split_seed: likewise.
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
@@ -62,7 +66,14 @@ def read_folder(
     if find_med_ad(folder):
         return read_med_ad(folder, left_out)
     if find_table(folder):
-        return read_table(folder, left_out=left_out)
+        return read_table(
+            folder,
+            shares=shares,
+            split_seed=split_seed,
+            slice_axis=slice_axis,
+            slice_range=slice_range,
+            left_out=left_out,
+        )
     if slice_axis not in (0, 1, 2):
         raise SaganError(f"slice_axis is {slice_axis}; it is 0, 1 or 2")
     try:

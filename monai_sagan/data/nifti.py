@@ -45,7 +45,8 @@ def open_nifti(path: Path) -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
 
     def slice_of(fragment: str) -> tuple[Pixels, dict[str, Any]]:
         axis, index = _place(volume.shape, fragment, path)
-        return stretch(volume.take(index, axis).T[::-1, ::-1], low, high), known
+        plane = np.moveaxis(volume, axis, 0)[index]  # a view: `take` would copy the volume for each slice
+        return stretch(plane.T[::-1, ::-1], low, high), known
 
     return slice_of
 

@@ -137,7 +137,7 @@ def write_items(datalist: Datalist, path: str | Path) -> None:
     """
 
     def write(unfinished: Path) -> None:
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(COLUMNS)
             rows.writerows(_row(name, item) for name, items in datalist.items() for item in items)

@@ -7,9 +7,9 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -18,7 +18,10 @@ from monai_sagan.data.decode import decode_file, split_fragment
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_text
+from monai_sagan.files import only_one, write_text
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 __all__ = ["prepare"]
 
@@ -56,20 +59,42 @@ def prepare(
     Raises:
         SaganError: when the folder holds anything else, or too many images are unreadable.
     """
+    if image_size < 1:
+        raise SaganError(f"image_size is {image_size}; it is a number of pixels, 1 or more")
+    if not 0 <= max_unreadable <= 1:
+        raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
     folder = Path(output_dir).resolve()
     items = {item["image"]: item for part in datalist.values() for item in part}
     names = _names(list(items))
-    _begin(folder, {"version": 1, "image_size": image_size, "preparation": preparation, "images": names})
+    recipe = {"version": 1, "image_size": image_size, "preparation": preparation, "images": names}
+    _begin(folder, recipe)
+    with only_one(folder, "prepare"):
+        _clean(folder)
+        done = _prepare_all(folder, items, names, image_size, preparation, jobs)
+        _finish(folder, datalist, names, done, image_size, max_unreadable)
+    return folder
+
+
+def _prepare_all(
+    folder: Path,
+    items: Mapping[str, Item],
+    names: Mapping[str, str],
+    image_size: int,
+    preparation: str,
+    jobs: int | None,
+) -> dict[str, dict[str, Any]]:
+    """What became of each image: its description, or the error."""
     journal = folder / "prepared.jsonl"
     done = {entry["image"]: entry for entry in _entries(journal)}
-    waiting = [image for image in items if image not in done]
     tasks = [
         (group, [str(folder / "images" / names[image]) for image in group], image_size, preparation)
-        for group in _by_file(waiting)
+        for group in _by_file([image for image in items if image not in done])
     ]
     bar = tqdm(total=len(items), initial=len(done), desc="preparing", unit="image", disable=None)
-    with bar, journal.open("a", encoding="utf-8") as file:
+    with bar, journal.open("a", encoding="utf-8", errors="backslashreplace") as file:
         for (group, *_), results in zip(tasks, run_in_workers(_prepare_file, tasks, jobs), strict=True):
+            if isinstance(results, str):
+                raise SaganError(f"cannot write to {folder} ({results}); make room and give the same command again")
             failed = isinstance(results, Failure)
             for image, result in zip(group, [results.reason] * len(group) if failed else results, strict=True):
                 entry = {"image": image} | ({"error": result} if isinstance(result, str) else result)
@@ -77,8 +102,7 @@ def prepare(
                 done[image] = entry
                 bar.update()
             file.flush()
-    _finish(folder, datalist, names, {image: done[image] for image in items}, image_size, max_unreadable)
-    return folder
+    return {image: done[image] for image in items}
 
 
 def _names(images: Sequence[str]) -> dict[str, str]:
@@ -104,8 +128,6 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
         if note.is_file():
             if json.loads(note.read_text(encoding="utf-8")) != recipe:
                 raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
-            for unfinished in (folder / "images").glob(".*"):
-                unfinished.unlink()
             return
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise SaganError(f"{folder} is not empty; name a new folder")
@@ -113,6 +135,12 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
         write_text(note, json.dumps(recipe))
     except OSError as error:
         raise SaganError(f"cannot write to {folder} ({error.strerror or error}); name another folder") from None
+
+
+def _clean(folder: Path) -> None:
+    """Remove what an earlier call, which was killed, has not finished."""
+    for unfinished in (folder / "images").glob(".*"):
+        unfinished.unlink()
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:
@@ -134,8 +162,11 @@ def _by_file(images: Sequence[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _prepare_file(task: tuple[list[str], list[str], int, str]) -> list[dict[str, Any] | str]:
-    """What a worker does: write the images of one file, and say what they are or why there is none."""
+def _prepare_file(task: tuple[list[str], list[str], int, str]) -> list[dict[str, Any] | str] | str:
+    """What a worker does: write the images of one file, and say what they are or why there is none.
+
+    One text instead of a list says why nothing can be written.
+    """
     from PIL import Image
 
     images, targets, size, preparation = task
@@ -146,13 +177,23 @@ def _prepare_file(task: tuple[list[str], list[str], int, str]) -> list[dict[str,
             continue
         image, description = decoded
         image = image.convert("L" if image.mode in ("1", "L", "LA", "I", "F") else "RGB")
-        path = Path(target)
-        unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         # Radiographs come out as small as at Pillow's own level 6, and three times as soon.
-        image.resize((size, size), Image.Resampling.BILINEAR).save(unfinished, "PNG", compress_level=4)
-        os.replace(unfinished, path)
+        resized = image.resize((size, size), Image.Resampling.BILINEAR)
+        try:
+            _save(resized, Path(target), compress_level=4)
+        except OSError as error:
+            return error.strerror or str(error)
         results.append(description)
     return results
+
+
+def _save(image: Image.Image, path: Path, **options: Any) -> None:
+    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        image.save(unfinished, "PNG", **options)
+        os.replace(unfinished, path)
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
 def _finish(
@@ -172,9 +213,9 @@ def _finish(
         )
     good = {name: [item for item in part if item["image"] not in unreadable] for name, part in datalist.items()}
     items = {item["image"]: item for part in good.values() for item in part}
-    notes = {
-        names[image]: _note(folder, item, entries[image], names[image], image_size) for image, item in items.items()
-    }
+    bad_masks: dict[str, str] = {}
+    notes = {names[i]: _note(folder, item, entries[i], names[i], image_size, bad_masks) for i, item in items.items()}
+    write_skipped(folder / "skipped.csv", unreadable | bad_masks)
 
     def listed(split: str, label: int | None) -> list[str]:
         return [names[item["image"]] for item in good[split] if item["label"] == label]
@@ -193,7 +234,9 @@ def _finish(
         logger.warning(f"{without} test images have no label; data.json does not list them")
 
 
-def _note(folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int) -> dict[str, Any]:
+def _note(
+    folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int, bad_masks: dict[str, str]
+) -> dict[str, Any]:
     """What items.json says of an image; boxes in the pixels of the written image."""
     note = {key: item.get(key, entry.get(key)) for key in KEPT}
     note = {key: value for key, value in note.items() if value is not None}
@@ -202,18 +245,21 @@ def _note(folder: Path, item: Item, entry: dict[str, Any], name: str, image_size
         scaled = [[x * wide, y * high, w * wide, h * high] for x, y, w, h in item["boxes"]]
         note["boxes"] = [[round(value, 2) for value in box] for box in scaled]
     if "mask" in item:
-        note["mask"] = _write_mask(folder, item["mask"], name, image_size)
+        try:
+            note["mask"] = _write_mask(folder, item, entry, name, image_size)
+        except SaganError as error:
+            bad_masks[item["mask"]] = str(error)
     return note
 
 
-def _write_mask(folder: Path, mask: str, name: str, image_size: int) -> str:
+def _write_mask(folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int) -> str:
     from PIL import Image
 
-    from monai_sagan.data.decode import read_image
+    from monai_sagan.metrics.localization import read_mask
 
     target = folder / "masks" / name
     if not target.is_file():
         target.parent.mkdir(exist_ok=True)
-        present = read_image(mask).convert("L").point(lambda value: 255 * (value > 0))
-        present.resize((image_size, image_size), Image.Resampling.NEAREST).save(target)
+        present = Image.fromarray(read_mask(item, (entry["width"], entry["height"])).astype("uint8") * 255)
+        _save(present.resize((image_size, image_size), Image.Resampling.NEAREST), target)
     return f"masks/{name}"

@@ -37,7 +37,8 @@ def keep_readable(
         max_unreadable: share of unreadable images, 0 to 1, above which the run ends.
 
     Raises:
-        SaganError: when more images are unreadable: it names the first of them and the list.
+        SaganError: when more images are unreadable: it names the first of them and the list; or when a box lies
+            outside its image.
     """
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
@@ -63,6 +64,12 @@ def keep_readable(
 
 def _described(item: Item, images: ImageCache) -> Item:
     image = images.images[item["image"]]
+    for x, y, width, height in item.get("boxes", []):
+        if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
+            raise SaganError(
+                f"{item['image']} has a box [{x:g}, {y:g}, {width:g}, {height:g}] outside its {image['width']} x "
+                f"{image['height']} pixels; mend the box in the dataset's table"
+            )
     known = {key: image[key] for key in FROM_FILE if image.get(key) is not None}
     return known | item | {"size": [image["width"], image["height"]], "digest": image["digest"]}
 
@@ -71,7 +78,7 @@ def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
     """Write ``skipped.csv``: a row for each image, with the reason."""
 
     def write(unfinished: Path) -> None:
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(["image", "reason"])
             rows.writerows(sorted(skipped.items()))

@@ -85,11 +85,12 @@ def _read_challenge(
     classes, boxes = _read_classes(folder / CLASSES), _read_boxes(folder / LABELS)
     kinds = _agreed(folder, classes, boxes)
     there = files_by_stem(folder / IMAGES, (".dcm",))
-    check_images(kinds, there, folder / IMAGES, ".dcm", f"{CLASSES} and {LABELS}")
+    used = [name for name, kind in kinds.items() if kind in (NORMAL, OPACITY) or (third_class and kind == THIRD)]
+    check_images(used, there, folder / IMAGES, ".dcm", f"{CLASSES} and {LABELS}")
 
     def items(kind: str | None, label: int | None) -> dict[str, Item]:
         found: dict[str, Item] = {}
-        for name in sorted(name for name in kinds if kinds[name] == kind):
+        for name in sorted(name for name in kinds if kinds[name] == kind and name in there):
             found[name] = {"image": there[name], "label": label, "patient": name}
             if name in boxes and kind != THIRD:  # in the third class something else is abnormal, and nobody says where
                 found[name]["boxes"] = boxes[name]
@@ -97,7 +98,10 @@ def _read_challenge(
 
     normal, abnormal, unknown = items(NORMAL, 0), items(OPACITY, 1), items(None, None)
     third = items(THIRD, 0 if third_class == "normal" else 1)
-    reasons = {"in no table": len(there) - len(kinds), f"of the class {THIRD}": 0 if third_class else len(third)}
+    reasons = {
+        "in no table": len(there.keys() - kinds.keys()),
+        f"of the class {THIRD}": 0 if third_class else len(third),
+    }
     if split_file is None:
         reasons[f"of no class: not in {CLASSES}, and Target 0"] = len(unknown)
         normal |= third if third_class == "normal" else {}

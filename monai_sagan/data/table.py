@@ -47,6 +47,8 @@ def read_table(
     image_column: str | None = None,
     shares: Sequence[float] = (0.4, 0.4, 0.2),
     split_seed: int = 0,
+    slice_axis: int = 2,
+    slice_range: Sequence[float] = (0.0, 1.0),
     left_out: LeftOut | None = None,
 ) -> Datalist:
     """The ``normal``, ``unlabeled`` and ``test`` items that a table lists.
@@ -58,6 +60,9 @@ def read_table(
         shares: without a column ``split``, the shares of the normal images that are known to be normal, unlabeled and
             for the test; of the abnormal images the last one is for the test, all others are unlabeled.
         split_seed: of that split.
+        slice_axis: of NIfTI volumes that a row names as a whole, see `monai_sagan.data.decode.nifti_slices`; each of
+            their slices is an image, and the volume their patient where no column says another.
+        slice_range: the part of a volume that is used, two shares from 0 to 1.
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
@@ -78,6 +83,9 @@ def read_table(
         raise SaganError(f"{path} has neither a column split nor a column label; add one of them")
     items = [_item(path, row, column) for row in rows]
     _check_files(path, items)
+    slices = [_slices(item, slice_axis, slice_range) for item in items]
+    rows = [row for row, group in zip(rows, slices, strict=True) for _ in group]
+    items = [item for group in slices for item in group]
     reasons: dict[str, int] = {}
     datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed, reasons)
     report_left_out(path, reasons, left_out)
@@ -133,6 +141,18 @@ def _check_files(path: Path, items: Sequence[Item]) -> None:
         )
 
 
+def _slices(item: Item, axis: int, keep: Sequence[float]) -> list[Item]:
+    from monai_sagan.data.decode import nifti_slices
+
+    if not item["image"].lower().endswith((".nii", ".nii.gz")):
+        return [item]
+    try:
+        names = nifti_slices(item["image"], axis, (keep[0], keep[1]))
+    except SaganError:
+        return [item]  # whoever decodes it says what is wrong
+    return [{"patient": item["image"]} | item | {"image": name} for name in names]
+
+
 def _as_listed(path: Path, rows: Sequence[dict[str, str]], items: Sequence[Item]) -> Datalist:
     datalist: Datalist = {name: [] for name in SPLITS}
     for row, item in zip(rows, items, strict=True):
@@ -166,14 +186,14 @@ def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, r
 
 def _with_patient(item: Item) -> Item:
     """Where no column says it, the volume that a slice is from, or the patient that a DICOM header names."""
-    from monai_sagan.data.decode import describe_file, split_fragment
+    from monai_sagan.data.decode import describe_file, is_dicom, split_fragment
 
     file, fragment = split_fragment(item["image"])
     if "patient" in item:
         return item
     if fragment and fragment[0] in "xyz":
         return item | {"patient": file}
-    if not file.lower().endswith((".dcm", ".dicom")):
+    if not is_dicom(Path(file)):
         return item
     (found,) = describe_file([item["image"]])
     if isinstance(found, SaganError) or "patient" not in found:  # a broken file is named when it is decoded

@@ -95,11 +95,14 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
         names = sorted(os.listdir(folder))
     except OSError:
         return {}
-    return {
-        os.path.splitext(name)[0]: os.path.join(folder, name)
-        for name in names
-        if name.lower().endswith(suffixes) and not name.startswith(".")
-    }
+    files: dict[str, str] = {}
+    for name in names:
+        if name.lower().endswith(suffixes) and not name.startswith("."):
+            stem = os.path.splitext(name)[0]
+            if stem in files:
+                raise SaganError(f"{files[stem]} and {name} have one name; remove one of the two")
+            files[stem] = os.path.join(folder, name)
+    return files
 
 
 def check_images(names: Iterable[str], there: Mapping[str, str], folder: Path, suffix: str, table: str) -> None:

@@ -23,6 +23,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from monai_sagan.errors import SaganError
+
 __all__ = ["Failure", "run_in_workers"]
 
 LIMIT = 120.0  # seconds that a task may take
@@ -48,6 +50,8 @@ def run_in_workers(
         jobs: processes at a time; None takes one for each core.
         limit: seconds after which a task counts as hanging.
     """
+    if jobs is not None and jobs < 1:
+        raise SaganError(f"jobs is {jobs}; it is a number of processes, 1 or more")
     jobs = min(jobs or os.cpu_count() or 1, len(tasks))
     if not jobs:
         return
@@ -84,15 +88,16 @@ class _Crew:
         self.busy[worker] = time.monotonic() + self.limit
         try:
             result = worker.call(task)
-        except (EOFError, OSError, pickle.UnpicklingError):
-            late = worker in self.busy and time.monotonic() > self.busy[worker]
+        except Exception:  # whatever came instead of an answer
+            late = time.monotonic() > self.busy[worker]
             result = Failure(f"the decoder took longer than {self.limit:g} s" if late else worker.last_words())
-        self.busy.pop(worker)
-        if worker.dead or self.stopping.is_set():
-            worker.end()
-            self.idle.put(None)
-        else:
-            self.idle.put(worker)
+        finally:
+            self.busy.pop(worker)
+            if worker.dead or self.stopping.is_set():
+                worker.end()
+                self.idle.put(None)
+            else:
+                self.idle.put(worker)
         return result
 
     def stop(self) -> None:
@@ -135,6 +140,8 @@ class _Worker:
             raise
 
     def last_words(self) -> str:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(2)
         self.kill()
         code = self.process.wait()
         return f"the decoder died ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"

@@ -89,8 +89,8 @@ def evaluate(
     labels = [item["label"] for item in items]
     metrics: dict[str, Any] = {}
     scores: dict[str, Tensor] = {}
-    told = [i for i, item in enumerate(items) if "boxes" in item or "mask" in item]
-    in_networks = 0.0
+    told = _told(items)
+    in_networks, troubles = 0.0, list[str]()
     for name, model in trained.items():
         begin = time.monotonic()
         scores[name], maps = model.score(pixels, batch_size, keep=told)
@@ -99,8 +99,12 @@ def evaluate(
         in_networks += time.monotonic() - begin
         check_finite(scores[name])
         metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items)
-        if where := _localization(model, maps, [items[i] for i in told]):
-            metrics[name]["localization"] = where
+        if told:
+            try:
+                metrics[name]["localization"] = _localization(model, maps, [items[i] for i in told])
+            except SaganError as error:  # a broken mask must not cost the scores
+                troubles.append(f"localization was left out: {error}")
+                told = []
         if model.settings.mask_at_test:
             metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels)
     if rows := _trivial_scores(splits, images, pixels):
@@ -109,13 +113,14 @@ def evaluate(
     p_values = torch.from_numpy(conformal_p_values(trained[chosen].valid_normal_scores, scores[chosen]))
     output = Path(output_dir)
     write_heatmaps(output / "heatmaps", trained[chosen], pixels, items, scores[chosen])
-    threshold = metrics[chosen]["operating_points"][0]["threshold"]
+    points = metrics[chosen]["operating_points"]
+    threshold = next((point["threshold"] for point in points if point["threshold"] is not None), None)
     write_gallery(output / "heatmaps", trained[chosen], pixels, items, scores[chosen], p_values, threshold)
     write_scores(output / "scores.csv", items, scores | rows, chosen, p_values)
     metrics |= {
         "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),
-        "warnings": [*_too_few(metrics[chosen]["operating_points"]), *group_warnings(items, labels)],
+        "warnings": [*troubles, *_too_few(points), *group_warnings(items, labels)],
         "seconds": round(time.monotonic() - started, 2),
         "seconds_of_networks": round(in_networks, 2),
         "versions": versions(),
@@ -139,11 +144,17 @@ def _results(model: Trained, scores: Tensor, items: Sequence[Item]) -> dict[str,
     return found | ({"groups": groups} if groups else {})
 
 
-def _localization(model: Trained, maps: Tensor, items: Sequence[Item]) -> dict[str, Any] | None:
-    """How well anomaly maps (K, 1, H, W) agree with the boxes or masks of K items; None where no image has any."""
+def _told(items: Sequence[Item]) -> list[int]:
+    """Which images tell where their lesions are; normal ones have none. No image, where none has any lesion marked."""
     if not any(item.get("boxes") or item.get("mask") for item in items):
-        return None
-    return localization_metrics(maps[:, 0].numpy(), items, [item["size"] for item in items], model.pixel_threshold)
+        return []
+    return [i for i, item in enumerate(items) if "boxes" in item or "mask" in item or item["label"] == 0]
+
+
+def _localization(model: Trained, maps: Tensor, items: Sequence[Item]) -> dict[str, Any]:
+    """How well anomaly maps (K, 1, H, W) agree with the boxes or masks of K items."""
+    marked = [item if "boxes" in item or "mask" in item else item | {"boxes": []} for item in items]
+    return localization_metrics(maps[:, 0].numpy(), marked, [item["size"] for item in items], model.pixel_threshold)
 
 
 def _trivial_scores(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str, Tensor]:
@@ -201,7 +212,7 @@ def write_scores(
     others = [name for name in scores if name != chosen]
 
     def write(unfinished: Path) -> None:
-        with unfinished.open("w", newline="", encoding="utf-8") as file:
+        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             p_value = [] if p_values is None else ["p_value"]
             rows.writerow(["image", "label", "score", *p_value, *(f"score_{name}" for name in others)])

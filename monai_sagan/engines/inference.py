@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.errors import SaganError
+from monai_sagan.metrics import conformal_p_values
 from monai_sagan.report.heatmaps import write_heatmaps
 
 __all__ = ["infer"]
@@ -33,8 +35,11 @@ def infer(
     batch_size: int = 256,
     heatmaps: int = 12,
     slice_axis: int = 2,
+    slice_range: Sequence[float] = (0.0, 1.0),
 ) -> Path:
     """Score every image below ``dataset_dir``; write ``scores.csv`` and ``heatmaps/``; return the scores' path.
+
+    Beside each score stands its p-value against the validation normals of the model's run.
 
     Images of any size and format that `read_image` knows are converted and resized as in training. An unreadable one
     is skipped, named in the log and listed in ``skipped.csv``.
@@ -47,6 +52,7 @@ def infer(
         batch_size: images at a time.
         heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
         slice_axis: of NIfTI volumes, see `monai_sagan.data.folder`; each slice is an image.
+        slice_range: the part of a volume that is scored, two shares from 0 to 1.
 
     Raises:
         SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not
@@ -54,7 +60,7 @@ def infer(
     """
     folder, output = Path(dataset_dir), Path(output_dir)
     trained = load_trained(model, device)
-    found = _image_paths(folder, output.resolve(), slice_axis)
+    found = _image_paths(folder, output.resolve(), slice_axis, (slice_range[0], slice_range[1]))
     paths, pixels, skipped = _decode(found, trained.settings.decoding())
     if not paths:
         raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {skipped[found[0]]}")
@@ -62,18 +68,19 @@ def infer(
     scores, _ = trained.score(pixels, batch_size)
     check_finite(scores)
     write_heatmaps(output / "heatmaps", trained, pixels, items, scores, heatmaps)
-    write_scores(output / "scores.csv", items, {"score": scores}, "score")
+    p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
+    write_scores(output / "scores.csv", items, {"score": scores}, "score", p_values)
     write_skipped(output / "skipped.csv", skipped)
     logger.info(f"{len(items)} images scored, {len(skipped)} skipped; results are in {output.resolve()}")
     return output / "scores.csv"
 
 
-def _image_paths(folder: Path, output: Path, slice_axis: int) -> list[str]:
+def _image_paths(folder: Path, output: Path, slice_axis: int, slice_range: tuple[float, float]) -> list[str]:
     if not folder.is_dir():
         raise SaganError(f"no folder {folder}; give the folder of images by --dataset_dir")
     # The heat maps of an earlier call are no input, should they lie in the folder.
-    inside = [(path, names) for path, names in list_images(folder, slice_axis) if output not in path.resolve().parents]
-    paths = [name for _, names in inside for name in names]
+    found = list_images(folder, slice_axis, slice_range)
+    paths = [name for path, names in found if output not in path.resolve().parents for name in names]
     if not paths:
         raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
     return paths

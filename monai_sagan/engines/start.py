@@ -22,13 +22,14 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     Args:
         output_dir: everything that the run writes goes below it.
         settings: of a training run.
-        values: what else decides the run; paths become strings.
+        values: what else decides the run; paths become strings. Of a ``run_dir`` among them, what that run was made
+            with comes along.
 
     Raises:
         SaganError: when the folder cannot be written.
     """
     output = Path(output_dir).resolve()
-    config = values | (as_plain(settings) if settings else {})
+    config = _of_run(values.get("run_dir")) | values | (as_plain(settings) if settings else {})
     text = json.dumps(config, indent=2, default=str) + "\n"
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -41,3 +42,11 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     logger.info(f"everything that this run writes goes below {output}")
     logger.info("settings: " + ", ".join(f"{name} {value}" for name, value in config.items()))
     return output
+
+
+def _of_run(run_dir: str | Path | None) -> dict[str, Any]:
+    path = Path(run_dir or "") / "config.json"
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if run_dir else {}
+    except (OSError, ValueError):
+        return {}  # the run's models will tell what is wrong with it

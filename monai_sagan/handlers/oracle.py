@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class OracleTest:
         content: called as ``content(iteration=..., oracle_test=auc)``, returns what to save.
         iterations_per_epoch: of the trainer.
         enabled: False does nothing at all.
+        mapping: how anomaly maps are made, see `Settings.mapping`.
 
     Raises:
         SaganError: when enabled without both normal and abnormal test images.
@@ -49,12 +50,14 @@ class OracleTest:
         content: Callable[..., dict[str, Any]],
         iterations_per_epoch: int,
         enabled: bool = False,
+        mapping: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
         self.network = network
         self.content = content
         self.iterations_per_epoch = iterations_per_epoch
         self.enabled = enabled
+        self.mapping = dict(mapping or {})
         self.highest = -math.inf
         self.history: list[tuple[int, float]] = []
         if enabled:
@@ -71,7 +74,7 @@ class OracleTest:
     def __call__(self, engine: Engine) -> None:
         from sklearn.metrics import roc_auc_score
 
-        scores = score(self.network, self._images)
+        scores = score(self.network, self._images, **self.mapping)
         # Scores that are no numbers rank nothing: such a generator is never the best.
         auc = float(roc_auc_score(self._labels, scores)) if bool(scores.isfinite().all()) else math.nan
         iteration = engine.state.epoch * self.iterations_per_epoch

@@ -129,7 +129,7 @@ def read_regions(
     """
     told = [i for i, item in enumerate(items) if item.get("mask") or item.get("boxes") is not None]
     boxes = [_boxes(items[i], sizes[i]) for i in told]
-    masks = [_mask(items[i], sizes[i]) if items[i].get("mask") else None for i in told]
+    masks = [read_mask(items[i], sizes[i]) if items[i].get("mask") else None for i in told]
     if all(mask is not None or not found for mask, found in zip(masks, boxes, strict=True)) and told:
         empty = np.zeros((height, width), dtype=bool)
         shrunk = [empty if mask is None else _shrink(mask, height, width) for mask in masks]
@@ -161,7 +161,7 @@ def _boxes(item: Item, size: Size) -> list[list[float]]:
     return clipped
 
 
-def _mask(item: Item, size: Size) -> Array:
+def read_mask(item: Item, size: Size) -> Array:
     """Where the mask's file is not 0 in any of its colors, bool (height, width)."""
     from PIL import Image
 
@@ -391,7 +391,7 @@ def _edges(inside: Array, values: Array) -> Array:
     """Edges of `BINS` bins, as many by the quantiles of pixels in lesions as by those of all."""
     sample = values[:: 2 * (len(values) // 200_000) + 1]  # an odd step visits all columns
     parts = [np.quantile(part, np.linspace(0, 1, BINS // 2)[1:]) for part in (inside, sample) if len(part)]
-    return np.sort(np.concatenate(parts)).astype(values.dtype)
+    return np.sort(np.concatenate([np.zeros(0), *parts])).astype(values.dtype)  # no pixel above the threshold: none
 
 
 def _tally(where: Array, n: int, shares: Array | None = None) -> Array:

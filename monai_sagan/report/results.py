@@ -82,7 +82,10 @@ def operating_section(run: Run) -> Html:
     head = ["specificity wanted", "threshold", "sensitivity (95 %)", "specificity (95 %)", "validation normals"]
     warnings = [paragraph(sentence(point["warning"])) for point in points if point.get("warning")]
     note = "Each threshold is a quantile of the scores of validation normals; no test image took part in setting it. "
-    note += "A score above it counts as abnormal."
+    note += (
+        "A score above it counts as abnormal. The intervals are of the test images at this threshold: as many other "
+    )
+    note += "validation normals would have set another one."
     named = table(head, rows, "At thresholds set on validation normals, measured on the test images")
     return section(
         "operating-points", "Operating points", named, *warnings, paragraph(note, kind="soft"), _false_alarms(run)
@@ -152,7 +155,9 @@ def groups_section(run: Run) -> Html:
                 values = [value_and_interval(block, name) for name in ("auc", "ap")]
                 rows.append([group or "not known", *sizes, *values])
     warnings = [
-        sentence(run.names.short(text)) for text in run.metrics.get("warnings", []) if any(n in text for n in names)
+        sentence(run.names.short(text))
+        for text in run.metrics.get("warnings", [])
+        if text.startswith(tuple(f"{n} alone" for n in names))
     ]
     notes = tag("div", *(paragraph(text) for text in warnings), class_="note") if warnings else None
     head = ["group", "normal", "abnormal", "AUC (95 %)", "AP (95 %)"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
+from monai_sagan.metrics import delong
 from monai_sagan.report.html import Html, join, paragraph, sentence, tag
 from monai_sagan.report.numbers import count, fraction, interval, percent
 from monai_sagan.report.run_folder import Run
@@ -111,6 +113,8 @@ def cautions(run: Run) -> Html | None:
         found.append(f"{count(len(run.skipped), 'file')} could not be used and were left out of the run")
     if run.audit is None:
         found.append("the splits were not audited for duplicates and shared patients (no audit.json)")
+    if _still_rising(run):
+        found.append("AUCp was highest at the last validation: the run may not have trained long enough")
     words, beaten = compare_baseline(run)
     if beaten:
         found.insert(0, words)
@@ -122,6 +126,12 @@ def cautions(run: Run) -> Html | None:
     return tag("div", paragraph(tag("b", "Read with care")), tag("ul", *entries), class_="note")
 
 
+def _still_rising(run: Run) -> bool:
+    """Whether the last of several validations was the best one."""
+    values = [value for value in (run.history or {}).get("aucp", []) if not math.isnan(value)]
+    return len(values) > 2 and values[-1] == max(values)
+
+
 def best_baseline(run: Run) -> str | None:
     """The trivial row with the highest AUC."""
     blocks = run.metrics.get("baselines") or {}
@@ -130,17 +140,35 @@ def best_baseline(run: Run) -> str | None:
 
 
 def compare_baseline(run: Run) -> tuple[str, bool]:
-    """How the best trivial row stands to the chosen model, and whether it is within or above the model's interval."""
+    """How the best trivial row stands to the chosen model, and whether it is as good or better, or may be.
+
+    By DeLong's test of two scores of the same images, where ``scores.csv`` has both; else by the model's interval.
+    """
     name = best_baseline(run)
     if name is None or run.chosen.get("auc") is None:
         return "No trivial baselines were computed for this run.", False
-    auc, bounds = run.metrics["baselines"][name]["auc"], run.chosen.get("auc_ci95")
-    row = f"The best trivial row, {model_words(name)} (AUC {fraction(auc)}), lies"
-    if not bounds:
+    auc = run.metrics["baselines"][name]["auc"]
+    row = f"The best trivial row, {model_words(name)} (AUC {fraction(auc)}),"
+    bounds = _difference(run, name)
+    if bounds is None:
         above = auc >= run.chosen["auc"]
-        return f"{row} {'above' if above else 'below'} SAGAN's AUC; no interval was computed.", bool(above)
-    if auc > bounds[1]:
-        return f"{row} above SAGAN's 95 % interval: on these data the trivial method is better.", True
-    if auc >= bounds[0]:
-        return f"{row} within SAGAN's 95 % interval: these data do not show that SAGAN is better.", True
-    return f"{row} below SAGAN's 95 % interval.", False
+        return f"{row} lies {'above' if above else 'below'} SAGAN's AUC; no interval was computed.", bool(above)
+    shown = f"(AUC of SAGAN minus its own, 95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f})"
+    if bounds[1] < 0:
+        return f"{row} is better than SAGAN on these images {shown}.", True
+    if bounds[0] <= 0:
+        return f"{row} is not told apart from SAGAN by these images {shown}.", True
+    return f"{row} is worse than SAGAN on these images {shown}.", False
+
+
+def _difference(run: Run, name: str) -> tuple[float, float] | None:
+    """The 95 % interval of the chosen model's AUC minus that of a trivial row, on the same images."""
+    known = [i for i, label in enumerate(run.labels) if label is not None]
+    labels = [run.labels[i] for i in known]
+    if name not in run.scores or min(labels.count(0), labels.count(1)) < 2:
+        return None
+    columns = [[run.scores[column][i] for i in known] for column in (run.models[0], name)]
+    areas, covariance = delong(columns, labels)
+    reach = 1.96 * math.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0))
+    difference = float(areas[0] - areas[1])
+    return difference - reach, difference + reach

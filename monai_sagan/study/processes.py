@@ -11,11 +11,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Job", "Outcome", "available_cores", "only_one", "run_jobs", "slots"]
+__all__ = ["Job", "Outcome", "available_cores", "run_jobs", "slots"]
 
 OUTPUT = "output.txt"
 PATIENCE = 20.0  # seconds that an interrupted process has to end by itself
@@ -94,7 +94,7 @@ def run_jobs(
         jobs: in the order in which they start.
         places: environment variables of each place, see `slots`.
         say: takes a line when a job starts or ends.
-        keep_open: file descriptors that the jobs inherit, see `only_one`.
+        keep_open: file descriptors that the jobs inherit, see `monai_sagan.files.only_one`.
 
     Returns:
         the outcomes in the order of the jobs.
@@ -215,31 +215,3 @@ def _time_left(outcomes: Mapping[int, Outcome], total: int, places: int) -> floa
 def _clock(seconds: float) -> str:
     hours, rest = divmod(round(seconds), 3600)
     return f"{hours}:{rest // 60:02d}:{rest % 60:02d}"
-
-
-@contextmanager
-def only_one(folder: Path) -> Iterator[list[int]]:
-    """Refuse a second study in the same folder while a first is at work there.
-
-    What is given is to be kept open by the runs: then even those that outlive a study that was killed keep others out.
-
-    Raises:
-        SaganError: when there is one.
-    """
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        yield []
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock: Any
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SaganError(
-                f"another study, or a run that it left behind, is at work in {folder}; wait for it or name another"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield [lock.fileno()]

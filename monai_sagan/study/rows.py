@@ -92,6 +92,9 @@ def named_rows(study: str | Rows) -> tuple[str, Rows]:
     for row in rows:
         if row in ("", ".", "..", "cache", "data") or any(sign in row for sign in '/\\:*?"<>|\n'):
             raise SaganError(f"the row {row!r} cannot name a folder; rename it")
+        for key in ("seed", "output_dir", "cache_dir", "device"):
+            if key in rows[row]:
+                raise SaganError(f"the row {row!r} sets {key}, which the study sets for each run; leave it out")
     return name, rows
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan.errors import SaganError
+from monai_sagan.files import only_one
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
-from monai_sagan.study.processes import Job, Outcome, describe_failure, only_one, run_jobs, slots
+from monai_sagan.study.processes import Job, Outcome, describe_failure, run_jobs, slots
 from monai_sagan.study.rows import BUDGETS, Rows, named_rows, published_figures
 from monai_sagan.study.table import write_table
 
@@ -59,7 +60,7 @@ def run_study(
     for own in rows.values():
         bundle.asked(chosen | dict(own))  # a wrong value comes out before anything takes time
     counts = _counts(bundle.read("datalist", chosen))
-    with only_one(folder) as keep_open:
+    with only_one(folder, "study") as keep_open:
         readable = [bundle.images({**chosen, **own, "output_dir": str(folder)}) for own in rows.values()]
         runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])
         left, outcomes = [run for run in runs if not is_finished(run)], list[Outcome]()

@@ -176,6 +176,18 @@ def test_a_dataset_without_a_test(dataset_dir, tmp_path):
     assert "inference.json scores any folder" in (output / "log.txt").read_text()
 
 
+def test_a_run_does_not_go_on_with_other_data(dataset_dir, tmp_path):
+    """Nor with other splits of the same data, nor with an oracle that has not seen its beginning."""
+    output = train("rsna", dataset_dir, tmp_path / "run")
+    before = (output / "metrics.json").read_bytes()
+    for values in ({"valid_fraction": 0.2}, {"anomaly_ratio": 0.5}, {"oracle_test": True}):
+        with pytest.raises((SaganError, RuntimeError)) as caught:
+            train("rsna", dataset_dir, tmp_path / "run", **values)
+        assert "was made with" in str(caught.getrepr(chain=True))
+    assert (output / "metrics.json").read_bytes() == before
+    train("rsna", dataset_dir, tmp_path / "run")
+
+
 def test_evaluation_refuses_images_that_were_trained_on(dataset_dir, tmp_path):
     output = train("rsna", dataset_dir, tmp_path / "run")
     lists = json.loads((dataset_dir / "data.json").read_text())

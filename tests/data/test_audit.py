@@ -163,6 +163,23 @@ def test_shared_patients(splits, audit, refused):
         audit(strict=True)
 
 
+def test_ids_of_images_are_not_taken_for_patients(splits, audit):
+    for name, items in splits.items():
+        for i, item in enumerate(items):
+            item["patient"] = f"{name} {i}"
+    assert any("ids may be of images" in text for text in audit()["cannot_know"])
+
+
+def test_look_alikes_do_not_fill_the_memory(splits, audit, monkeypatch):
+    monkeypatch.setattr("monai_sagan.data.audit.MOST", 3)
+    for name in ("train_normal", "test"):
+        for i, item in enumerate(splits[name]):
+            with Image.open(splits["train_normal"][0]["image"]) as image:
+                brighter = i + (name == "test")
+                image.point([min(value + brighter, 255) for value in range(256)]).save(item["image"])
+    assert audit()["near_duplicates"]["count"] == 3
+
+
 def test_a_kind_of_file_that_goes_with_the_label(splits, audit, pictures):
     for item in splits["train_unlabeled"]:
         with Image.open(item["image"]) as image:

@@ -85,11 +85,11 @@ def test_second_time_nothing_is_decoded(datalist, tmp_path, decoded):
     assert sorted(decoded) == [item["image"] for item in everything(datalist)]
     again = ImageCache(datalist, GREY, tmp_path / "cache")
     assert len(decoded) == 5
-    assert first.path == again.path
+    assert first.folder == again.folder
     assert torch.equal(first.pixels(datalist["test"]), again.pixels(datalist["test"]))
     ImageCache({"a": everything(datalist)[::-1], "b": datalist["test"]}, GREY, tmp_path / "cache")  # the same files
     assert len(decoded) == 5
-    assert sorted((tmp_path / "cache").iterdir()) == [first.path.with_suffix(".json"), first.path]
+    assert list((tmp_path / "cache").iterdir()) == [first.folder]
 
 
 def test_what_changes_the_pixels_is_decoded_anew(datalist, tmp_path, decoded):
@@ -99,7 +99,7 @@ def test_what_changes_the_pixels_is_decoded_anew(datalist, tmp_path, decoded):
     ImageCache(datalist, HowToDecode(SIZE, min_foreground=0.01), tmp_path / "cache")
     ImageCache({"test": datalist["test"]}, GREY, tmp_path / "cache")
     assert len(decoded) == 5 * 5 + 3
-    assert len(list((tmp_path / "cache").glob("*.npy"))) == 6
+    assert len(list((tmp_path / "cache").iterdir())) == 6
 
 
 def test_a_changed_file_is_decoded_anew(datalist, tmp_path, decoded):
@@ -146,7 +146,36 @@ def test_unreadable_images_have_no_pixels(datalist, tmp_path, decoded):
         assert list(images.images) == [items[i]["image"] for i in (1, 3, 4)]
         for item, got in zip(good, images.pixels(good), strict=True):
             np.testing.assert_array_equal(got.numpy(), by_pillow(item["image"], "L"))
-    assert len(decoded) == 5  # what is known to be unreadable is not tried again
+    assert len(decoded) == 5 + 2  # what was unreadable is tried again, and nothing else
+
+
+def test_an_image_that_becomes_readable(datalist, tmp_path, monkeypatch, decoded):
+    """As when its decoder has been installed: the file itself is as it was."""
+    item = datalist["test"][0]
+    decode = cache.decode_images
+
+    def without_decoder(paths, *rest):
+        for path, result in decode(paths, *rest):
+            yield path, Failure("no decoder") if path == item["image"] else result
+
+    monkeypatch.setattr(cache, "decode_images", without_decoder)
+    assert list(ImageCache(datalist, GREY, tmp_path / "cache").unreadable) == [item["image"]]
+    monkeypatch.setattr(cache, "decode_images", decode)
+    images = ImageCache(datalist, GREY, tmp_path / "cache")
+    assert images.unreadable == {}
+    for item in everything(datalist):
+        np.testing.assert_array_equal(images.pixels([item])[0].numpy(), by_pillow(item["image"], "L"))
+
+
+def test_the_way_a_path_is_written_does_not_matter(datalist, tmp_path, monkeypatch, decoded):
+    ImageCache(datalist, GREY, tmp_path / "cache")
+    monkeypatch.chdir(tmp_path)
+    relative = {
+        name: [item | {"image": os.path.relpath(item["image"])} for item in items] for name, items in datalist.items()
+    }
+    images = ImageCache(relative, GREY, tmp_path / "cache")
+    assert len(decoded) == 5
+    np.testing.assert_array_equal(images.pixels(relative["test"][:1])[0], by_pillow(relative["test"][0]["image"], "L"))
 
 
 def test_what_a_file_is(datalist, tmp_path):
@@ -238,4 +267,4 @@ def test_two_processes_at_once(datalist, tmp_path):
     sums = [results.get(timeout=60) for _ in processes]
     images = ImageCache(datalist, GREY, tmp_path / "cache")
     assert sums == [int(images.pixels(datalist["test"]).sum())] * 2
-    assert sorted((tmp_path / "cache").iterdir()) == [images.path.with_suffix(".json"), images.path]
+    assert list((tmp_path / "cache").iterdir()) == [images.folder]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 
 import nibabel
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from monai_sagan.data import prepare as module
 from monai_sagan.data.med_ad import read_med_ad
 from monai_sagan.data.prepare import prepare
+from monai_sagan.files import only_one
 
 
 @pytest.fixture
@@ -141,3 +144,51 @@ def test_folders_that_hold_something_else(datalist, tmp_path, refused):
     with refused(tmp_path / "out" / "mine", "new folder"):
         prepare(datalist, tmp_path / "out" / "mine")
     assert os.listdir(tmp_path / "out") == ["mine"]
+
+
+def test_a_disk_that_is_full_is_no_bad_image(datalist, tmp_path):
+    """The limit on the size of files stands for the disk's."""
+    script = (
+        "import resource, sys, json\n"
+        "from monai_sagan.data.prepare import prepare\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, 9_000))\n"
+        "prepare(json.loads(sys.argv[1]), sys.argv[2], image_size=400)\n"
+    )
+    arguments = [sys.executable, "-c", script, json.dumps(datalist), str(tmp_path / "out")]
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=60)
+    assert "SaganError: cannot write to" in done.stderr
+    assert not (tmp_path / "out" / "data.json").exists()
+    prepare(datalist, tmp_path / "out", image_size=400)
+    assert len(read_med_ad(tmp_path / "out")["test"]) == 2
+
+
+def test_two_at_once(datalist, tmp_path, refused):
+    prepare(datalist, tmp_path / "out", image_size=32)
+    with only_one(tmp_path / "out", "prepare"), refused("another prepare", tmp_path / "out"):
+        prepare(datalist, tmp_path / "out", image_size=32)
+
+
+def test_a_mask_that_is_broken_costs_the_mask(datalist, tmp_path):
+    mask = datalist["test"][1]["mask"]
+    with open(mask, "wb"):
+        pass
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    assert mask in (folder / "skipped.csv").read_text()
+    assert len(read_med_ad(folder)["test"]) == 2
+    assert "mask" not in json.loads((folder / "items.json").read_text())["e.png"]
+
+
+def test_every_mark_of_a_mask_of_16_bits_counts(datalist, tmp_path):
+    labels = np.zeros((40, 80), np.uint16)
+    labels[:20], labels[20:, :40] = 1, 60_000
+    Image.fromarray(labels).save(datalist["test"][1]["mask"])
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    with Image.open(folder / "masks" / "e.png") as mask:
+        assert (np.asarray(mask) > 0).mean() == 0.75
+
+
+@pytest.mark.parametrize(("values", "said"), [({"image_size": 0}, "image_size is 0"), ({"max_unreadable": 7}, "is 7")])
+def test_values_out_of_range(datalist, tmp_path, values, said, refused):
+    with refused(said):
+        prepare(datalist, tmp_path / "out", **values)
+    assert not (tmp_path / "out").exists()

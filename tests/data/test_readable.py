@@ -76,3 +76,10 @@ def test_left_out_slices_are_listed_but_are_not_bad(datalist, tmp_path):
 def test_a_share_lies_between_0_and_1(datalist, images, tmp_path, share, refused):
     with refused(f"max_unreadable is {share}"):
         keep_readable(datalist, images, tmp_path, share)
+
+
+@pytest.mark.parametrize("box", [[30.0, 0.0, 5.0, 5.0], [0.0, 20.0, 5.0, 5.0], [-6.0, 2.0, 5.0, 5.0]])
+def test_a_box_outside_its_image(datalist, images, tmp_path, box, refused):
+    datalist["test"][0]["boxes"] = [[29.0, 19.0, 5.0, 5.0], box]
+    with refused(datalist["test"][0]["image"], "30 x 20 pixels"):
+        keep_readable(datalist, images, tmp_path, 0.1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import nibabel
 import numpy as np
 import pytest
 
@@ -161,8 +162,10 @@ def test_patients_that_only_the_files_know(tmp_path, write_dicom):
         volume.touch()
     rows = [f"{volume.name}#z{k},{label}" for volume in volumes for k, label in enumerate((0, 1, ""))]
     for i in range(24):
-        write_dicom(tmp_path / f"{i}.dcm", np.full((8, 8), i, np.uint8), PatientID=f"patient {i // 4}")
-        rows.append(f"{i}.dcm,{('0', '0', '1', '')[i % 4]}")
+        write_dicom(
+            tmp_path / (f"{i}.dcm" if i % 3 else f"{i}"), np.full((8, 8), i, np.uint8), PatientID=f"patient {i // 4}"
+        )
+        rows.append(f"{i}{'.dcm' * (i % 3 > 0)},{('0', '0', '1', '')[i % 4]}")
     (tmp_path / "broken.dcm").touch()
     (tmp_path / "images.csv").write_text("\n".join(["image,label", "broken.dcm,0", *rows]))
     left_out = {}
@@ -177,3 +180,16 @@ def test_patients_that_only_the_files_know(tmp_path, write_dicom):
     tested = sum(side == {"test"} for side in sides.values())
     assert left_out == {"without a label, of a patient in the test": tested}
     assert tested > 1
+
+
+def test_volumes_are_slices(tmp_path):
+    for i in range(3):
+        volume = np.random.default_rng(i).integers(0, 99, (12, 14, 10), np.int16)
+        nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / f"v{i}.nii.gz")
+    (tmp_path / "images.csv").write_text(
+        "image,split,label\nv0.nii.gz,normal,\nv1.nii.gz,unlabeled,\nv2.nii.gz,test,1\n"
+    )
+    datalist = read_table(tmp_path, slice_axis=0, slice_range=(0.25, 0.75))
+    for i, (name, label) in enumerate((("normal", 0), ("unlabeled", None), ("test", 1))):
+        path = str(tmp_path / f"v{i}.nii.gz")
+        assert datalist[name] == [{"image": f"{path}#x{k}", "label": label, "patient": path} for k in range(3, 9)]

@@ -14,6 +14,13 @@ import pytest
 from monai_sagan.data.workers import Failure, run_in_workers
 
 
+class Riddle:
+    """An answer that cannot be read."""
+
+    def __reduce__(self):
+        return int, ("no number",)
+
+
 def task(what):
     """What a decoder may do; it runs in a process of its own."""
     if what == "crash":
@@ -26,6 +33,8 @@ def task(what):
         raise BaseException("panicked")
     if what == "hang":
         time.sleep(60)
+    if what == "riddle":
+        return Riddle()
     if what == "print":
         print("noise", flush=True)
         os.write(1, b"more noise")
@@ -87,3 +96,14 @@ def test_a_script_without_a_main_guard(tmp_path):
 @pytest.mark.parametrize("jobs", [None, 64])
 def test_how_many_workers(jobs):
     assert list(run_in_workers(task, ["a"], jobs)) == ["a"]
+
+
+def test_an_answer_that_cannot_be_read():
+    results = list(run_in_workers(task, ["a", "riddle", "b"], 1))
+    assert [results[0], results[2]] == ["a", "b"]
+    assert isinstance(results[1], Failure)
+
+
+def test_fewer_than_one_worker(refused):
+    with refused("jobs is -1"):
+        list(run_in_workers(task, ["a"], -1))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
@@ -149,10 +150,31 @@ def test_warnings_of_groups(splits, run, monkeypatch):
     assert run()["warnings"][2:] == ["10 and 4"]
 
 
-def test_a_box_outside_its_image(splits, run, refused):
-    splits["test"][0]["boxes"] = [[70.0, 8.0, 16.0, 16.0]]
-    with refused(splits["test"][0]["image"]):
-        run()
+def test_normal_images_need_no_mark_to_count(splits, run):
+    for item in splits["test"]:
+        if item["label"]:
+            item["boxes"] = [[8.0, 8.0, 16.0, 16.0]]
+    found = run()["aucp"]["localization"]
+    assert (found["n_images"], found["n_abnormal"]) == (10, 4)
+
+
+def test_names_that_are_no_text(tmp_path, splits, run):
+    item = splits["test"][0]
+    odd = os.fsdecode(os.path.join(os.fsencode(os.path.dirname(item["image"])), b"\xe9t\xe9.png"))
+    os.rename(item["image"], odd)
+    item["image"] = odd
+    run()
+    assert "\\udce9t" in (tmp_path / "out" / "scores.csv").read_text()
+
+
+def test_a_broken_mask_costs_no_score(tmp_path, splits, run):
+    (tmp_path / "mask.png").write_bytes(b"")
+    splits["test"][0]["mask"] = str(tmp_path / "mask.png")
+    metrics = run()
+    assert "localization" not in metrics["aucp"]
+    assert str(tmp_path / "mask.png") in metrics["warnings"][0]
+    assert (tmp_path / "out" / "scores.csv").is_file()
+    assert "ocalization was left out" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_training_images_that_are_not_at_hand(tmp_path, splits, run):

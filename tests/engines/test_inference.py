@@ -16,6 +16,7 @@ from monai_sagan.engines.inference import infer
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.metrics import conformal_p_values
 
 
 @pytest.fixture(autouse=True)
@@ -56,12 +57,14 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
         path = infer(model, str(folder), tmp_path / "out", batch_size=3)
     assert path == tmp_path / "out" / "scores.csv"
     header, *rows = table(path)
-    assert header == ["image", "label", "score"]
+    assert header == ["image", "label", "score", "p_value"]
     good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
     assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
     pixels = torch.stack([torch.from_numpy(load_image(image, HowToDecode((64, 64))).copy()) for image in good])
     wanted = score(load_trained(model).network, pixels)
     np.testing.assert_allclose([float(row[2]) for row in rows], wanted, atol=1e-6)
+    p_values = conformal_p_values(load_trained(model).valid_normal_scores, wanted)
+    np.testing.assert_allclose([float(row[3]) for row in rows], p_values, atol=1e-6)
 
     header, *skipped = table(tmp_path / "out" / "skipped.csv")
     assert header == ["image", "reason"]

@@ -69,3 +69,12 @@ def test_what_cannot_be_written(tmp_path, refused):
     (tmp_path / "run" / "log.txt").mkdir(parents=True)
     with refused(tmp_path / "run"):
         start_run(tmp_path / "run")
+
+
+def test_an_evaluation_tells_what_its_run_was_made_with(tmp_path):
+    start_run(tmp_path / "run", resolve_settings("paper"), seed=3, device="cuda")
+    start_run(tmp_path / "evaluation", run_dir=str(tmp_path / "run"), device="cpu")
+    config = json.loads((tmp_path / "evaluation" / "config.json").read_text())
+    assert (config["seed"], config["device"], config["batch_size"]) == (3, "cpu", 64)
+    start_run(tmp_path / "other", run_dir=str(tmp_path / "nowhere"))
+    assert json.loads((tmp_path / "other" / "config.json").read_text()) == {"run_dir": str(tmp_path / "nowhere")}

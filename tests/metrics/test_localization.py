@@ -400,3 +400,13 @@ def test_interval_covers_the_truth():
         assert low < value < high
         inside += low <= truth <= high
     assert inside >= 24  # of 30
+
+
+def test_maps_without_any_pixel_above_the_threshold():
+    items = [{"image": "a", "boxes": [[1.0, 1.0, 4.0, 4.0]]}, {"image": "b", "boxes": [[2.0, 2.0, 3.0, 3.0]]}]
+    items += [{"image": "c", "boxes": []}] * 2
+    maps = np.random.default_rng(0).random((4, 16, 16))
+    found = localization_metrics(maps, items, [(16, 16)] * 4, threshold=2.0)
+    assert found["dice"] == 0
+    assert [rate["hit_rate"] for rate in found["hit_rates"]] == [0, 0, 0]
+    assert found["pixel_ap"] > 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
+from monai_sagan.metrics import conformal_p_values, delong, image_metrics, operating_points
 from monai_sagan.report.page import LINKS, write_report
 from monai_sagan.report.style import STYLE
 
@@ -267,26 +267,48 @@ def test_some_labels_unknown(make_run):
 
 
 @pytest.mark.parametrize(
-    ("auc", "words", "care"),
+    ("shift", "words", "care"),
     [
-        (0.95, "above SAGAN's 95\xa0% interval: on these data the trivial method is better", True),
-        (0.81, "within SAGAN's 95\xa0% interval: these data do not show", True),
-        (0.55, "below SAGAN's 95\xa0% interval.", False),
+        (3.0, "is better than SAGAN", True),
+        (0.7, "is not told apart from SAGAN", True),
+        (0.0, "is worse than SAGAN", False),
     ],
 )
-def test_how_the_best_trivial_row_stands(make_run, auc, words, care):
-    def change(metrics):
-        metrics["aucp"] |= {"auc": 0.8, "auc_ci95": [0.7, 0.88]}
-        metrics["baselines"] = {
-            "linear_pu": {"auc": auc, "auc_ci95": [auc - 0.1, auc + 0.05], "ap": 0.5},
-            "mean_intensity": {"auc": 0.4, "ap": 0.4},
-            "nearest_neighbors": {"auc": None, "ap": None},
-        }
-
-    folder = make_run(change=change)
-    page = write_report(folder).read_text(encoding="utf-8").replace("&nbsp;", "\xa0").replace("&#x27;", "'")
-    assert f"linear positive-unlabeled classifier (AUC {auc:.3f}), lies {words}" in page
+def test_how_the_best_trivial_row_stands(make_run, shift, words, care):
+    """Compared on the same images: the row's scores are those of the model with noise, moved by the label."""
+    folder = make_run(labels=(0, 1) * 150, images=[f"{i}.png" for i in range(300)])
+    table = [line.split(",") for line in (folder / "scores.csv").read_text().splitlines()]
+    noise = np.random.default_rng(1).normal(0, 1.5, 300)
+    for row, extra in zip(table[1:], noise, strict=True):
+        row[5] = str(float(row[2]) / 0.004 + extra + shift * int(row[1]))
+    (folder / "scores.csv").write_text("\n".join(map(",".join, table)) + "\n")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    labels, scores, trivial = ([float(row[i]) for row in table[1:]] for i in (1, 2, 5))
+    metrics["baselines"] = {"mean_intensity": image_metrics(trivial, labels)}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert words in page
     assert (words in page.split("<nav")[0]) == care  # at the top, in the box of what to be careful about
+    areas, covariance = delong([scores, trivial], labels)
+    reach = 1.96 * np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    assert f"{areas[0] - areas[1] - reach:+.3f} to {areas[0] - areas[1] + reach:+.3f}" in page.replace(
+        "\N{MINUS SIGN}", "-"
+    )
+
+
+def test_without_the_scores_of_a_trivial_row(make_run):
+    page = write_report(make_run(columns=False)).read_text(encoding="utf-8")
+    assert "lies below SAGAN" in page
+    assert "no interval was computed" in page
+
+
+@pytest.mark.parametrize(("aucp", "care"), [((0.5, 0.6, 0.7), True), ((0.5, 0.8, 0.7), False), ((0.5, 0.7), False)])
+def test_a_run_that_has_not_finished_rising(make_run, aucp, care):
+    folder = make_run()
+    rows = [f"{100 * i},-0.5,{value}" for i, value in enumerate(aucp)]
+    (folder / "history.csv").write_text("\n".join(["iteration,critic,aucp", *rows]) + "\n")
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert ("may not have trained long enough" in page) == care
 
 
 def test_a_row_chosen_on_the_test_is_red_and_no_result(make_run):
