@@ -543,7 +543,7 @@ def test_a_study_from_the_command_line(tmp_path, capsys, refused):
     assert (folder / "pseudo" / "seed3" / "metrics.json").stat().st_mtime_ns == done
     assert "| pseudo | `aucp` | 1 |" in shown
     assert "AUC minus pseudo" in shown
-    assert len(list((folder / "cache").glob("*.npy"))) == 1  # decoded once
+    assert len(list((folder / "cache").glob("images-*"))) == 1  # decoded once
     config = json.loads((folder / "pseudo" / "seed3" / "config.json").read_text())
     assert (config["fake_source"], config["seed"], config["augment"]) == ("pseudo", 3, False)
     with refused("learning_rate"):
