@@ -9,14 +9,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from monai_sagan.distributed import is_main
+
 __all__ = ["load_tensors", "only_one", "save_tensors", "write_text", "write_whole"]
 
 
 def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, bring it to the disk and rename it to ``path``.
 
-    Whatever happens meanwhile, ``path`` holds either its old content or all of the new one.
+    Whatever happens meanwhile, ``path`` holds either its old content or all of the new one. Of several processes that
+    train one model only the main one writes.
     """
+    if not is_main():
+        return
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
@@ -40,7 +45,12 @@ def _to_disk(path: Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all; what is no UTF-8 in a file's name is written as an escape."""
+    """Write UTF-8 text, whole or not at all; what is no UTF-8 in a file's name is written as an escape.
+
+    Args:
+        path: of the file; what it held stays until the new text is whole.
+        text: of any length.
+    """
 
     def write(unfinished: Path) -> None:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -49,7 +59,12 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def save_tensors(content: dict[str, Any], path: str | Path) -> None:
-    """Save tensors and plain numbers, whole or not at all, such that ``torch.load(weights_only=True)`` reads them."""
+    """Save tensors and plain numbers, whole or not at all, such that ``torch.load(weights_only=True)`` reads them.
+
+    Args:
+        content: tensors, numbers, texts, and lists and dictionaries of them.
+        path: of the file; what it held stays until the new content is whole.
+    """
     import torch
 
     write_whole(path, lambda unfinished: torch.save(content, unfinished))
@@ -57,6 +72,9 @@ def save_tensors(content: dict[str, Any], path: str | Path) -> None:
 
 def load_tensors(path: str | Path) -> dict[str, Any]:
     """Load what `save_tensors` saved, onto the CPU; no code in the file is ever executed.
+
+    Args:
+        path: of the file.
 
     Raises:
         SaganError: naming the file when it is missing, broken, or holds anything but tensors and plain values.

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from monai_sagan.distributed import rank_and_count
 from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
 from monai_sagan.transforms.functional import foreign_patch, small_affine
@@ -23,12 +24,13 @@ class TrainingBatches:
     """Batches of ``normal``, ``unlabeled`` and ``pseudo`` images (B, C, H, W) in [-1, 1], all drawn by (seed, step).
 
     Each stream goes through its images in a new random order each time round. A pseudo-anomaly is a normal image of
-    the batch with a patch of another normal image. All pixels live on ``device`` as uint8.
+    the batch with a patch of another normal image. All pixels live on ``device`` as uint8. Of several processes each
+    gives its part of the batch that one process would give.
 
     Args:
         normal: uint8 (N, C, H, W).
         unlabeled: uint8 (M, C, H, W).
-        batch_size: B, at most N and at most M.
+        batch_size: B of this process; B times the number of processes is at most N and at most M.
         length: batches in an epoch.
         seed: of all draws.
         device: where the images live and are blended.
@@ -50,9 +52,13 @@ class TrainingBatches:
         augment: bool = False,
         paired: bool = False,
     ) -> None:
+        self.rank, self.processes = rank_and_count()
         fewest, name = min((len(normal), "normal"), (len(unlabeled), "unlabeled"))
-        if batch_size > fewest:
-            raise SaganError(f"batch_size {batch_size} is larger than the {fewest} {name} training images; lower it")
+        if batch_size * self.processes > fewest:
+            of_all = f" of {self.processes} processes each" if self.processes > 1 else ""
+            raise SaganError(
+                f"batch_size {batch_size}{of_all} is larger than the {fewest} {name} training images; lower it"
+            )
         if len(normal) < 2:
             raise SaganError("pseudo-anomalies need at least two normal training images")
         self.normal, self.unlabeled = normal.to(device), unlabeled.to(device)
@@ -80,27 +86,35 @@ class TrainingBatches:
         """The batch of iteration ``step``."""
         device = self.normal.device
         draw = torch.Generator(device).manual_seed(step_seed(self.seed, step))
+        n = self.batch_size * self.processes  # all processes draw for all of them, and each takes its part
         chosen = self._next(len(self.normal), step, stream=0)
         unlabeled = chosen % len(self.unlabeled) if self.paired else self._next(len(self.unlabeled), step, stream=1)
-        n = self.batch_size
         another = torch.randint(1, len(self.normal), (n,), generator=draw, device=device)
+        moves = torch.rand(3, n, 4, generator=draw, device=device) if self.augment else None
+        patch = self._part(torch.rand(n, 4, generator=draw, device=device))
+        chosen, unlabeled, another = self._part(chosen), self._part(unlabeled), self._part(another)
         source = (chosen.to(device) + another) % len(self.normal)
         images = to_unit_range(
             torch.cat([self.normal[chosen.to(device)], self.unlabeled[unlabeled.to(device)], self.normal[source]])
         )
-        if self.augment:
-            images = small_affine(images, torch.rand(3 * n, 4, generator=draw, device=device))
+        if moves is not None:
+            images = small_affine(images, torch.cat([self._part(move) for move in moves]))
         normal, unlabeled, source = images.chunk(3)
-        pseudo, mask = foreign_patch(normal, source, torch.rand(n, 4, generator=draw, device=device))
+        pseudo, mask = foreign_patch(normal, source, patch)
         return {"normal": normal, "unlabeled": unlabeled, "pseudo": pseudo, "pseudo_mask": mask}
+
+    def _part(self, drawn: Tensor) -> Tensor:
+        """This process's part of what was drawn for all."""
+        return drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _next(self, count: int, step: int, stream: int) -> Tensor:
         """Which of ``count`` images batch ``step`` takes: the next ones of an order drawn anew for each round."""
-        start = step * self.batch_size
-        places = range(start, start + self.batch_size)
+        size = self.batch_size * self.processes
+        start = step * size
+        places = range(start, start + size)
         rounds = sorted({place // count for place in places})
         parts = [self._order(count, number, stream) for number in rounds]
-        return torch.cat(parts)[start - rounds[0] * count :][: self.batch_size]
+        return torch.cat(parts)[start - rounds[0] * count :][:size]
 
     def _order(self, count: int, number: int, stream: int) -> Tensor:
         kept = self._orders.get(stream)
@@ -145,4 +159,5 @@ def validation_batches(normal: Tensor, unlabeled: Tensor, batch_size: int = 256)
         batch_size: B.
     """
     labels = torch.cat([torch.zeros(len(normal)), torch.ones(len(unlabeled))]).long()
-    return EvaluationBatches(torch.cat([normal, unlabeled]), labels, batch_size)
+    rank, count = rank_and_count()  # a metric gathers what all processes found
+    return EvaluationBatches(torch.cat([normal, unlabeled])[rank::count], labels[rank::count], batch_size)

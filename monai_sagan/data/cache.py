@@ -21,6 +21,7 @@ from tqdm import tqdm
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.decode import Pixels, decode_file, foreground_share, split_fragment
 from monai_sagan.data.workers import LIMIT, Failure, run_in_workers
+from monai_sagan.distributed import is_main, main_first
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class HowToDecode:
 def load_image(path: str | Path, how: HowToDecode) -> Pixels:
     """One image as uint8 (C, H, W), decoded in this process.
 
+    Args:
+        path: of an image file, with its fragment if it has one.
+        how: what makes pixels of it.
+
     Raises:
         SaganError: naming the file, when it is unreadable or has too little foreground.
     """
@@ -69,6 +74,11 @@ def decode_images(paths: Sequence[str], how: HowToDecode, jobs: int | None = Non
     """Each path with its pixels, uint8 (C, H, W), and description; or with a `Failure`; or with why it is left out.
 
     Worker processes decode, a file of many slices once; those of one file come together, the files in their order.
+
+    Args:
+        paths: of image files, each with its fragment if it has one.
+        how: what makes pixels of them.
+        jobs: processes at a time; None takes one for each core.
     """
     files: dict[str, list[str]] = {}
     for path in paths:
@@ -157,8 +167,9 @@ class ImageCache:
         paths = sorted({item["image"] for items in datalist.values() for item in items})
         self._row = {path: row for row, path in enumerate(paths)}
         self.folder = Path(cache_dir) / f"images-{self._key(paths)}"
-        if not self.folder.is_dir() or self._readable_now(paths, jobs):
-            self._write(paths, jobs)
+        with main_first():
+            if not self.folder.is_dir() or (is_main() and self._readable_now(paths, jobs)):
+                self._write(paths, jobs)
         self._array: Pixels = np.load(self.folder / PIXELS, mmap_mode="r")
         notes = self._notes()
         self.images: dict[str, dict[str, Any]] = {

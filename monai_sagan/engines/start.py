@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from monai_sagan.distributed import is_main
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.settings import Settings, as_plain
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 def start_run(output_dir: str | Path, settings: Settings | None = None, **values: Any) -> Path:
     """Make the output folder, log into its ``log.txt`` too, and write ``config.json``: all values that decide the run.
 
+    Of several processes the main one does; the others keep quiet, but for warnings.
+
     Args:
         output_dir: everything that the run writes goes below it.
         settings: of a training run.
@@ -29,6 +32,9 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
         SaganError: when the folder cannot be written.
     """
     output = Path(output_dir).resolve()
+    if not is_main():
+        logging.getLogger().setLevel(logging.WARNING)
+        return output
     config = _of_run(values.get("run_dir")) | values | (as_plain(settings) if settings else {})
     text = json.dumps(config, indent=2, default=str) + "\n"
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -15,9 +17,13 @@ from monai.utils.enums import CommonKeys as Keys
 from torch import Tensor, nn
 
 from monai_sagan import losses
+from monai_sagan.distributed import average_gradients, mean_of_processes, rank_and_count
+from monai_sagan.engines.compiled import choose_engine, made_for
 from monai_sagan.seeds import step_seed
 
 __all__ = ["SaganTrainer", "prepare_sagan_batch"]
+
+logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -60,7 +66,9 @@ class SaganTrainer(Trainer):
         fake_source: ``"unlabeled"``: the critic's fakes are restored unlabeled images; ``"pseudo"``: restored
             pseudo-anomalies, for training without unlabeled images (Table 4, row 0_u).
         seed: of all draws.
-        amp: run the networks in bfloat16; the gradient penalty and the losses stay in float32.
+        amp: run the networks in bfloat16; norms, the losses and the sum of image and change stay in float32.
+        engine: ``"eager"`` runs the networks operation by operation; ``"compiled"`` has `torch.compile` fuse them, for
+            minutes once, to the same results up to rounding; ``"auto"`` compiles on CUDA only.
         inferer: how the generator is called.
         train_handlers: handlers with an ``attach`` method.
         kwargs: further arguments of ``monai.engines.Trainer``.
@@ -86,6 +94,7 @@ class SaganTrainer(Trainer):
         fake_source: str = "unlabeled",
         seed: int = 0,
         amp: bool = False,
+        engine: str = "eager",
         inferer: Inferer | None = None,
         prepare_batch: Callable[..., Batch] = prepare_sagan_batch,
         train_handlers: Sequence[Any] | None = None,
@@ -107,7 +116,13 @@ class SaganTrainer(Trainer):
         self.fake_source = fake_source
         self.seed = seed
         self._last_output: dict[str, Any] = {}
-        self.autocast = torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp)
+        self._takes_uniform = "uniform" in inspect.signature(network.forward).parameters
+        self.bfloat16 = amp  # MONAI's own `amp` is float16 with a scaler
+        self.engine = choose_engine(engine, torch.device(device))
+        logger.info(f"engine {self.engine} on {device}, {'bfloat16' if amp else 'float32'}")
+        self._generate = made_for(self.engine, network)
+        self._critic_losses = made_for(self.engine, self._critic_losses_eager)
+        self._generator_losses = made_for(self.engine, self._generator_losses_eager)
         self.inferer = SimpleInferer() if inferer is None else inferer
         super().__init__(
             device=device,
@@ -131,10 +146,13 @@ class SaganTrainer(Trainer):
         self.discriminator.train()
         fake = unlabeled if self.fake_source == "unlabeled" else pseudo
         generator_too = state.iteration % self.n_critic == 0
-        images = torch.cat([fake, normal, pseudo]) if generator_too else fake
-        with torch.set_grad_enabled(generator_too), self.autocast:  # the critic update needs no graph of the generator
-            restored = self.inferer(images, self.network).float()
-        state.output |= self._update_critic(normal, restored[: len(fake)].detach())
+        streams = [fake, normal, pseudo] if generator_too else [fake]
+        images = torch.cat(streams)
+        alpha = _draw(normal[:, :1, :1, :1])
+        gate = {"uniform": torch.cat([_draw(x[:, :1]) for x in streams])} if self._takes_uniform else {}
+        with torch.set_grad_enabled(generator_too), self._precision():  # the critic update needs no graph of this
+            restored = self.inferer(images, self._generate, **gate).float()
+        state.output |= self._update_critic(normal, restored[: len(fake)].detach(), alpha)
         if generator_too:
             state.output |= {Keys.IMAGE: images, Keys.PRED: restored.detach()}
             engine.fire_event(IterationEvents.FORWARD_COMPLETED)
@@ -143,40 +161,66 @@ class SaganTrainer(Trainer):
         self._last_output = dict(state.output)
         return self._last_output
 
-    def _update_critic(self, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
+    def _update_critic(self, normal: Tensor, restored: Tensor, alpha: Tensor) -> dict[str, Tensor]:
         """Eq. 7: score normal images high and restored ones low, with a gradient of norm 1 in between."""
         self.discriminator.requires_grad_(True)
-        alpha = torch.rand(len(normal), 1, 1, 1, device=normal.device)
-        with self.autocast:
-            normal_scores, restored_scores = self.discriminator(torch.cat([normal, restored])).float().chunk(2)
-        distance = losses.critic(normal_scores, restored_scores)
-        penalty = losses.gradient_penalty(self.discriminator, normal, restored, alpha)
+        distance, penalty = self._critic_losses(normal, restored, alpha)
         _descend(self.discriminator_optimizer, distance + self.lambda_gp * penalty)
-        return {"critic": distance.detach(), "gradient_penalty": penalty.detach()}
+        return _of_all_processes(critic=distance, gradient_penalty=penalty)
+
+    def _critic_losses_eager(self, normal: Tensor, restored: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+        with self._precision():
+            normal_scores, restored_scores = self.discriminator(torch.cat([normal, restored])).float().chunk(2)
+            penalty = losses.gradient_penalty(self.discriminator, normal, restored, alpha)
+        return losses.critic(normal_scores, restored_scores), penalty
 
     def _update_generator(self, engine: Any, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
         """Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish."""
         self.discriminator.requires_grad_(False)
-        n = len(normal)  # as many as pseudo-anomalies, which are made of them
-        fake_restored, normal_restored, pseudo_restored = restored.split([len(restored) - 2 * n, n, n])
-        with self.autocast:
-            fake_scores = self.discriminator(fake_restored).float()
-        adversarial = losses.adversarial(fake_scores)
-        identity = losses.identity(normal_restored, normal)
-        reconstruction = losses.reconstruction(pseudo_restored, normal)
+        adversarial, identity, reconstruction = self._generator_losses(normal, restored)
         loss = adversarial + self.lambda_id * identity + self.lambda_rec * reconstruction
-        engine.state.output |= {Keys.LOSS: loss.detach()}
+        shown = _of_all_processes(
+            loss=loss, adversarial=adversarial, identity=identity, reconstruction=reconstruction
+        )
+        engine.state.output |= {Keys.LOSS: shown.pop("loss")}
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         _descend(self.optimizer, loss)
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
-        return {
-            "adversarial": adversarial.detach(),
-            "identity": identity.detach(),
-            "reconstruction": reconstruction.detach(),
-        }
+        return shown
+
+    def _generator_losses_eager(self, normal: Tensor, restored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        n = len(normal)  # as many as pseudo-anomalies, which are made of them
+        fake_restored, normal_restored, pseudo_restored = restored.split([len(restored) - 2 * n, n, n])
+        with self._precision():
+            fake_scores = self.discriminator(fake_restored).float()
+        return (
+            losses.adversarial(fake_scores),
+            losses.identity(normal_restored, normal),
+            losses.reconstruction(pseudo_restored, normal),
+        )
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+
+def _draw(like: Tensor) -> Tensor:
+    """Uniform numbers of a tensor's shape (B, ...); of several processes each takes its part of one draw for all."""
+    rank, count = rank_and_count()
+    n = len(like)
+    return torch.rand(count * n, *like.shape[1:], device=like.device)[rank * n : (rank + 1) * n]
+
+
+def _of_all_processes(**values: Tensor) -> dict[str, Tensor]:
+    """Losses of this process's images as those of all images, detached."""
+    found = {name: value.detach() for name, value in values.items()}
+    if rank_and_count()[1] > 1:
+        found = {name: value.clone() for name, value in found.items()}
+        mean_of_processes(list(found.values()))
+    return found
 
 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    average_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
     optimizer.step()

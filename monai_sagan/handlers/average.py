@@ -29,13 +29,16 @@ class AverageWeights:
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
+        """Update the average each ``interval`` iterations of ``engine``, the trainer."""
         if self._average is not None:
             update, trained = self._average.update_parameters, self._trained
             engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), lambda: update(trained))
 
     def state_dict(self) -> dict[str, Any]:
+        """The averaged weights, for a checkpoint; empty where there is no average."""
         return {} if self._average is None else self._average.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the ``state`` that `state_dict` returned."""
         if self._average is not None:
             self._average.load_state_dict(state)

@@ -9,6 +9,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from monai_sagan.distributed import rank_and_count
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors, save_tensors
 
@@ -44,23 +45,25 @@ class ResumeCheckpoint:
     ) -> None:
         self.path = Path(path)
         self.objects = dict(objects)
-        self.settings = dict(settings)
+        count = rank_and_count()[1]
+        self.settings = dict(settings) | ({"processes": count} if count > 1 else {})
         self.may_differ = may_differ
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
+        """Load when ``engine``, the trainer, starts, and save at the end of its epochs."""
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
 
     def save(self, engine: Engine) -> None:
-        """Save, when it is this epoch's turn."""
+        """Save, when it is this epoch's turn in ``engine``."""
         if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
             return
         states = {name: thing.state_dict() for name, thing in self.objects.items()}
         save_tensors({"iteration": engine.state.iteration, "settings": self.settings, "states": states}, self.path)
 
     def load(self, engine: Engine) -> None:
-        """Take the checkpoint's place in the run, if there is one."""
+        """Take the checkpoint's place in the run of ``engine``, if there is one."""
         if not self.path.is_file():
             return
         content = load_tensors(self.path)
@@ -74,7 +77,7 @@ class ResumeCheckpoint:
     def _check(self, content: Mapping[str, Any]) -> None:
         if not {"iteration", "settings", "states"} <= set(content) or set(content["states"]) != set(self.objects):
             raise SaganError(f"{self.path} is no checkpoint of this kind of run; use another output_dir")
-        for name, value in self.settings.items():
+        for name, value in ({"processes": None} | self.settings).items():
             saved = content["settings"].get(name)
             if saved != value and name not in self.may_differ:
                 raise SaganError(

@@ -27,6 +27,7 @@ class LinearDecay:
         self.share = share
 
     def attach(self, engine: Engine) -> None:
+        """Set the rates at the start of each epoch of ``engine``, the trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:

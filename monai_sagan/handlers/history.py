@@ -46,6 +46,7 @@ class History:
         self._resumed = False
 
     def attach(self, engine: Engine) -> None:
+        """Gather the losses of each iteration of ``engine``, the trainer, and write them after each epoch."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
@@ -103,6 +104,7 @@ class History:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the ``state`` that `state_dict` returned."""
         self.rows = [
             (at, {name: value for name, value in zip(state["names"], values, strict=True) if not math.isnan(value)})
             for at, values in zip(state["iterations"], state["values"].tolist(), strict=True)

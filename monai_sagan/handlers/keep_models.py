@@ -11,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor
 
+from monai_sagan.distributed import is_main
 from monai_sagan.files import save_tensors
 
 __all__ = ["KeepModels", "scores_and_labels"]
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def scores_and_labels(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The anomaly scores and labels of an evaluator's output, for ignite's metrics."""
+    """The anomaly scores and labels (B,) of an evaluator's ``output``, for ignite's metrics."""
     return output["anomaly_score"], output["label"]
 
 
@@ -52,12 +53,13 @@ class KeepModels:
         self.history: list[tuple[int, float]] = []
 
     def attach(self, engine: Engine) -> None:
+        """Save after each epoch of ``engine``, the evaluator."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         value = float(engine.state.metrics[self.metric])
         iteration = engine.state.epoch * self.iterations_per_epoch
-        content = self.content(iteration=iteration, **{self.metric: value})
+        content = self.content(iteration=iteration, **{self.metric: value}) if is_main() else {}
         save_tensors(content, self.last)
         self.history.append((iteration, value))
         better = math.isfinite(value) and value > self.highest
@@ -67,8 +69,10 @@ class KeepModels:
             save_tensors(content, self.best)
 
     def state_dict(self) -> dict[str, Any]:
+        """The highest metric so far and all of them, for a checkpoint."""
         return {"highest": self.highest, "history": list(self.history)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the ``state`` that `state_dict` returned."""
         self.highest = state["highest"]
         self.history = list(state["history"])

@@ -31,6 +31,7 @@ class StopOnNonFinite:
         self._first: dict[str, Tensor] = {}
 
     def attach(self, engine: Engine) -> None:
+        """Watch ``engine``, the trainer, and look each ``interval`` iterations and at the end of an epoch."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._watch)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._look)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)

@@ -11,6 +11,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from monai_sagan.distributed import is_main
 from monai_sagan.engines.scoring import score
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors
@@ -68,6 +69,7 @@ class OracleTest:
             self._images = images()[known]
 
     def attach(self, engine: Engine) -> None:
+        """Score the test after each epoch of ``engine``, the evaluator, if that is asked for."""
         if self.enabled:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
@@ -82,11 +84,13 @@ class OracleTest:
         logger.info(f"oracle at iteration {iteration}: test AUC {auc:.4f}, chosen on the test set and so not a result")
         if auc > self.highest:
             self.highest = auc
-            save_tensors(self.content(iteration=iteration, oracle_test=auc), self.path)
+            save_tensors(self.content(iteration=iteration, oracle_test=auc) if is_main() else {}, self.path)
 
     def state_dict(self) -> dict[str, Any]:
+        """The highest AUC so far and all of them, for a checkpoint."""
         return {"highest": self.highest, "history": list(self.history)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over the ``state`` that `state_dict` returned."""
         self.highest = state["highest"]
         self.history = list(state["history"])

@@ -32,6 +32,7 @@ class Progress:
         self._since = (0, 0.0)
 
     def attach(self, engine: Engine) -> None:
+        """Show how far ``engine``, the trainer, is, from its start to its end."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._show)
         engine.add_event_handler(Events.COMPLETED, self._close)

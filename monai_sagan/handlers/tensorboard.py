@@ -16,7 +16,7 @@ __all__ = ["TensorBoardTriptychs", "scalar_outputs"]
 
 
 def scalar_outputs(output: dict[str, Any]) -> dict[str, float]:
-    """The scalars among a trainer's outputs, for handlers that show losses."""
+    """The scalars among a trainer's ``output``, for handlers that show losses."""
     return {name: float(value) for name, value in output.items() if torch.is_tensor(value) and not value.ndim}
 
 
@@ -49,6 +49,7 @@ class TensorBoardTriptychs:
         self.iterations_per_epoch = iterations_per_epoch
 
     def attach(self, engine: Engine) -> None:
+        """Write pictures after each epoch of ``engine``."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

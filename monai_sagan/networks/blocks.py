@@ -20,7 +20,8 @@ class InstanceNorm(nn.Module):
     """Instance normalization without running statistics, so that ``train()`` and ``eval()`` compute the same.
 
     Equal to ``torch.nn.InstanceNorm2d``, but spelled in plain reductions: these keep the channels-last layout of
-    their input, which lets the convolutions around them run about twice as fast on a CPU.
+    their input, which lets the convolutions around them run about twice as fast on a CPU. Sums divided afterwards, and
+    not means: the gradient of a mean is written out at full size in the other layout, which halves the speed.
 
     Args:
         channels: C of the input (N, C, H, W).
@@ -37,8 +38,10 @@ class InstanceNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         # statistics of bfloat16 values need more digits than bfloat16 has
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        centered = wide - wide.mean(dim=(2, 3), keepdim=True)
-        scale = torch.rsqrt(centered.square().mean(dim=(2, 3), keepdim=True) + self.eps)
+        count = x.shape[2] * x.shape[3]
+        centered = wide - wide.sum(dim=(2, 3), keepdim=True) / count
+        variance = (centered * centered).sum(dim=(2, 3), keepdim=True) / count
+        scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None and self.bias is not None:
             scale = scale * self.weight[:, None, None]
             return torch.addcmul(self.bias[:, None, None], centered, scale).to(x.dtype)
@@ -50,7 +53,14 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, bia
 
 
 class DownBlock(nn.Sequential):
-    """Convolution, instance norm, ReLU: a 7 x 7 one at full size, or a 4 x 4 one that halves height and width."""
+    """Convolution, instance norm, ReLU: a 7 x 7 one at full size, or a 4 x 4 one that halves height and width.
+
+    Args:
+        in_channels: C of the input (N, C, H, W).
+        out_channels: C of the output.
+        kernel: its side; the padding is half of it.
+        stride: of the convolution.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 4, stride: int = 2) -> None:
         super().__init__(
@@ -59,7 +69,12 @@ class DownBlock(nn.Sequential):
 
 
 class UpBlock(nn.Sequential):
-    """Transposed 4 x 4 convolution that doubles height and width, instance norm, ReLU."""
+    """Transposed 4 x 4 convolution that doubles height and width, instance norm, ReLU.
+
+    Args:
+        in_channels: C of the input (N, C, H, W).
+        out_channels: C of the output (N, C, 2 H, 2 W).
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -70,7 +85,11 @@ class UpBlock(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``x + f(x)`` with f two 3 x 3 convolutions; height, width and channels stay."""
+    """``x + f(x)`` with f two 3 x 3 convolutions; height, width and channels stay.
+
+    Args:
+        channels: C of the input and output (N, C, H, W).
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -87,7 +106,12 @@ class ResidualBlock(nn.Module):
 
 
 class FuseBlock(nn.Module):
-    """Mix concatenated feature maps down to fewer channels: a convolution, and a residual one on its output."""
+    """Mix concatenated feature maps down to fewer channels: a convolution, and a residual one on its output.
+
+    Args:
+        in_channels: C of the input (N, C, H, W).
+        out_channels: C of the output; height and width stay.
+    """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -110,22 +134,25 @@ class PositionBlock(nn.Module):
         norm: ``"instance"`` normalizes after the convolution, as the published code does. The code is constant over a
             patch, so this normalization takes away exactly what the code added: it then has no effect at all.
             ``None`` lets it act.
+
+    Raises:
+        ValueError: for another ``norm``.
     """
 
-    code: Tensor
+    codes: Tensor
 
     def __init__(self, channels: int, code: Tensor, norm: str | None = "instance") -> None:
         super().__init__()
         if norm not in ("instance", None):
             raise ValueError(f"position norm is {norm!r}; use 'instance' or None")
-        self.register_buffer("code", code, persistent=False)
+        self.register_buffer("codes", code, persistent=False)  # not "code", which torch.export's modules have
         self.mix = _conv(channels + code.shape[1], channels, 1, bias=True)
         self.norm = nn.Identity() if norm is None else InstanceNorm(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        count, bits = self.code.shape
-        code = self.code.to(x.dtype).repeat(n // count, 1).reshape(n, bits, 1, 1).expand(n, bits, h, w)
+        count, bits = self.codes.shape
+        code = self.codes.to(x.dtype).repeat(n // count, 1).reshape(n, bits, 1, 1).expand(n, bits, h, w)
         return F.relu(self.norm(self.mix(torch.cat([x, code], dim=1))))
 
 
@@ -137,6 +164,9 @@ class AttentionGate(nn.Module):
         norm: ``"instance"`` normalizes after each of the three 1 x 1 convolutions, the one-channel attention
             map included, as the published code does: its mean over a patch is then about 0.5 whether or not there
             is an anomaly. ``None`` is Eq. 8 as printed.
+
+    Raises:
+        ValueError: for another ``norm``.
     """
 
     def __init__(self, channels: int, norm: str | None = "instance") -> None:

@@ -1,8 +1,8 @@
 """The generator: restores an image to its healthy version (Sec. 2.2 and 2.3)."""
 
-from __future__ import annotations
-
+# No `from __future__ import annotations` here: torch.jit.script cannot read an optional argument's type as a string.
 from itertools import pairwise
+from typing import Optional
 
 import torch
 from torch import Tensor, nn
@@ -84,14 +84,17 @@ class SaganGenerator(nn.Module):
             self.decoder = PlainDecoder(widths)
         self.to_image = nn.Conv2d(widths[0], in_channels, 7, padding=3, bias=False)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor, uniform: Optional[Tensor] = None) -> Tensor:  # noqa: UP045  torch.jit.script
+        """Restore images (B, C, H, W); ``uniform`` (B, 1, H, W) in [0, 1) decides the Bernoulli gate, None draws it."""
         if not torch.jit.is_scripting():
             self._check(image)
         patches = split_patches(image, self.rows, self.cols)
-        change = self.change(patches)
+        change = merge_patches(self.change(patches), self.rows, self.cols)
         if self.training and self.keep_prob < 1:
-            change = torch.where(torch.rand_like(change[:, :1]) < self.keep_prob, change, patches)
-        return merge_patches(torch.tanh(patches + change), self.rows, self.cols)
+            if uniform is None:
+                uniform = torch.rand_like(image[:, :1])
+            change = torch.where(uniform < self.keep_prob, change, image)
+        return torch.tanh(image + change)
 
     def change(self, patches: Tensor) -> Tensor:
         """The additive map of patches (N, C, h, w), of the same shape."""

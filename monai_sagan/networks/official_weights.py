@@ -57,7 +57,8 @@ def load_official_weights(
 
     Args:
         network: with the sizes of the checkpoint.
-        weights: path of a ``.ckpt`` file, read with ``weights_only=True``, or its state dict.
+        weights: path of a ``.ckpt`` file, read with ``weights_only=True``, or its state dict: convolutions (out, in, k,
+            k), scales and biases (C,).
 
     Raises:
         SaganError: naming every missing and unexpected key and every wrong shape; the network is then unchanged.

@@ -28,21 +28,33 @@ def check_grid(grid: tuple[int, int], height: int, width: int, stride: int = 1) 
 
 
 def split_patches(image: Tensor, rows: int, cols: int) -> Tensor:
-    """Cut images (B, C, H, W) into patches (B * rows * cols, C, H / rows, W / cols), row by row, image by image."""
+    """Cut images (B, C, H, W) into patches (B * rows * cols, C, H / rows, W / cols), row by row, image by image.
+
+    Args:
+        image: of any range; ``rows`` must divide H, and ``cols`` W.
+        rows: of patches.
+        cols: of patches.
+    """
     b, c, h, w = image.shape
     image = image.reshape(b, c, rows, h // rows, cols, w // cols)
     return image.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * cols, c, h // rows, w // cols)
 
 
 def merge_patches(patches: Tensor, rows: int, cols: int) -> Tensor:
-    """Put patches (B * rows * cols, C, h, w) together to images (B, C, rows * h, cols * w); undoes `split_patches`."""
+    """Put patches (B * rows * cols, C, h, w) together to images (B, C, rows * h, cols * w); undoes `split_patches`.
+
+    Args:
+        patches: of any range, the ``rows * cols`` patches of an image together, row by row.
+        rows: of patches.
+        cols: of patches.
+    """
     n, c, h, w = patches.shape
     patches = patches.reshape(n // (rows * cols), rows, cols, c, h, w)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(n // (rows * cols), c, rows * h, cols * w)
 
 
 def position_code(grid: tuple[int, int], rounding: str = "floor") -> Tensor:
-    """Number the patches 0 .. N-1 row by row, in binary, most significant bit first: a tensor (N, bits) of 0 and 1.
+    """Number the N patches from 0 row by row, in binary, most significant bit first: a tensor (N, bits) of 0 and 1.
 
     Args:
         grid: rows and columns; N = rows * cols.

@@ -1,0 +1,64 @@
+"""What a timer cannot tell: the arithmetic, the operations and the waits of a piece of code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+__all__ = ["Counts", "count"]
+
+# What makes the host wait for a device: reading a number, or a result whose shape depends on values.
+WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "is_nonzero", "equal")
+
+
+@dataclass
+class Counts:
+    """What was counted while code ran.
+
+    Args:
+        flop: floating point operations of convolutions and matrix products; an addition and a multiplication are two.
+        operations: calls of torch's dispatcher, each a kernel or a few: what a device is launched for.
+        waits: operations that need a value on the host: on a GPU each stops the queue.
+    """
+
+    flop: int = 0
+    operations: int = 0
+    waits: int = 0
+
+
+class _Counter(TorchDispatchMode):
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counts()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        self.counts.operations += 1
+        self.counts.waits += packet.__name__ in WAITS or _leaves_the_device(packet, args, result)
+        if packet in flop_registry:
+            self.counts.flop += int(flop_registry[packet](*args, **(kwargs or {}), out_val=result))
+        return result
+
+
+def _leaves_the_device(packet: Any, args: tuple[Any, ...], result: Any) -> bool:
+    copies = packet in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
+    if not copies or not isinstance(result, torch.Tensor):
+        return False
+    sources = [arg.device.type for arg in args if isinstance(arg, torch.Tensor)]
+    return result.device.type == "cpu" and any(kind != "cpu" for kind in sources)
+
+
+def count(code: Callable[[], object]) -> Counts:
+    """What one call of ``code`` does, its backward passes included; eager code only."""
+    counter = _Counter()
+    with counter:
+        code()
+    return counter.counts
