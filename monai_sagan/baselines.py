@@ -59,6 +59,14 @@ def mean_intensity(train_normal: Tensor, train_unlabeled: Tensor, test: Tensor) 
 
     The sign rule: that side is abnormal on which the unlabeled training images lie of the normal ones, on average;
     brighter where both are equal. No label but "known to be normal" decides it.
+
+    Args:
+        train_normal: uint8 (A, C, H, W), one or more.
+        train_unlabeled: uint8 (B, C, H, W), one or more.
+        test: uint8 (N, C, H, W).
+
+    Raises:
+        SaganError: when there are too few training images.
     """
     _check_enough(train_normal, 1, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")
@@ -69,6 +77,15 @@ def pca_reconstruction(train_normal: Tensor, test: Tensor, components: int = COM
     """Mean squared difference (N,) between images in [0, 1] and what the normals' first components restore of them.
 
     With fewer normal images than ``components`` there are as many as the images allow.
+
+    Args:
+        train_normal: uint8 (A, C, H, W), two or more.
+        test: uint8 (N, C, H, W).
+        components: of the PCA.
+        seed: of the randomized PCA.
+
+    Raises:
+        SaganError: when there are too few training images.
     """
     _check_enough(train_normal, 2, "normal")
     pca, rows = _fit(_rows(train_normal), seed, components), _rows(test)
@@ -78,7 +95,18 @@ def pca_reconstruction(train_normal: Tensor, test: Tensor, components: int = COM
 def nearest_neighbors(
     train_normal: Tensor, test: Tensor, neighbors: int = NEIGHBORS, components: int = COMPONENTS, seed: int = 0
 ) -> Scores:
-    """Mean distance (N,) to the nearest training normals, in the space of the normals' first components."""
+    """Mean distance (N,) to the nearest training normals, in the space of the normals' first components.
+
+    Args:
+        train_normal: uint8 (A, C, H, W), two or more.
+        test: uint8 (N, C, H, W).
+        neighbors: how many of them count.
+        components: of the PCA.
+        seed: of the randomized PCA.
+
+    Raises:
+        SaganError: when there are too few training images.
+    """
     _check_enough(train_normal, 2, "normal")
     normal = _rows(train_normal)
     pca = _fit(normal, seed, components)
@@ -92,6 +120,16 @@ def linear_pu(
 
     A classifier of positive and unlabeled data: with every unlabeled image taken for abnormal it still ranks by how
     abnormal an image is. Source: Elkan and Noto 2008, https://doi.org/10.1145/1401890.1401920.
+
+    Args:
+        train_normal: uint8 (A, C, H, W), two or more.
+        train_unlabeled: uint8 (B, C, H, W), one or more.
+        test: uint8 (N, C, H, W).
+        components: of the PCA.
+        seed: of the randomized PCA.
+
+    Raises:
+        SaganError: when there are too few training images.
     """
     _check_enough(train_normal, 2, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")

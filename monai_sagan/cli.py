@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from monai_sagan._version import __version__
+from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, copy_bundle
 from monai_sagan.errors import SaganError
 from monai_sagan.study import add_study_arguments, study_command
@@ -66,6 +67,12 @@ def _copy_bundle(arguments: argparse.Namespace) -> None:
     print(copy_bundle(arguments.name, arguments.directory))
 
 
+def _pack_bundle(arguments: argparse.Namespace) -> None:
+    from monai_sagan.bundle.pack import pack_bundle
+
+    print(pack_bundle(arguments.name, arguments.directory, arguments.run))
+
+
 def _data(arguments: argparse.Namespace) -> int:
     from monai_sagan.data.layouts import read_dataset
     from monai_sagan.data.overview import describe_dataset, look_at_files, write_items
@@ -94,6 +101,26 @@ def _prepare(arguments: argparse.Namespace) -> None:
     print(folder)
 
 
+def _predict(arguments: argparse.Namespace) -> None:
+    from monai_sagan.predict import predict
+
+    options = {name: getattr(arguments, name) for name in ("slice_axis", "slice_range", "overlays", "jobs")}
+    print(predict(arguments.artifact, arguments.directory, arguments.output, **options))
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from monai_sagan.artifact.export import export_artifact
+
+    options = {name: getattr(arguments, name) for name in ("format", "which", "name", "license_file")}
+    print(export_artifact(arguments.run, arguments.directory, **options))
+
+
+def _verify(arguments: argparse.Namespace) -> None:
+    from monai_sagan.artifact.verify import verify_artifact
+
+    print(verify_artifact(arguments.artifact))
+
+
 def _report(arguments: argparse.Namespace) -> None:
     from monai_sagan.report.page import write_report
 
@@ -102,6 +129,10 @@ def _report(arguments: argparse.Namespace) -> None:
 
 def _study(arguments: argparse.Namespace) -> None:
     study_command(arguments, arguments.options)
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    bench_command(arguments)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,7 +145,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.set_defaults(takes_options=False)
     nouns = parser.add_subparsers(metavar="COMMAND", required=True)
-    verbs = nouns.add_parser("bundle", help="list or copy the bundles").add_subparsers(metavar="VERB", required=True)
+    bundle = nouns.add_parser("bundle", help="list, copy or pack the bundles")
+    verbs = bundle.add_subparsers(metavar="VERB", required=True)
 
     verb = verbs.add_parser("list", help="print the names of the bundles")
     verb.set_defaults(verb=_list_bundles)
@@ -123,6 +155,12 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("name", metavar="NAME", help="which bundle, see: monai-sagan bundle list")
     verb.add_argument("directory", metavar="DIR", help="a folder that is new or empty")
     verb.set_defaults(verb=_copy_bundle)
+
+    verb = verbs.add_parser("pack", help="write a bundle in the layout that MONAI's own tools expect")
+    verb.add_argument("name", metavar="NAME", help="which bundle, see: monai-sagan bundle list")
+    verb.add_argument("directory", metavar="DIR", help="a folder that is new or empty")
+    verb.add_argument("--run", metavar="RUN", help="output_dir of a training run, whose model goes along")
+    verb.set_defaults(verb=_pack_bundle)
 
     verb = nouns.add_parser("data", help="say what a dataset holds and what is wrong with it", epilog=READER_OPTIONS)
     _dataset_arguments(verb)
@@ -139,9 +177,41 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--max_unreadable", type=float, default=0.01, help="share of bad images to accept (default: .01)")
     verb.set_defaults(verb=_prepare)
 
+    verb = nouns.add_parser("predict", help="score a folder of images by an exported model")
+    verb.add_argument("artifact", metavar="ARTIFACT", help="the folder of an exported model")
+    verb.add_argument("directory", metavar="FOLDER", help="images of any format, in folders within folders, too")
+    verb.add_argument("output", metavar="OUT", help="a folder that is new, empty, or was begun by the same command")
+    verb.add_argument("--slice_axis", type=int, choices=(0, 1, 2), default=2,
+                      help="slices of volumes are perpendicular to this axis (default: 2, head to feet)")  # fmt: skip
+    verb.add_argument("--slice_range", type=float, nargs=2, metavar="SHARE", default=(0.0, 1.0),
+                      help="the part of a volume that is scored (default: 0 1)")  # fmt: skip
+    verb.add_argument("--overlays", choices=("all", "flagged", "none"), default="all",
+                      help="of which images to draw overlays (default: all)")  # fmt: skip
+    verb.add_argument("--jobs", type=int, help="decoding processes at a time (default: one for each core)")
+    verb.set_defaults(verb=_predict)
+
     verb = nouns.add_parser("study", help="repeat a table of the paper on any dataset", epilog=STUDY_OPTIONS)
     add_study_arguments(verb)
     verb.set_defaults(verb=_study, takes_options=True)
+
+    verb = nouns.add_parser("export", help="write a trained model, with all that using it needs, into a folder")
+    verb.add_argument("run", metavar="RUN", help="output_dir of a training run, or a model file")
+    verb.add_argument("directory", metavar="DIR", help="a folder that is new or empty")
+    verb.add_argument("--format", default="safetensors", metavar="NAME",
+                      help="safetensors (default), torchscript, onnx or torch_export")  # fmt: skip
+    verb.add_argument("--which", default="aucp", metavar="NAME",
+                      help="of a run's models: aucp (default), chosen without labels, or last")  # fmt: skip
+    verb.add_argument("--name", help="of the model, for people (default: the run's folder's)")
+    verb.add_argument("--license_file", metavar="FILE", help="license of the weights (default: Apache-2.0)")
+    verb.set_defaults(verb=_export)
+
+    verb = nouns.add_parser("verify", help="check an exported model: its hashes and its self-test")
+    verb.add_argument("artifact", metavar="ARTIFACT", help="the folder of an exported model")
+    verb.set_defaults(verb=_verify)
+
+    verb = nouns.add_parser("bench", help="measure how fast this machine trains and restores")
+    add_bench_arguments(verb)
+    verb.set_defaults(verb=_bench)
 
     verb = nouns.add_parser("report", help="write the page of an evaluated run again")
     verb.add_argument("run", metavar="RUN", help="the run's output_dir")

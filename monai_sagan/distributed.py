@@ -84,6 +84,9 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
     Not by DistributedDataParallel: that renames what is saved, so that one process could not resume a run of several,
     and it does not take the critic, whose gradient with respect to its input is part of its loss.
 
+    Args:
+        parameters: of any shape, in the same order in all processes; those without a gradient are left out.
+
     Raises:
         SaganError: when another process has died.
     """
@@ -92,6 +95,9 @@ def average_gradients(parameters: Iterable[Tensor]) -> None:
 
 def mean_of_processes(tensors: Sequence[Tensor]) -> None:
     """Replace each tensor by its mean over all processes, in place; all processes give tensors of the same shapes.
+
+    Args:
+        tensors: of any shape, all of one type and on one device.
 
     Raises:
         SaganError: when another process has died.

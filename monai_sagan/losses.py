@@ -70,6 +70,10 @@ def input_gradient(critic: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
     """The gradient (B, C, H, W) of each image's summed scores, itself differentiable.
 
     A critic that has a method ``input_gradient`` computes it itself; of any other autograd does.
+
+    Args:
+        critic: maps images to scores.
+        image: (B, C, H, W), of any range.
     """
     if hasattr(critic, "input_gradient"):
         gradient: Tensor = critic.input_gradient(image)

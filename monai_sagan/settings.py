@@ -16,9 +16,10 @@ __all__ = ["PRESETS", "Settings", "resolve_flags", "resolve_settings"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Everything that decides what a training run computes, apart from its data. The defaults are the paper's.
+    """Everything that decides what a training run computes, apart from its data.
 
-    Where the paper is silent the values are those of its published code; see the README for each difference.
+    The defaults are the paper's. Where it is silent the values are those of its published code; see the README for
+    each difference.
 
     Args:
         image_size: height and width, in pixels.
@@ -92,6 +93,7 @@ class Settings:
 
     @property
     def epochs(self) -> int:
+        """Epochs of the run: whole ones alone."""
         return self.max_iterations // self.iterations_per_epoch
 
     def generator(self) -> dict[str, Any]:
@@ -163,6 +165,10 @@ def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
 
     ``gate_norm`` and ``position_norm`` are given as ``"instance"`` or ``"none"``. A run shorter than an epoch is one.
 
+    Args:
+        preset: ``"recommended"``, ``"paper"`` or ``"official"``.
+        values: settings by their names; see `Settings`.
+
     Raises:
         SaganError: naming an unknown preset, or the value that is not of its type, range or choices.
     """
@@ -184,6 +190,9 @@ def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
 
 def resolve_flags(**values: Any) -> SimpleNamespace:
     """Options that are on or off, as booleans: ``true`` and ``false`` come from a command line as words.
+
+    Args:
+        values: booleans, or the words ``true`` and ``false``, by their names.
 
     Raises:
         SaganError: naming the value that is neither.

@@ -13,8 +13,14 @@ import pytest
 from monai.bundle import ConfigParser
 from torch.utils.data import DataLoader, Dataset
 
-from monai_sagan import bundle
-from monai_sagan.bundle import bundle_names, bundle_path, check_command_line, copy_bundle, show_errors_in_one_line
+from monai_sagan.bundle import (
+    bundle_names,
+    bundle_path,
+    check_command_line,
+    copy_bundle,
+    folders,
+    show_errors_in_one_line,
+)
 from monai_sagan.errors import SaganError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,7 +54,7 @@ def bundles(request, tmp_path, monkeypatch):
     folder = (package if request.param == "wheel" else package.parent) / "bundles"
     make_bundles(folder, "rsna", "phantom")
     (folder / "__pycache__").mkdir()
-    monkeypatch.setattr(bundle, "__file__", str(package / "bundle.py"))
+    monkeypatch.setattr(folders, "__file__", str(package / "bundle" / "folders.py"))
     return folder
 
 
@@ -67,7 +73,7 @@ def test_unknown_bundle_names_the_others(bundles, name):
 
 
 def test_no_bundles_at_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "monai_sagan" / "bundle.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "monai_sagan" / "bundle" / "folders.py"))
     with pytest.raises(SaganError, match="install it again"):
         bundle_names()
 

@@ -128,7 +128,7 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path):
     path = tmp_path / "checkpoint.pt"
     draw = random.Random(0)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["monai_sagan.data.cache"])
+    context.set_forkserver_preload(["torch", "monai_sagan.data.cache"])  # once, not for each process
     for _ in range(5):
         saved = context.Value("q", 0)
         process = context.Process(target=save_forever, args=(path, saved), daemon=True)

@@ -39,8 +39,13 @@ class _Counter(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
         packet = func.overloadpacket
+        if packet not in flop_registry:
+            with self:  # in inference mode a convolution arrives as what is made of it
+                parts = func.decompose(*args, **(kwargs or {}))
+            if parts is not NotImplemented:
+                return parts
+        result = func(*args, **(kwargs or {}))
         self.counts.operations += 1
         self.counts.waits += packet.__name__ in WAITS or _leaves_the_device(packet, args, result)
         if packet in flop_registry:

@@ -93,10 +93,8 @@ class TrainingBatches:
         moves = torch.rand(3, n, 4, generator=draw, device=device) if self.augment else None
         patch = self._part(torch.rand(n, 4, generator=draw, device=device))
         chosen, unlabeled, another = self._part(chosen), self._part(unlabeled), self._part(another)
-        source = (chosen.to(device) + another) % len(self.normal)
-        images = to_unit_range(
-            torch.cat([self.normal[chosen.to(device)], self.unlabeled[unlabeled.to(device)], self.normal[source]])
-        )
+        source = (chosen + another) % len(self.normal)
+        images = to_unit_range(torch.cat([self.normal[chosen], self.unlabeled[unlabeled], self.normal[source]]))
         if moves is not None:
             images = small_affine(images, torch.cat([self._part(move) for move in moves]))
         normal, unlabeled, source = images.chunk(3)
@@ -120,7 +118,8 @@ class TrainingBatches:
         kept = self._orders.get(stream)
         if kept is None or kept[0] != number:
             draw = torch.Generator().manual_seed(step_seed(self.seed + stream + 1, -number - 1))
-            kept = self._orders[stream] = (number, torch.randperm(count, generator=draw))
+            order = torch.randperm(count, generator=draw).to(self.normal.device)
+            kept = self._orders[stream] = (number, order)
         return kept[1]
 
 

@@ -56,7 +56,13 @@ class Decoded(NamedTuple):
 
 
 def is_image_file(path: str | Path) -> bool:
-    """Whether the name ends like one of `IMAGE_SUFFIXES`, or the file has DICOM's mark: exports often lack a suffix."""
+    """Whether a file is an image by its name or its mark; a hidden one and a DICOMDIR are none.
+
+    The name ends like one of `IMAGE_SUFFIXES`, or the file has DICOM's mark: exports often lack a suffix.
+
+    Args:
+        path: of the file; it is opened only where its name does not tell.
+    """
     path = Path(path)
     if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
@@ -93,7 +99,15 @@ def read_image(path: str | Path, preparation: str = "display") -> Image.Image:
 
 
 def decode(path: str | Path, preparation: str = "display") -> Decoded:
-    """As `read_image`, with the description of the file."""
+    """As `read_image`, with the description of the file.
+
+    Args:
+        path: a file, or one image of it as ``path#fragment``.
+        preparation: as in `read_image`.
+
+    Raises:
+        SaganError: as in `read_image`.
+    """
     (decoded,) = decode_file([path], preparation)
     if isinstance(decoded, SaganError):
         raise decoded
@@ -106,6 +120,9 @@ def decode_file(paths: Sequence[str | Path], preparation: str = "display") -> It
     Args:
         paths: names of one and the same file, each with its fragment.
         preparation: as in `read_image`.
+
+    Raises:
+        SaganError: for an unknown ``preparation``; what is wrong with an image comes in its place instead.
     """
     if preparation not in PREPARATIONS:
         raise SaganError(f"preparation is {preparation!r}; it is one of {', '.join(PREPARATIONS)}")
@@ -113,7 +130,11 @@ def decode_file(paths: Sequence[str | Path], preparation: str = "display") -> It
 
 
 def describe_file(paths: Sequence[str | Path]) -> Iterator[Description | SaganError]:
-    """As `decode_file` without pixels: what the headers alone tell, or why an image cannot be there."""
+    """As `decode_file` without pixels: what the headers alone tell, or why an image cannot be there.
+
+    Args:
+        paths: names of one and the same file, each with its fragment.
+    """
     return _each(paths, _look)
 
 
@@ -140,6 +161,9 @@ def foreground_share(image: Image.Image) -> float:
     """The share of pixels, 0 to 1, above the background: brighter than 5 % of the display range.
 
     As all slices of a volume have one scale, the limit is one and the same value of the volume.
+
+    Args:
+        image: of 8 bits a channel, 0 to 255, in any mode of Pillow's.
     """
     return float((np.asarray(image.convert("L")) > BACKGROUND).mean())
 
@@ -190,7 +214,7 @@ def _look(path: Path) -> Callable[[str], Description]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file is named as DICOM or has its mark."""
+    """Whether the file at ``path`` is named as DICOM or has its mark."""
     return path.name.lower().endswith(DICOM_SUFFIXES) or _has_dicom_mark(path)
 
 

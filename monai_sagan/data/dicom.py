@@ -39,7 +39,16 @@ WORDS = {"modality": "Modality", "view": "ViewPosition", "sex": "PatientSex"}
 
 
 def open_dicom(path: Path, preparation: str = "display") -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
-    """A function from a fragment, a frame's index or "", to that frame, uint8 (H, W[, 3]), and the description."""
+    """A function from a fragment, a frame's index or "", to that frame, uint8 (H, W[, 3]), and the description.
+
+    Args:
+        path: of a DICOM file.
+        preparation: ``"display"`` or ``"med_ad"``, see `monai_sagan.data.decode.read_image`.
+
+    Raises:
+        SaganError: by the function: when there is no such frame, or nothing installed decodes it.
+        ValueError: when it holds no pixels.
+    """
     dataset = _read(path)
     frames, description = _frames(dataset), _describe(dataset)
 
@@ -53,7 +62,15 @@ def open_dicom(path: Path, preparation: str = "display") -> Callable[[str], tupl
 
 
 def describe_dicom(path: Path) -> Callable[[str], dict[str, Any]]:
-    """A function from a fragment to the description with ``width``, ``height`` and ``mode``; no pixel is read."""
+    """A function from a fragment to the description with ``width``, ``height`` and ``mode``; no pixel is read.
+
+    Args:
+        path: of a DICOM file.
+
+    Raises:
+        SaganError: by the function: when there is no such frame.
+        ValueError: when it holds no pixels.
+    """
     dataset = _read(path, header_only=True)
     color = dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
     size = {"width": int(dataset.Columns), "height": int(dataset.Rows), "mode": "RGB" if color else "L"}

@@ -24,7 +24,17 @@ WITH_UNUSED_BITS: Any = {"correct_unused_bits": False}
 
 
 def raw_frame(dataset: Dataset, frame: int, path: Path) -> Pixels:
-    """A frame as it is stored, with whatever is in unused bits: (H, W), or RGB (H, W, 3)."""
+    """A frame as it is stored, with whatever is in unused bits: (H, W), or RGB (H, W, 3).
+
+    Args:
+        dataset: of the file, with its pixel data.
+        frame: its index, from 0.
+        path: of the file, for errors.
+
+    Raises:
+        SaganError: when nothing that is installed decodes its transfer syntax; it says what does.
+        ValueError: when its pixels are neither grey nor RGB.
+    """
     from pydicom.pixels import get_decoder
     from pydicom.uid import JPEGExtended12Bit
 

@@ -19,7 +19,13 @@ __all__ = ["grey_of", "used_bits"]
 
 
 def grey_of(raw: Pixels, present: Callable[[], Pixels], header: Dataset) -> Pixels:
-    """What raw pixel values become, uint8 (N,); ``present`` tells which of them are in the image."""
+    """What raw pixel values become, uint8 (N,), 0 to 255.
+
+    Args:
+        raw: stored values (N,), integers or floats.
+        present: returns which of them are in the image, bool (N,).
+        header: of the frame: its LUTs, window, padding and photometric interpretation.
+    """
     stored = used_bits(raw, header)
     padding = _is_padding(raw, header) | _is_padding(stored, header)
     values = _modality(stored, header)
@@ -39,7 +45,12 @@ def grey_of(raw: Pixels, present: Callable[[], Pixels], header: Dataset) -> Pixe
 
 
 def used_bits(raw: Pixels, header: Dataset) -> Pixels:
-    """Stored values: what stands in the bits beside the stored ones is no part of them."""
+    """Stored values: what stands in the bits beside the stored ones is no part of them.
+
+    Args:
+        raw: pixel values of any shape, as they stand in the file.
+        header: tells which of their bits are stored.
+    """
     bits, size = header.get("BitsStored", 0), 8 * raw.dtype.itemsize
     if raw.dtype.kind == "f" or not 0 < bits < size:
         return raw

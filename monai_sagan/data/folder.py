@@ -124,7 +124,13 @@ def _items(
 def list_images(
     folder: Path, slice_axis: int = 2, slice_range: tuple[float, float] = (0.0, 1.0)
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Every file below a folder, in order, with the names of its images: a volume's slices; none if it is no image."""
+    """Every file below a folder, in order, with the names of its images: a volume's slices; none if it is no image.
+
+    Args:
+        folder: to look through, all below it included.
+        slice_axis: of volumes, 0, 1 or 2: x, y or z.
+        slice_range: where along that axis, as shares of the volume's extent from 0 to 1.
+    """
     from monai_sagan.data.decode import is_image_file
 
     for path in _files(folder):

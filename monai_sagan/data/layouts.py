@@ -22,7 +22,13 @@ __all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "read_dataset"]
 
 @dataclass(frozen=True)
 class Layout:
-    """How a layout is recognized and read, and what it looks like, in one line."""
+    """How a layout is recognized and read, and what it looks like.
+
+    Args:
+        find: returns what in a folder tells that it has this layout, or None.
+        read: returns its datalist.
+        looks: in one line.
+    """
 
     find: Callable[[Path], str | None]
     read: Callable[..., Datalist]
@@ -31,7 +37,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was found in a folder: the layout, what told it, the items, and what was left out and why."""
+    """What was found in a folder: the layout, what told it, the items, and what was left out and why.
+
+    Args:
+        layout: its name.
+        evidence: what told it.
+        datalist: the items of each split.
+        left_out: how many images were left out, by the reason.
+    """
 
     layout: str
     evidence: str
@@ -51,7 +64,7 @@ LAYOUTS = {
 
 
 def find_layout(dataset_dir: str | Path) -> tuple[str, str]:
-    """The name of the layout of a folder, and what told it.
+    """The name of the layout of ``dataset_dir``, and what told it.
 
     Raises:
         SaganError: when it is in none: it says what each looks like, and which folder inside is in one.

@@ -30,7 +30,16 @@ PERCENTILES = (0.5, 99.5)
 
 
 def open_nifti(path: Path) -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
-    """A function from a fragment, such as ``"z41"``, to that slice, uint8 (H, W); the file is inflated once."""
+    """A function from a fragment, such as ``"z41"``, to that slice, uint8 (H, W); the file is inflated once.
+
+    Args:
+        path: of a NIfTI file.
+
+    Raises:
+        SaganError: naming the file, when it is neither a volume nor a picture; by the function: when there is no such
+            slice.
+        ValueError: when it has NaN or infinite values.
+    """
     file = _load(path)
     known = {"format": "NIFTI"}
     if _is_picture(file.shape):
@@ -69,7 +78,16 @@ def describe_nifti(path: Path) -> Callable[[str], dict[str, Any]]:
 
 
 def list_slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
-    """See `monai_sagan.data.decode.nifti_slices`."""
+    """See `monai_sagan.data.decode.nifti_slices`.
+
+    Args:
+        path: of a NIfTI file.
+        axis: 0, 1 or 2: x, y or z.
+        keep: two shares from 0 to 1 of the volume's extent along it.
+
+    Raises:
+        SaganError: for an axis or shares that make no sense.
+    """
     if axis not in (0, 1, 2):
         raise SaganError(f"slice axis {axis!r} is none of 0, 1, 2 (x, y, z)")
     if len(keep) != 2 or not 0 <= keep[0] < keep[1] <= 1:

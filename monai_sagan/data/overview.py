@@ -132,6 +132,10 @@ def _most_common(values: Sequence[str], shown: int = 6) -> str:
 def write_items(datalist: Datalist, path: str | Path) -> None:
     """Write a table of all images: which is in which split, with all that is known of it.
 
+    Args:
+        datalist: items by the name of their split.
+        path: of the CSV file.
+
     Raises:
         SaganError: when the file cannot be written.
     """

@@ -126,6 +126,12 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     """Draw patient ``index`` of ``seed``: an image (n, n) of 0 .. 255, and where (n, n) its lesions are, if abnormal.
 
     The same patient has the same anatomy, exposure and letter with lesions and without, and at every size.
+
+    Args:
+        seed: of all patients.
+        index: of the patient, from 0.
+        abnormal: whether to draw lesions.
+        image_size: n, the side in pixels.
     """
     patient, lesion, film = map(np.random.default_rng, np.random.SeedSequence((seed, index)).spawn(3))
     p = SimpleNamespace(**{name: patient.uniform(*ends) for name, ends in _PATIENT.items()})
@@ -160,6 +166,12 @@ def write_phantom(
     ``masks/`` shows the lesions of abnormal images (0 and 255), ``items.json`` names mask and boxes of each image, and
     ``phantom.json`` says how all was made. If they are there already, nothing happens; several processes may ask at
     the same time.
+
+    Args:
+        dataset_dir: the folder; it is made if it is not there.
+        seed: of all patients.
+        image_size: side of the images in pixels.
+        counts: how many images of each group; the groups are those of `PHANTOM_COUNTS`.
 
     Raises:
         SaganError: if the folder holds anything else, such as the phantoms of another version of this package, or
@@ -234,6 +246,11 @@ def _draw_all(folder: Path, recipe: dict[str, Any]) -> None:
 
 def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> Datalist:
     """What `read_med_ad` gives for phantoms, written first if they are not there.
+
+    Args:
+        dataset_dir: the folder; it is made if it is not there.
+        seed: of all patients.
+        image_size: side of the images in pixels.
 
     Raises:
         SaganError: if the folder holds the phantoms of another version of this package; see also `write_phantom`.

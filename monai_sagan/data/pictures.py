@@ -24,7 +24,15 @@ FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")  # and no program
 
 
 def open_picture(path: Path) -> Callable[[str], tuple[Any, dict[str, Any]]]:
-    """A function from a fragment, a page's index or "", to that page, as Pillow image or uint8, and the format."""
+    """A function from a fragment, a page's index or "", to that page, as Pillow image or uint8, and the format.
+
+    Args:
+        path: of a PNG, JPEG, TIFF, BMP or WebP file.
+
+    Raises:
+        SaganError: by the function: when there is no such page.
+        ValueError: when it is none of these or too large; by the function: when it has NaN or infinite pixels.
+    """
     image, frames = _open(io.BytesIO(path.read_bytes()))  # no file is left open
     known = {"format": image.format}
 
@@ -43,7 +51,15 @@ def open_picture(path: Path) -> Callable[[str], tuple[Any, dict[str, Any]]]:
 
 
 def describe_picture(path: Path) -> Callable[[str], dict[str, Any]]:
-    """A function from a fragment to ``width``, ``height``, ``mode`` and ``format``; nothing is decoded."""
+    """A function from a fragment to ``width``, ``height``, ``mode`` and ``format``; nothing is decoded.
+
+    Args:
+        path: of a PNG, JPEG, TIFF, BMP or WebP file.
+
+    Raises:
+        SaganError: by the function: when there is no such page.
+        ValueError: when it is none of these, or of more pixels than Pillow allows.
+    """
     with path.open("rb") as file:
         image, frames = _open(file)
     known = {"width": image.width, "height": image.height, "format": image.format}

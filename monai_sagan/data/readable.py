@@ -75,7 +75,12 @@ def _described(item: Item, images: ImageCache) -> Item:
 
 
 def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
-    """Write ``skipped.csv``: a row for each image, with the reason."""
+    """Write ``skipped.csv``: a row for each image, with the reason.
+
+    Args:
+        path: of the file.
+        skipped: the reason by the image.
+    """
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

@@ -38,6 +38,9 @@ class RadiographReader(ImageReader):
     Args:
         preparation: of DICOM, ``"display"`` or ``"med_ad"``, see `monai_sagan.data.dicom`.
         channels: 1 converts to grey, 3 to color, None leaves each image what it is.
+
+    Raises:
+        SaganError: for other ``channels``.
     """
 
     def __init__(self, preparation: str = "display", channels: int | None = None) -> None:

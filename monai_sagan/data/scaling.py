@@ -29,7 +29,14 @@ def stretch(values: Pixels, low: float | None = None, high: float | None = None)
 
 
 def check_numbers(values: Pixels) -> None:
-    """Raise a ValueError that counts the NaN and infinite values, if there are any."""
+    """Check that values of any shape have neither NaN nor infinity among them.
+
+    Args:
+        values: pixels of any number type; whole ones always pass.
+
+    Raises:
+        ValueError: counting the NaN and infinite values.
+    """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
         raise ValueError(f"{count} NaN or infinite pixels")

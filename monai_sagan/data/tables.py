@@ -90,7 +90,15 @@ def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False)
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Path of each file of a folder by its name without suffix, sorted; nothing where there is no such folder."""
+    """Path of each file of a folder by its name without suffix, sorted; nothing where there is no such folder.
+
+    Args:
+        folder: to look into, not below.
+        suffixes: of the files that count, in small letters.
+
+    Raises:
+        SaganError: when two files have one name but for the suffix.
+    """
     try:
         names = sorted(os.listdir(folder))
     except OSError:
@@ -106,7 +114,18 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
 
 
 def check_images(names: Iterable[str], there: Mapping[str, str], folder: Path, suffix: str, table: str) -> None:
-    """Refuse a ``table`` that names images which are not in the folder: the first of them, and how many."""
+    """Check that the folder has every image that a ``table`` names.
+
+    Args:
+        names: of images, as the table names them.
+        there: path by name of those in the folder.
+        folder: that should have them.
+        suffix: of the image files.
+        table: its name.
+
+    Raises:
+        SaganError: naming the first that is not there, and how many more.
+    """
     missing = [name for name in names if name not in there]
     if missing:
         raise SaganError(
@@ -116,7 +135,13 @@ def check_images(names: Iterable[str], there: Mapping[str, str], folder: Path, s
 
 
 def report_left_out(dataset_dir: Path, found: Mapping[str, int], left_out: LeftOut | None) -> None:
-    """Log which images a reader left out, and add them to ``left_out``."""
+    """Log which images a reader left out, and add them to ``left_out``.
+
+    Args:
+        dataset_dir: of the images, for the log.
+        found: how many images, by the reason.
+        left_out: what is added to, or None.
+    """
     found = {reason: count for reason, count in found.items() if count}
     for reason, count in found.items():
         logger.info(f"left out of {dataset_dir}: {count} images, {reason}")

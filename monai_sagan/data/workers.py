@@ -34,7 +34,7 @@ SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from monai_sag
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a task has no result, in one line."""
+    """Why a task has no result: its ``reason``, in one line."""
 
     reason: str
 
@@ -49,6 +49,9 @@ def run_in_workers(
         tasks: picklable arguments.
         jobs: processes at a time; None takes one for each core.
         limit: seconds after which a task counts as hanging.
+
+    Raises:
+        SaganError: for a number of ``jobs`` below 1.
     """
     if jobs is not None and jobs < 1:
         raise SaganError(f"jobs is {jobs}; it is a number of processes, 1 or more")

@@ -22,6 +22,10 @@ def choose_engine(engine: str, device: torch.device) -> str:
 
     On CUDA compiled code saves most of the launches; on a CPU the minutes of compiling pay only in long runs.
 
+    Args:
+        engine: ``"eager"``, ``"compiled"`` or ``"auto"``.
+        device: where the run computes.
+
     Raises:
         SaganError: for another word.
     """
@@ -37,6 +41,10 @@ def made_for(engine: str, code: Callable[..., Any]) -> Callable[..., Any]:
 
     Where the compiler fails (it needs a C++ compiler on the CPU, Triton on CUDA) the reason is logged once and ``code``
     runs eagerly: the results are the same up to rounding.
+
+    Args:
+        engine: ``"eager"`` or ``"compiled"``.
+        code: a function or module of tensors.
     """
     if engine == "eager":
         return code

@@ -180,7 +180,14 @@ def _shown(found: Mapping[str, Any]) -> str:
 
 
 def check_finite(scores: Tensor) -> None:
-    """Refuse scores (N,) of which any is NaN or infinite."""
+    """Check that no score (N,) is NaN or infinite.
+
+    Args:
+        scores: of any float type, on any device.
+
+    Raises:
+        SaganError: counting those that are.
+    """
     if not bool(scores.isfinite().all()):
         raise SaganError(f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it anew")
 
@@ -208,7 +215,15 @@ def _commit() -> str | None:
 def write_scores(
     path: Path, items: Sequence[Item], scores: Mapping[str, Tensor], chosen: str, p_values: Tensor | None = None
 ) -> None:
-    """Write a row for each image: its path, its label if known, the chosen score and its p-value, then the others."""
+    """Write a row for each image: its path, its label if known, the chosen score and its p-value, then the others.
+
+    Args:
+        path: of the CSV file.
+        items: the N images.
+        scores: (N,) by the name of the model or method.
+        chosen: which of them comes first.
+        p_values: (N,) of the chosen scores; None leaves the column out.
+    """
     others = [name for name in scores if name != chosen]
 
     def write(unfinished: Path) -> None:

@@ -1,15 +1,22 @@
-"""Scoring any folder of images by a trained model."""
+"""Scoring any folder of images by a trained model: the parts of ``inference.json``, and one call that joins them."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from ignite.engine import Engine, Events
+from monai.engines import SupervisedEvaluator
+from monai.inferers import Inferer
+from monai.transforms import FlattenSubKeysd
+from torch import Tensor
 from tqdm import tqdm
 
+from monai_sagan.data.batches import EvaluationBatches
 from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels
@@ -17,14 +24,141 @@ from monai_sagan.data.folder import list_images
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
-from monai_sagan.engines.trained import load_trained
+from monai_sagan.engines.scoring import _mean_of_shifted, _shifts
+from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.report.heatmaps import write_heatmaps
+from monai_sagan.settings import Settings
+from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
-__all__ = ["infer"]
+__all__ = ["AnomalyInferer", "FolderBatches", "WriteScores", "infer"]
 
 logger = logging.getLogger(__name__)
+
+
+class FolderBatches(EvaluationBatches):
+    """Batches of ``image`` (B, C, H, W) in [-1, 1]: every readable image below a folder, decoded as in training.
+
+    Images of any size and format that `read_image` knows are converted and resized. An unreadable one is skipped,
+    named in the log and kept in ``skipped`` with the reason.
+
+    Args:
+        folder: its sub-folders count too.
+        settings: of the run that trained the model.
+        output_dir: where results go; images below it, such as heat maps of an earlier call, are no input.
+        batch_size: B; the last batch may be smaller.
+        slice_axis: of NIfTI volumes, see `monai_sagan.data.folder`; each slice is an image.
+        slice_range: the part of a volume that is taken, two shares from 0 to 1.
+        max_unreadable: share of unreadable images, 0 to 1, above which there is an error.
+
+    Raises:
+        SaganError: when the folder is missing, has no readable image, or too many unreadable ones.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Settings,
+        output_dir: str | Path,
+        batch_size: int = 256,
+        slice_axis: int = 2,
+        slice_range: Sequence[float] = (0.0, 1.0),
+        max_unreadable: float = 1.0,
+    ) -> None:
+        if not 0 <= max_unreadable <= 1:
+            raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
+        output = Path(output_dir)
+        found = _image_paths(Path(folder), output.resolve(), slice_axis, (slice_range[0], slice_range[1]))
+        paths, pixels, unreadable, left_out = _decode(found, settings.decoding())
+        self.items: list[Item] = [{"image": path, "label": None} for path in paths]
+        self.skipped: dict[str, str] = unreadable | left_out
+        if not paths:
+            reason = self.skipped[found[0]]
+            raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {reason}")
+        if len(unreadable) > max_unreadable * (len(paths) + len(unreadable)):
+            write_skipped(output / "skipped.csv", self.skipped)
+            raise SaganError(
+                f"{len(unreadable)} of {len(found)} images are unreadable, more than max_unreadable {max_unreadable} "
+                f"allows; {output / 'skipped.csv'} lists them, the first: {next(iter(unreadable.values()))}"
+            )
+        super().__init__(pixels, batch_size=batch_size)
+
+
+class AnomalyInferer(Inferer):
+    """Restore images (B, C, H, W) in [-1, 1] and map what differs, as the settings of the model's run say.
+
+    A call returns ``restored`` (B, C, H, W) in (-1, 1), ``anomaly_map`` (B, 1, H, W) in [0, 1] and ``anomaly_score``
+    (B,) in [0, 1]; it leaves the network's mode to the evaluator.
+
+    Args:
+        settings: of the run that trained the model.
+        batch_size: images at a time, each pass over shifted copies counted.
+    """
+
+    def __init__(self, settings: Settings, batch_size: int = 256) -> None:
+        super().__init__()
+        mapping = settings.mapping()
+        self.passes: int = mapping["passes"]
+        self.smooth: dict[str, Any] | None = mapping["smooth"]
+        self.step = max(batch_size // self.passes, 1)
+
+    def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        parts = [self._restore(part, network) for part in inputs.split(self.step)]
+        restored, maps = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
+        return {"restored": restored, "anomaly_map": maps, "anomaly_score": anomaly_score(maps)}
+
+    def _restore(self, image: Tensor, network: Any) -> tuple[Tensor, Tensor]:
+        if self.passes == 1:
+            restored = network(image)
+            maps = anomaly_map(image, restored)
+        else:
+            restored, maps = _mean_of_shifted(network, image, _shifts(self.passes, 1, min(image.shape[-2:])))
+        return restored, maps if self.smooth is None else smooth_map(maps, image=image, **self.smooth)
+
+
+class WriteScores:
+    """After an evaluator's run write ``scores.csv``, ``skipped.csv`` and ``heatmaps/``.
+
+    Beside each score stands its p-value against the validation normals of the model's run. The evaluator's output
+    must have ``anomaly_score`` (B,) in the order of the images.
+
+    Args:
+        trained: the model.
+        images: what the evaluator is given.
+        output_dir: where to write; what is there of an earlier call is replaced.
+        heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
+
+    Raises:
+        SaganError: when a score is not finite; nothing is written then.
+    """
+
+    def __init__(self, trained: Trained, images: FolderBatches, output_dir: str | Path, heatmaps: int = 12) -> None:
+        self.trained = trained
+        self.images = images
+        self.output = Path(output_dir)
+        self.heatmaps = heatmaps
+        self._scores: list[Tensor] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Collect the scores of ``engine``, an evaluator, and write them at the end of its epoch."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._scores.clear)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
+
+    def _keep(self, engine: Engine) -> None:
+        output: dict[str, Tensor] = engine.state.output  # type: ignore[assignment]
+        self._scores.append(output["anomaly_score"].cpu())
+
+    def _write(self) -> None:
+        scores, items, trained = torch.cat(self._scores), self.images.items, self.trained
+        check_finite(scores)
+        write_heatmaps(self.output / "heatmaps", trained, self.images.images, items, scores, self.heatmaps)
+        p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
+        write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values)
+        write_skipped(self.output / "skipped.csv", self.images.skipped)
+        skipped = len(self.images.skipped)
+        logger.info(f"{len(items)} images scored, {skipped} skipped; results are in {self.output.resolve()}")
 
 
 def infer(
@@ -36,43 +170,39 @@ def infer(
     heatmaps: int = 12,
     slice_axis: int = 2,
     slice_range: Sequence[float] = (0.0, 1.0),
+    max_unreadable: float = 1.0,
 ) -> Path:
-    """Score every image below ``dataset_dir``; write ``scores.csv`` and ``heatmaps/``; return the scores' path.
-
-    Beside each score stands its p-value against the validation normals of the model's run.
-
-    Images of any size and format that `read_image` knows are converted and resized as in training. An unreadable one
-    is skipped, named in the log and listed in ``skipped.csv``.
+    """What ``inference.json`` does: score every image below ``dataset_dir``; return the path of ``scores.csv``.
 
     Args:
-        model: a model file that a training run wrote.
-        dataset_dir: the folder; its sub-folders count too.
-        output_dir: where to write.
+        model: what `load_trained` reads.
+        dataset_dir: see `FolderBatches`.
+        output_dir: where to write, see `WriteScores`.
         device: where to compute.
         batch_size: images at a time.
-        heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
-        slice_axis: of NIfTI volumes, see `monai_sagan.data.folder`; each slice is an image.
-        slice_range: the part of a volume that is scored, two shares from 0 to 1.
+        heatmaps: see `WriteScores`.
+        slice_axis: see `FolderBatches`.
+        slice_range: see there.
+        max_unreadable: see there.
 
     Raises:
         SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not
             finite.
     """
-    folder, output = Path(dataset_dir), Path(output_dir)
     trained = load_trained(model, device)
-    found = _image_paths(folder, output.resolve(), slice_axis, (slice_range[0], slice_range[1]))
-    paths, pixels, skipped = _decode(found, trained.settings.decoding())
-    if not paths:
-        raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {skipped[found[0]]}")
-    items: list[Item] = [{"image": path, "label": None} for path in paths]
-    scores, _ = trained.score(pixels, batch_size)
-    check_finite(scores)
-    write_heatmaps(output / "heatmaps", trained, pixels, items, scores, heatmaps)
-    p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
-    write_scores(output / "scores.csv", items, {"score": scores}, "score", p_values)
-    write_skipped(output / "skipped.csv", skipped)
-    logger.info(f"{len(items)} images scored, {len(skipped)} skipped; results are in {output.resolve()}")
-    return output / "scores.csv"
+    images = FolderBatches(
+        dataset_dir, trained.settings, output_dir, batch_size, slice_axis, slice_range, max_unreadable
+    )
+    SupervisedEvaluator(
+        device=torch.device(device),
+        val_data_loader=images,
+        network=trained.network,
+        inferer=AnomalyInferer(trained.settings, batch_size),
+        postprocessing=FlattenSubKeysd("pred"),
+        val_handlers=[WriteScores(trained, images, output_dir, heatmaps)],
+        decollate=False,
+    ).run()
+    return Path(output_dir) / "scores.csv"
 
 
 def _image_paths(folder: Path, output: Path, slice_axis: int, slice_range: tuple[float, float]) -> list[str]:
@@ -86,14 +216,19 @@ def _image_paths(folder: Path, output: Path, slice_axis: int, slice_range: tuple
     return paths
 
 
-def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], torch.Tensor, dict[str, str]]:
-    """The images that could be read, uint8 (N, C, H, W), and why the others could not."""
+def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], Tensor, dict[str, str], dict[str, str]]:
+    """The images that could be read, uint8 (N, C, H, W); why others could not; why the rest is left out."""
     pixels: dict[str, Pixels] = {}
-    skipped: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     for path, result in tqdm(decode_images(paths, how), "decoding", len(paths), unit="image", disable=None):
         if isinstance(result, tuple):
             pixels[path] = result[0]
+        elif isinstance(result, Failure):
+            unreadable[path] = result.reason
+            logger.warning(f"skipped: {result.reason}")
         else:
-            skipped[path] = result.reason if isinstance(result, Failure) else f"{path} has {result}"
-            logger.warning(f"skipped: {skipped[path]}")
-    return list(pixels), torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0), skipped
+            left_out[path] = f"{path} has {result}"
+            logger.warning(f"skipped: {left_out[path]}")
+    stacked = torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0)
+    return list(pixels), stacked, unreadable, left_out

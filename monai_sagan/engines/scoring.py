@@ -112,7 +112,15 @@ def score(
 ) -> Tensor:
     """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal.
 
-    The arguments are those of `restore`; a score is the mean of a map.
+    A score is the mean of a map of `restore`, whose arguments are the same: ``batch_size``,
+    ``mask_seed``, ``passes``, ``shift`` and ``smooth``.
+
+    Args:
+        network: the generator.
+        images: uint8 (N, C, H, W).
+
+    Raises:
+        SaganError: as `restore`.
     """
     parts = restore(network, images, batch_size, mask_seed, passes, shift, smooth)
     scores = [anomaly_score(maps).cpu() for _, _, maps in parts]

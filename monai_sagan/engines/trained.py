@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_sagan.artifact.weights import is_artifact, read_weights
+from monai_sagan.data.typical import IMAGE
 from monai_sagan.engines.scoring import restore
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
@@ -32,6 +34,8 @@ class Trained:
         pixel_threshold: the 99th percentile of the same pixels, above which a pixel counts as abnormal.
         valid_normal_scores: anomaly scores of the validation normals (N,).
         iteration: critic updates done.
+        typical: what the training images look like, see `monai_sagan.data.typical.measure_typical`, the mean image as
+            a tensor; None in model files of older versions.
     """
 
     network: nn.Module
@@ -40,13 +44,27 @@ class Trained:
     pixel_threshold: float
     valid_normal_scores: Tensor
     iteration: int
+    typical: dict[str, Any] | None = None
 
     def restore(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Batches of images, their restored versions and anomaly maps, as the run's settings say; see `restore`."""
+        """Batches of images, restored versions (B, C, H, W) in [-1, 1] and anomaly maps (B, 1, H, W) in [0, 1].
+
+        As the run's settings say, see `monai_sagan.engines.scoring.restore`.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            batch_size: images at a time; the results do not depend on it.
+        """
         return restore(self.network, images, batch_size, **self.settings.mapping())
 
     def score(self, images: Tensor, batch_size: int = 256, keep: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``."""
+        """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            batch_size: images at a time; the results do not depend on it.
+            keep: indices of images, in any order; the maps come in rising order.
+        """
         scores, maps, start = [], [], 0
         kept = sorted(keep)
         for _, _, found in self.restore(images, batch_size):
@@ -58,7 +76,12 @@ class Trained:
 
 
 def describe_trained(
-    network: nn.Module, settings: Settings, valid_normal: Tensor, iteration: int, **numbers: float
+    network: nn.Module,
+    settings: Settings,
+    valid_normal: Tensor,
+    iteration: int,
+    typical: Mapping[str, Any] | None = None,
+    **numbers: float,
 ) -> dict[str, Any]:
     """What a model file holds: plain values and tensors, see `Trained`; ``numbers`` are kept beside them.
 
@@ -67,6 +90,7 @@ def describe_trained(
         settings: the run's.
         valid_normal: validation normals, uint8 (N, C, H, W).
         iteration: critic updates done.
+        typical: of the training images, see `monai_sagan.data.typical.measure_typical`.
     """
     maps = torch.cat([maps.cpu() for _, _, maps in restore(network, valid_normal, **settings.mapping())])
     return {
@@ -76,6 +100,7 @@ def describe_trained(
         "pixel_threshold": _quantile(maps, 0.99),
         "valid_normal_scores": anomaly_score(maps),
         "iteration": iteration,
+        **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
         **numbers,
     }
 
@@ -85,12 +110,16 @@ def _quantile(maps: Tensor, share: float) -> float:
 
 
 def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Trained:
-    """Read a model file that a training run wrote.
+    """Read a model file that a training run wrote, or an exported artifact of the format safetensors.
+
+    Args:
+        path: of the model file, such as ``runs/rsna/model.pt``; or the artifact's folder or ``model.safetensors``.
+        device: where its network goes.
 
     Raises:
         SaganError: naming the file when it is missing, broken or of another kind.
     """
-    content = load_tensors(path)
+    content = _content(path)
     channels_last: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's types do not know it
     try:
         settings = _settings(content["settings"])
@@ -103,6 +132,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Traine
             pixel_threshold=content["pixel_threshold"],
             valid_normal_scores=content["valid_normal_scores"],
             iteration=content["iteration"],
+            typical=content.get("typical"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _no_model(path, error) from None
@@ -122,16 +152,20 @@ def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str
 
 
 def read_settings(path: str | Path) -> Settings:
-    """The settings of the run that wrote a model file.
+    """The settings of the run that wrote the model file, or the model of the safetensors artifact, at ``path``.
 
     Raises:
         SaganError: naming the file when it is missing, broken or of another kind.
     """
-    content = load_tensors(path)
+    content = _content(path)
     try:
         return _settings(content["settings"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _no_model(path, error) from None
+
+
+def _content(path: str | Path) -> dict[str, Any]:
+    return read_weights(path) if is_artifact(path) else load_tensors(path)
 
 
 def _no_model(path: str | Path, error: Exception) -> SaganError:

@@ -22,6 +22,9 @@ Labels: TypeAlias = "ArrayLike | Tensor | Sequence[float | None]"
 def finite_scores(scores: Values) -> NDArray[np.float64]:
     """Scores (N,) or (N, 1), of any number type and on any device, as float64 (N,).
 
+    Args:
+        scores: array, tensor or list.
+
     Raises:
         SaganError: when one is NaN or infinite, is no number, or there is more than one an image.
     """
@@ -63,7 +66,15 @@ def scores_and_truth(scores: Values, labels: Labels) -> tuple[NDArray[np.float64
 
 
 def split_by_class(scores: Values, labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The scores of normal and those of abnormal images, each float64; errors as in `scores_and_truth`."""
+    """The scores of normal images (A,) and those of abnormal ones (B,), each float64.
+
+    Args:
+        scores: (N,), see `scores_and_truth`.
+        labels: (N,), see there.
+
+    Raises:
+        SaganError: as `scores_and_truth`.
+    """
     values, abnormal = scores_and_truth(scores, labels)
     return values[~abnormal], values[abnormal]
 

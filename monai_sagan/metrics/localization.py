@@ -43,6 +43,8 @@ CORNERS = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])  # pix
 class Regions:
     """The lesions of N images, each a set of pixels; they may overlap, and every one has a pixel.
 
+    The arrays are indices from 0, int32 or int64; ``pixels`` and ``lesion`` go together.
+
     Args:
         shape: (N, H, W) of the maps.
         pixels: flat indices into the maps, lesion after lesion (P,).
@@ -195,7 +197,15 @@ def _shrink(mask: Array, height: int, width: int) -> Array:
 
 
 def pixel_threshold(valid_normal_maps: ArrayLike, quantile: float = 0.99) -> float:
-    """The threshold that a share ``quantile`` of the pixels of validation normals' maps (N, H, W) do not exceed."""
+    """The threshold that a share ``quantile`` of the pixels of validation normals' maps do not exceed.
+
+    Args:
+        valid_normal_maps: (N, H, W) in [0, 1].
+        quantile: from 0 to 1.
+
+    Raises:
+        SaganError: when there are none.
+    """
     pixels = np.asarray(valid_normal_maps).ravel()
     if not pixels.size:
         raise SaganError("a threshold of anomaly maps needs validation normals, and there are none")
@@ -210,6 +220,10 @@ def pixel_metrics(maps: ArrayLike, regions: Regions) -> dict[str, float | None]:
     of a lesion above a threshold, averaged over lesions so that small ones count as much as large ones, and over the
     false positive rates of pixels up to 0.3; 1 is perfect (Bergmann et al. 2021,
     https://doi.org/10.1007/s11263-020-01400-4).
+
+    Args:
+        maps: (N, H, W), higher is more abnormal.
+        regions: the lesions of these images.
     """
     values, inside = _checked(maps, regions), regions.masks.ravel()
     order = np.argsort(-values[inside], kind="stable")
@@ -271,6 +285,11 @@ def dice(maps: ArrayLike, regions: Regions, threshold: float) -> float | None:
     """The Dice coefficient of all pixels above ``threshold`` with all pixels in lesions; None without lesions.
 
     The threshold must come from elsewhere, as `pixel_threshold` of validation normals does.
+
+    Args:
+        maps: (N, H, W), higher is more abnormal.
+        regions: the lesions of these images.
+        threshold: of a pixel's value.
     """
     above = _checked(maps, regions) > threshold
     inside = regions.masks.ravel()
@@ -316,6 +335,12 @@ def hit_rates(
     neither: the rules of the challenges CAMELYON16 (https://doi.org/10.1001/jama.2017.14585) and LUNA16
     (https://doi.org/10.1016/j.media.2017.06.015). All images count, with lesions and without. Only candidates of at
     least some score are kept, as few as the rate demands. None without lesions.
+
+    Args:
+        maps: (N, H, W), higher is more abnormal.
+        regions: the lesions of these images.
+        threshold: of a pixel's value, for candidates.
+        rates: of false positives an image.
     """
     if not len(regions.image):
         return [None] * len(rates)
@@ -353,7 +378,13 @@ def _at_rate(hit: Array, wrong: Array, rate: float) -> Array:
 
 
 def draw_weights(ill: Array, count: int, seed: int = 0) -> Array:
-    """How often each of N images comes in each of ``count`` resamples (count, N), those of ``ill`` (N,) drawn apart."""
+    """How often each of N images comes in each of ``count`` resamples (count, N), those of ``ill`` (N,) drawn apart.
+
+    Args:
+        ill: which images have a lesion, bool (N,).
+        count: of resamples.
+        seed: of the draw.
+    """
     draw = np.random.default_rng(seed)
     weights = np.zeros((count, len(ill)))
     for group in (np.flatnonzero(ill), np.flatnonzero(~ill)):
@@ -368,6 +399,13 @@ def bootstrap_localization(
     """All metrics (R,) of images weighted by each row of ``weights`` (R, N), of values in bins.
 
     One set of weights serves several kinds of maps of the same images: their differences are paired then.
+
+    Args:
+        maps: (N, H, W), higher is more abnormal.
+        regions: the lesions of these images.
+        threshold: of a pixel's value, for `dice` and `hit_rates`.
+        weights: how often each image counts in each of R resamples, see `draw_weights`.
+        tolerance: of the pointing game, in pixels of the map.
     """
     values, n = _checked(maps, regions), regions.shape[0]
     size, inside, ill = values.size // n, regions.masks.ravel(), regions.ill

@@ -103,7 +103,12 @@ def bootstrap_average_precision(
 
 
 def tally(values: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> tuple[Counts, Counts]:
-    """How many abnormal and how many normal images have each of the D distinct scores, the highest first."""
+    """How many abnormal and how many normal images have each of D distinct scores: (D,), (D,), highest first.
+
+    Args:
+        values: scores (N,).
+        abnormal: which of them are of abnormal images, bool (N,).
+    """
     distinct, place = np.unique(-values, return_inverse=True)
     ones, zeros = (np.bincount(place, weights=kind, minlength=len(distinct)) for kind in (abnormal, ~abnormal))
     return ones.astype(np.float64), zeros.astype(np.float64)
@@ -120,6 +125,10 @@ def leave_one_out(ones: Counts, zeros: Counts) -> list[tuple[Counts, Counts]]:
     """Average precision (D,) without one abnormal, and without one normal, image of each score, each with its count.
 
     To leave one out changes the precision at its own score and at all lower ones.
+
+    Args:
+        ones: abnormal images of each of the D distinct scores (D,), the highest first.
+        zeros: normal images of each (D,).
     """
     true = ones.cumsum()
     total = true + zeros.cumsum()

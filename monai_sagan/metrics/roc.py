@@ -106,7 +106,13 @@ def _share_below(reference: NDArray[np.float64], values: NDArray[np.float64]) ->
 
 
 def logit_interval(value: float, variance: float, quantile: float) -> list[float]:
-    """``value`` in (0, 1) plus and minus ``quantile`` standard errors on the logit scale, back in [0, 1]."""
+    """``value`` in (0, 1) plus and minus ``quantile`` standard errors on the logit scale, back in [0, 1].
+
+    Args:
+        value: an estimate in (0, 1).
+        variance: of the estimate.
+        quantile: of the normal distribution, 1.96 for 95 %.
+    """
     from scipy.special import expit, logit
 
     half = quantile * math.sqrt(variance) / (value * (1 - value))

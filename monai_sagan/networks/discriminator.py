@@ -61,17 +61,21 @@ class SaganDiscriminator(nn.Module):
         Equal to what autograd gives, but spelled out: layer by layer backwards, times the slopes of the activations.
         Slopes are constant almost everywhere, so a loss of this gradient has a plain backward pass of its own, without
         the second half of a double backward pass (which computes zeros), and `torch.compile` can take it whole.
+
+        Args:
+            image: (B, C, H, W) in [-1, 1].
         """
         shapes: list[torch.Size] = []
         slopes: list[Tensor] = []
         x = image
-        with torch.no_grad():
+        # In bfloat16 some activations would change sides, and with them the gradient's direction (cosine .998).
+        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             for layer in self.layers:
                 if isinstance(layer, nn.Conv2d):
                     shapes.append(x.shape)
                 x = layer(x)
                 if isinstance(layer, nn.LeakyReLU):
-                    slopes.append(torch.where(x > 0, 1.0, layer.negative_slope).to(x.dtype))
+                    slopes.append(torch.ones_like(x).masked_fill(x <= 0, layer.negative_slope))
         gradient = _backwards(self.to_score, torch.ones_like(x[:, :1]), x.shape)
         convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
         for convolution, slope, shape in zip(convolutions[::-1], slopes[::-1], shapes[::-1], strict=True):

@@ -59,5 +59,6 @@ def _pairs(values: dict[str, str]) -> Html:
 
 
 def words_section() -> Html:
+    """What the words of the page mean."""
     pairs = [part for word, meaning in WORDS.items() for part in (tag("dt", word), tag("dd", meaning))]
     return section("words", "Words", tag("dl", *pairs, class_="words"))

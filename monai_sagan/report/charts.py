@@ -30,7 +30,10 @@ CURVES = {
 
 
 def curves_section(run: Run) -> Html:
-    """ROC and precision-recall curve of the chosen model with bands, and of the best trivial row where it is known."""
+    """ROC and precision-recall curve of the chosen model of ``run``.
+
+    With bands, and beside those of the best trivial row where it is known.
+    """
     if not run.comparable:
         text = "Without normal and abnormal labels in the test there are no curves."
         return section("curves", "Curves", paragraph(text))
@@ -68,7 +71,7 @@ def curves_section(run: Run) -> Html:
 
 
 def scores_section(run: Run) -> Html:
-    """A histogram for each kind of test image, one above the other on the same scale, with the thresholds."""
+    """A histogram for each kind of test image of ``run``, one above the other on one scale, with the thresholds."""
     counts = score_histogram(run.scores[run.models[0]], run.labels)
     edges = counts.pop("edges")
     points = [p for p in run.chosen.get("operating_points") or [] if p.get("threshold") is not None]
@@ -97,7 +100,7 @@ def scores_section(run: Run) -> Html:
 
 
 def training_section(run: Run) -> Html:
-    """A small chart for each training curve."""
+    """A small chart for each training curve of ``run``."""
     if run.history is None or not run.history.get("iteration"):
         return section("training", "Training", paragraph("The run's folder has no history.csv: no training curves."))
     iterations = np.array(run.history["iteration"])

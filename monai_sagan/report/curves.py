@@ -17,7 +17,7 @@ POINTS = 101  # of a band
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve through (x, y), and where 95 % of resampled curves pass at the places ``at``."""
+    """A curve through (x, y), and where 95 % of resampled curves pass: from ``low`` to ``high`` at ``at``."""
 
     x: Array
     y: Array

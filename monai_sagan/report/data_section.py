@@ -28,6 +28,7 @@ EXAMPLES = 3
 
 
 def data_section(run: Run) -> Html:
+    """What is in the splits of ``run``, what was left out, and what the audit found."""
     return section("data", "Data", _splits(run), tag("h3", "Files left out"), _skipped(run), *_audit(run))
 
 

@@ -25,7 +25,7 @@ BUDGET = 1_900_000  # bytes of all pictures together, before they grow by a thir
 
 
 def gallery_section(run: Run) -> Html:
-    """The listed cases by kind, or where there is no list the heat maps as they are."""
+    """The listed cases of ``run`` by kind, or where there is no list the heat maps as they are."""
     listed = [picture for picture in run.pictures if picture.facts is not None]
     if listed:
         return section("gallery", "Gallery", *_cases(run, listed))

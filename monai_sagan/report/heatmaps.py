@@ -27,7 +27,12 @@ TITLES = ("image", "restored", "anomaly map")
 
 
 def pick_images(scores: Tensor, count: int = 4) -> list[int]:
-    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first."""
+    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first.
+
+    Args:
+        scores: (N,), higher is more abnormal.
+        count: how many of each.
+    """
     order = scores.argsort(descending=True, stable=True).tolist()
     middle, low = max((len(order) - count) // 2, 0), max(len(order) - count, 0)
     picked = order[:count] + order[middle : middle + count] + order[low:]
@@ -38,6 +43,9 @@ def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float
     """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
 
     Args:
+        image: C is 1 or 3.
+        restored: of the same shape and range.
+        anomaly_map: (B, 1, H, W), from 0.
         scale: the anomaly map's value at the top of the color scale.
     """
     from matplotlib import colormaps

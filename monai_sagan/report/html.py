@@ -19,9 +19,10 @@ class Html(str):
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
-    """An element. Children that are not `Html` are escaped; attributes lose a trailing ``_``, and ``_`` becomes ``-``.
+    """The element ``name`` of ``children``, see `join`, with ``attributes``.
 
-    An attribute of None or False is left out, of True has no value.
+    An attribute's name loses a trailing ``_``, and ``_`` becomes ``-``. One of None or False is left out, of True has
+    no value.
     """
     shown = ""
     for key, value in attributes.items():
@@ -32,12 +33,16 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
 
 
 def join(*parts: Any) -> Html:
-    """Parts one after the other; those that are not `Html` are escaped, None is nothing. No line ends before a %."""
+    """One after the other ``parts``, of which those that are not `Html` are escaped; None is nothing.
+
+    No line ends before a %.
+    """
     texts = (part if isinstance(part, Html) else escape(str(part)).replace(" %", "&nbsp;%") for part in parts)
     return Html("".join(text for text, part in zip(texts, parts, strict=True) if part is not None))
 
 
 def paragraph(*parts: Any, kind: str | None = None) -> Html:
+    """A paragraph of ``parts``, see `join`; ``kind`` is its class."""
     return tag("p", *parts, class_=kind)
 
 
@@ -47,7 +52,7 @@ def sentence(text: str) -> str:
 
 
 def section(name: str, title: str, *parts: Any) -> Html:
-    """A section with its heading, which ``#name`` leads to."""
+    """A section of ``parts``, see `join`, under the heading ``title``, which ``#name`` leads to."""
     return tag("section", tag("h2", title, id=f"{name}-title"), *parts, id=name, aria_labelledby=f"{name}-title")
 
 

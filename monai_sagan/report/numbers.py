@@ -11,7 +11,7 @@ NONE = DASH = "\N{EN DASH}"
 
 
 def fraction(value: Any) -> str:
-    """Three decimals, or a dash for what is not defined."""
+    """Three decimals of ``value``, or a dash for what is not defined."""
     return NONE if not _number(value) else f"{value:.3f}"
 
 
@@ -22,18 +22,18 @@ def interval(bounds: Any) -> str:
 
 
 def value_and_interval(block: Any, name: str) -> str:
-    """A metric ``name`` with its ``name_ci95`` in brackets, where it has one."""
+    """The metric ``name`` of ``block`` with its ``name_ci95`` in brackets, where it has one."""
     bounds = interval(block.get(f"{name}_ci95"))
     return fraction(block.get(name)) + (f" ({bounds})" if bounds else "")
 
 
 def percent(value: Any) -> str:
-    """``62.5 %``, or ``95 %`` where nothing follows."""
+    """The share ``value`` as ``62.5 %``, or ``95 %`` where nothing follows; a dash for what is not defined."""
     return NONE if not _number(value) else f"{100 * value:.1f}".removesuffix(".0") + " %"
 
 
 def count(number: int, thing: str) -> str:
-    """``1 image``, ``2,000 images``."""
+    """``number`` and ``thing``, in the plural where it must be: ``1 image``, ``2,000 images``."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 

@@ -60,7 +60,7 @@ def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
 
 
 def render_page(run: Run) -> str:
-    """The whole page."""
+    """The whole page of ``run``, which loads nothing from elsewhere."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

@@ -24,7 +24,7 @@ COLUMNS = ("view", "sex", "age", "site")
 
 
 def results_section(run: Run) -> Html:
-    """SAGAN's rows and the trivial ones beside them, on one scale."""
+    """SAGAN's rows of ``run`` and the trivial ones beside them, on one scale."""
     baselines = run.metrics.get("baselines") or {}
     blocks = {name: run.metrics[name] for name in run.models}
     trivial = {name: baselines[name] or {} for name in sorted(baselines)}
@@ -63,7 +63,7 @@ def _row(name: str, block: dict[str, Any], bounds: tuple[float, float], kind: st
 
 
 def operating_section(run: Run) -> Html:
-    """Sensitivity and specificity at thresholds that were set on validation normals."""
+    """Sensitivity and specificity of ``run`` at thresholds that were set on validation normals."""
     points = run.chosen.get("operating_points") or []
     normal, abnormal, _ = run.counts
     if not points:
@@ -111,7 +111,7 @@ def _false_alarms(run: Run) -> Html | None:
 
 
 def localization_section(run: Run) -> Html:
-    """How well the anomaly maps point at lesions, where masks or boxes tell."""
+    """How well the anomaly maps of ``run`` point at lesions, where masks or boxes tell."""
     found = run.chosen.get("localization")
     if not found:
         text = "No masks or boxes of lesions are known for the test images: where the maps point was not measured."
@@ -140,7 +140,7 @@ def localization_section(run: Run) -> Html:
 
 
 def groups_section(run: Run) -> Html:
-    """The results of each group of images, where something is known that groups them."""
+    """The results of ``run`` for each group of images, where something is known that groups them."""
     groups = run.chosen.get("groups") or {}
     names = [name for name in COLUMNS if name in groups] + sorted(set(groups) - set(COLUMNS))
     if not names:

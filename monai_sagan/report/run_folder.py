@@ -21,7 +21,7 @@ PICTURES = 24  # where only the heat maps are there, and no list of them
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture; ``facts`` are those of ``gallery.json``: image, label, score, p-value, kind and rank, or None."""
+    """A picture's ``path``; ``facts`` are those of ``gallery.json``: image, label, score, p-value, kind, rank, or None."""
 
     path: Path
     facts: dict[str, Any] | None
@@ -111,7 +111,7 @@ class Run:
 
 
 def read_run(run_dir: str | Path) -> Run:
-    """Read a run's folder; ``metrics.json`` and ``scores.csv`` must be there and fit, all else may be missing.
+    """Read the folder ``run_dir``; ``metrics.json`` and ``scores.csv`` must be there and fit, all else may be missing.
 
     Raises:
         SaganError: when a file is broken, or the folder is of no evaluated run: it names the file and the mend.

@@ -34,14 +34,14 @@ def model_words(name: str) -> str:
 
 
 def title(run: Run) -> str:
-    """Of the page; it names the data's folder and not where that lies."""
+    """The title of the page of ``run``; it names the data's folder and not where that lies."""
     folder = (run.config or {}).get("dataset_dir")
     parts = [part for part in re.split(r"[\\/]", str(folder or "")) if part not in ("", ".", "..", "data")]
     return f"SAGAN test report: {parts[-1]}" if parts else "SAGAN test report"
 
 
 def test_images(run: Run) -> str:
-    """How many test images there are of each kind."""
+    """How many test images of each kind ``run`` has."""
     normal, abnormal, unlabeled = run.counts
     kinds = ((normal, "normal"), (abnormal, "abnormal"), (unlabeled, "unlabeled"))
     shown = [f"{number:,} {kind}" for number, kind in kinds if number]
@@ -49,7 +49,7 @@ def test_images(run: Run) -> str:
 
 
 def summary(run: Run) -> Html:
-    """Title, verdict and the three numbers that count."""
+    """Title, verdict and the three numbers that count of ``run``."""
     facts = [f"{key.replace('_', ' ')} {run.config[key]}" for key in ("preset", "seed") if key in (run.config or {})]  # type: ignore[index]
     below = join(" · ".join([*facts, test_images(run)]), " · ", tag("b", "for research only, not a medical device"))
     return join(
@@ -107,7 +107,7 @@ def _tile(name: str, value: str, *below: str) -> Html:
 
 
 def cautions(run: Run) -> Html | None:
-    """Everything that a reader must know before believing the numbers."""
+    """Everything that a reader must know before believing the numbers of ``run``, or None."""
     found = [*run.metrics.get("warnings", []), *(run.audit or {}).get("warnings", [])]
     if run.skipped:
         found.append(f"{count(len(run.skipped), 'file')} could not be used and were left out of the run")
@@ -133,14 +133,14 @@ def _still_rising(run: Run) -> bool:
 
 
 def best_baseline(run: Run) -> str | None:
-    """The trivial row with the highest AUC."""
+    """The trivial row of ``run`` with the highest AUC, or None."""
     blocks = run.metrics.get("baselines") or {}
     known = [name for name in sorted(blocks) if (blocks[name] or {}).get("auc") is not None]
     return max(known, key=lambda name: blocks[name]["auc"]) if known else None
 
 
 def compare_baseline(run: Run) -> tuple[str, bool]:
-    """How the best trivial row stands to the chosen model, and whether it is as good or better, or may be.
+    """How the best trivial row of ``run`` stands to the chosen model, and whether it is as good or better, or may be.
 
     By DeLong's test of two scores of the same images, where ``scores.csv`` has both; else by the model's interval.
     """

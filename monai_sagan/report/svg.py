@@ -38,15 +38,23 @@ class Frame:
     bottom: float = BOTTOM
 
     def across(self, value: float) -> float:
+        """Where ``value`` lies across, in units of the drawing."""
         return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
 
     def up(self, value: float) -> float:
+        """Where ``value`` lies, in units of the drawing from its top."""
         share = (value - self.y[0]) / (self.y[1] - self.y[0])
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
 def chart(frame: Frame, description: str, *parts: Html) -> Html:
-    """A drawing that fills its place; the description is for who does not see it."""
+    """A drawing of ``parts`` that fills its place; ``description`` is for who does not see it.
+
+    Args:
+        frame: tells its size.
+        description: in words.
+        parts: its elements.
+    """
     box = f"0 0 {frame.width:g} {frame.height:g}"
     return tag("svg", tag("title", description), *parts, viewBox=box, role="img", aria_label=description)
 
@@ -54,7 +62,15 @@ def chart(frame: Frame, description: str, *parts: Html) -> Html:
 def axes(
     frame: Frame, across: str, up: str, x_ticks: Sequence[float] | None = None, y_ticks: Sequence[float] | None = None
 ) -> Html:
-    """Axes with their names, ticks and faint lines."""
+    """Axes with their names, ticks and faint lines.
+
+    Args:
+        frame: where the data lie.
+        across: name of the axis across.
+        up: name of the axis up.
+        x_ticks: values; None chooses them.
+        y_ticks: values; None chooses them.
+    """
     x_ticks = ticks(*frame.x) if x_ticks is None else x_ticks
     y_ticks = ticks(*frame.y, 4) if y_ticks is None else y_ticks
     left, right = frame.across(frame.x[0]), frame.across(frame.x[1])
@@ -72,7 +88,14 @@ def axes(
 
 
 def line(frame: Frame, xs: ArrayLike, ys: ArrayLike, kind: str) -> Html:
-    """A line through points; values that are not finite break it."""
+    """A line through points; values that are not finite break it.
+
+    Args:
+        frame: where the data lie.
+        xs: values across (N,).
+        ys: values up (N,).
+        kind: its class, by which the page's style colors it.
+    """
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(_floats(xs), _floats(ys), strict=True):
         if math.isfinite(y):
@@ -83,7 +106,15 @@ def line(frame: Frame, xs: ArrayLike, ys: ArrayLike, kind: str) -> Html:
 
 
 def area(frame: Frame, xs: ArrayLike, low: ArrayLike, high: ArrayLike, kind: str) -> Html:
-    """The area between two lines."""
+    """The area between two lines.
+
+    Args:
+        frame: where the data lie.
+        xs: values across (N,).
+        low: values up of the lower line (N,).
+        high: values up of the upper line (N,).
+        kind: its class, by which the page's style colors it.
+    """
     places = _floats(xs)
     there = [(frame.across(x), frame.up(y)) for x, y in zip(places, _floats(high), strict=True)]
     back = [(frame.across(x), frame.up(y)) for x, y in zip(places, _floats(low), strict=True)]
@@ -91,7 +122,14 @@ def area(frame: Frame, xs: ArrayLike, low: ArrayLike, high: ArrayLike, kind: str
 
 
 def bars(frame: Frame, edges: ArrayLike, counts: ArrayLike, kind: str) -> Html:
-    """A histogram as one shape."""
+    """A histogram as one shape.
+
+    Args:
+        frame: where the data lie.
+        edges: of the bins (N + 1,).
+        counts: heights of the bars (N,).
+        kind: its class, by which the page's style colors it.
+    """
     bounds, heights = _floats(edges), _floats(counts)
     points = [(bounds[0], 0.0)]
     for left, right, height in zip(bounds[:-1], bounds[1:], heights, strict=True):
@@ -101,7 +139,15 @@ def bars(frame: Frame, edges: ArrayLike, counts: ArrayLike, kind: str) -> Html:
 
 
 def rule(frame: Frame, x: float, label: str = "", kind: str = "rule", row: int = 0) -> Html:
-    """A line straight up at ``x``; its label stands above the data, in a row of the room there, from above."""
+    """A line straight up at ``x``; its label stands above the data, in a row of the room there, from above.
+
+    Args:
+        frame: where the data lie.
+        x: value across.
+        label: its words.
+        kind: its class, by which the page's style colors it.
+        row: of the label, 0 the highest.
+    """
     at, top = frame.across(x), ROW * row if label else frame.top
     late = at > frame.width - 130  # a label to the right would leave the drawing
     place = _text(at + (-5 if late else 5), top + 11, label, "end" if late else "start", "label") if label else None
@@ -109,7 +155,16 @@ def rule(frame: Frame, x: float, label: str = "", kind: str = "rule", row: int =
 
 
 def whisker(low: float, value: float, high: float, bounds: tuple[float, float], kind: str, description: str) -> Html:
-    """A value and its interval on a small scale from one bound to the other, for a table's cell."""
+    """A value and its interval on a small scale from one bound to the other, for a table's cell.
+
+    Args:
+        low: end of the interval.
+        value: the dot.
+        high: end of the interval.
+        bounds: of the scale; what lies beyond is drawn at its end.
+        kind: its class, by which the page's style colors it.
+        description: in words, for who does not see it.
+    """
 
     def across(x: float) -> str:
         return f"{4 + 152 * (min(max(x, bounds[0]), bounds[1]) - bounds[0]) / (bounds[1] - bounds[0]):.1f}"

@@ -12,7 +12,7 @@ __all__ = ["add_study_arguments", "study_command"]
 
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the verb takes; all other words ``--KEY VALUE`` are overrides of the config."""
+    """Tell ``parser`` what the verb takes; all other words ``--KEY VALUE`` are overrides of the config."""
     studies = ", ".join(STUDIES)
     parser.add_argument("study", metavar="STUDY", help=f'{studies}, or a JSON file {{"row": {{"key": value}}}}')
     parser.add_argument("--config_file", required=True, help="a bundle's train.json")

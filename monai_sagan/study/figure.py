@@ -16,7 +16,12 @@ STYLES = {"aucp": ("o", "#0072b2"), "last": ("s", "#d55e00"), "oracle_test": ("^
 
 
 def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
-    """Write a PNG: each row's AUC with its interval, the single runs beside it, published and trivial ones as marks."""
+    """Write a PNG: each row's AUC with its interval, the single runs beside it, published and trivial ones as marks.
+
+    Args:
+        path: of the picture.
+        entries: lines of the table, those of a row together.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -46,6 +46,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """For people: the row and the seed."""
         return f"{self.row}, seed {self.seed}"
 
 
@@ -71,26 +72,29 @@ class Bundle:
             raise SaganError(f"{config_file} is no config ({' '.join(str(error).split())})") from None
 
     def check_keys(self, values: Mapping[str, Any]) -> None:
-        """Refuse keys that the config does not have, naming the nearest.
+        """Check that the config has every key of ``values``.
 
         Raises:
-            SaganError: for the first such key.
+            SaganError: for the first that it does not have, naming the nearest.
         """
         from monai_sagan.bundle import check_command_line
 
         check_command_line(["run", "--config_file", str(self.path), *_words(values)])
 
     def read(self, key: str, values: Mapping[str, Any]) -> Any:
-        """What stands under ``key``, made as a run with these overrides would make it."""
+        """What stands under ``key``, made as a run with the overrides ``values`` would make it."""
         with _own_errors():
             return self._parser(values).get_parsed_content(key)
 
     def images(self, values: Mapping[str, Any]) -> Datalist:
-        """The datalist that a run with these overrides splits, without unreadable images; it decodes what is not."""
+        """The datalist that a run with the overrides ``values`` splits, without unreadable images.
+
+        It decodes what is not decoded yet.
+        """
         return dict(self.read("readable" if "readable" in self._config else "datalist", values))
 
     def asked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a run with these overrides writes into its ``config.json``; {} when the config does not start so."""
+        """What a run with the overrides ``values`` writes into ``config.json``; {} when the config does not start so."""
         from monai_sagan.settings import as_plain
 
         parser = self._parser(values)

@@ -26,7 +26,13 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """A command, and the folder that keeps what it prints, in ``output.txt``."""
+    """A command to run in a process of its own.
+
+    Args:
+        name: for people.
+        command: the words of the command line.
+        folder: keeps what it prints, in ``output.txt``.
+    """
 
     name: str
     command: tuple[str, ...]
@@ -35,7 +41,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: its exit code, its time in seconds and the last line that it printed."""
+    """How a job ended.
+
+    Args:
+        job: what ran.
+        code: its exit code.
+        seconds: how long it took.
+        last_line: the last line that it printed.
+    """
 
     job: Job
     code: int

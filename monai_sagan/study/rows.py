@@ -99,7 +99,10 @@ def named_rows(study: str | Rows) -> tuple[str, Rows]:
 
 
 def read_rows(path: str | Path) -> Rows:
-    """The rows of a study of one's own: a JSON file ``{"row": {"key": value, ...}, ...}``.
+    """The rows of a study of one's own: what each overrides.
+
+    Args:
+        path: of a JSON file ``{"row": {"key": value, ...}, ...}``.
 
     Raises:
         SaganError: naming the file when it is missing or of another form.

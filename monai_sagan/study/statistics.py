@@ -15,7 +15,14 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean over runs, their standard deviation (None for one run) and a 95 % interval of the mean."""
+    """The mean over runs with a 95 % interval.
+
+    Args:
+        mean: over runs.
+        sd: standard deviation of the runs; None for one run.
+        low: end of the interval.
+        high: end of the interval.
+    """
 
     mean: float
     sd: float | None

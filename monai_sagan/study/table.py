@@ -45,7 +45,7 @@ class Entry:
         row: its name.
         model: ``aucp``, ``last`` or ``oracle_test``.
         seeds: of the finished runs.
-        runs: ``auc`` and ``ap`` of each of them.
+        runs: ``auc`` and ``ap`` of each of them, (S,).
         figures: ``auc`` and ``ap`` with their intervals; None without runs.
         difference: of the AUC to the first row; None for that row, and without seeds in common.
         trivial: the best trivial row's name and AUC.
@@ -63,6 +63,7 @@ class Entry:
 
     @property
     def inside_noise(self) -> bool | None:
+        """Whether the interval of the difference holds 0; None where there is no difference."""
         return None if self.difference is None else self.difference.low <= 0 <= self.difference.high
 
 
@@ -97,7 +98,13 @@ def write_table(
 def make_entries(
     rows: Sequence[str], runs: Sequence[Run], published: Mapping[str, tuple[float, float]] | None = None
 ) -> list[Entry]:
-    """The lines of the table, see `write_table`."""
+    """The lines of the table, see `write_table`.
+
+    Args:
+        rows: their names, in the order of the table.
+        runs: finished, all on the same test images.
+        published: AUC and AP that the paper prints, by the row.
+    """
     labels, scores = _read_scores(runs)
     published, trials = published or {}, int(np.bincount(labels).min())
     entries = []

@@ -1,9 +1,14 @@
-"""The transforms on one image (C, H, W): NumPy arrays, tensors and MetaTensors, same type out."""
+"""The transforms on one image (C, H, W): NumPy arrays, tensors and MetaTensors, same type out.
+
+Floating-point values keep their type, whole numbers become float32. The geometry stays, and so do a MetaTensor's meta
+data and the operations that were applied to it. Nothing is changed in place.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from monai.config.type_definitions import NdarrayOrTensor
 from monai.transforms.transform import Randomizable, Transform
@@ -16,15 +21,31 @@ from monai_sagan.transforms import functional
 __all__ = ["AnomalyMap", "PatchPositionEncoding", "RandForeignPatchInterpolation"]
 
 
-def _plain(image: NdarrayOrTensor) -> Tensor:
+def _plain(image: NdarrayOrTensor, name: str, batched: bool = False) -> Tensor:
+    """The image as a plain floating-point tensor; ``name`` is what an error calls it."""
+    if not isinstance(image, np.ndarray | Tensor):
+        raise TypeError(f"{name} is a {type(image).__name__}; give a NumPy array or a tensor (C, H, W)")
+    if image.ndim != 3 and not (batched and image.ndim == 4):
+        wanted = "(C, H, W) or (B, C, H, W)" if batched else "(C, H, W)"
+        raise ValueError(f"{name} has the shape {tuple(image.shape)}; give {wanted}, grey images with C = 1")
+    if 0 in image.shape:
+        raise ValueError(f"{name} has the shape {tuple(image.shape)}, which has no pixels")
+    if image.is_complex() if isinstance(image, Tensor) else image.dtype.kind not in "biuf":
+        raise TypeError(f"{name} holds {image.dtype}; give real numbers")
+    if isinstance(image, np.ndarray) and not (image.flags.writeable and image.dtype.isnative):
+        image = image.astype(image.dtype.newbyteorder("="))  # torch takes neither memory-mapped nor swapped ones
     tensor: Tensor = convert_to_tensor(image, track_meta=False)
     return tensor if tensor.is_floating_point() else tensor.float()
 
 
+def _same_shape(image: NdarrayOrTensor, other: NdarrayOrTensor, name: str) -> None:
+    if image.shape != other.shape:
+        raise ValueError(f"image has shape {tuple(image.shape)}, {name} {tuple(other.shape)}; they must be equal")
+
+
 def _like(result: Tensor, image: NdarrayOrTensor) -> Any:
-    """``result`` as the type and on the device of ``image``; whole-number images become float32."""
-    floating = image.is_floating_point() if isinstance(image, Tensor) else image.dtype.kind == "f"
-    return convert_to_dst_type(result, dst=image, dtype=image.dtype if floating else result.dtype)[0]
+    """``result`` as the kind of array and on the device that ``image`` is, with its meta data if it has any."""
+    return convert_to_dst_type(result, dst=image, dtype=result.dtype)[0]
 
 
 class RandForeignPatchInterpolation(Randomizable, Transform):
@@ -40,7 +61,8 @@ class RandForeignPatchInterpolation(Randomizable, Transform):
         opacity: least and greatest share of ``source`` in the square.
 
     Raises:
-        ValueError: when the two images differ in shape, or an argument is not a share in [0, 1].
+        TypeError: when an image is no array or tensor of real numbers.
+        ValueError: when an image is not (C, H, W), the two differ in shape, or an argument is not a share in [0, 1].
     """
 
     backend = [TransformBackends.TORCH]
@@ -65,13 +87,12 @@ class RandForeignPatchInterpolation(Randomizable, Transform):
     def __call__(
         self, image: NdarrayOrTensor, source: NdarrayOrTensor, randomize: bool = True
     ) -> tuple[NdarrayOrTensor, NdarrayOrTensor]:
-        if image.shape != source.shape:
-            raise ValueError(f"image has shape {tuple(image.shape)}, source {tuple(source.shape)}; they must be equal")
+        own, other = _plain(image, "image"), _plain(source, "source")
+        _same_shape(image, source, "source")
         if randomize:
             self.randomize()
-        own = _plain(image)
         blended, mask = functional.foreign_patch(
-            own[None], _plain(source).to(own)[None], self.uniform, self.core, self.size, self.opacity
+            own[None], other.to(own)[None], self.uniform, self.core, self.size, self.opacity
         )
         return _like(blended[0], image), _like(mask[0], image)
 
@@ -86,7 +107,8 @@ class PatchPositionEncoding(Transform):
         rounding: of the number of bits, ``"ceil"`` (the paper) or ``"floor"`` (its published code).
 
     Raises:
-        ValueError: when the grid does not divide the image; it names the sides that fit.
+        TypeError: when the image is no array or tensor of real numbers.
+        ValueError: when it is not (C, H, W), or the grid does not divide it; it names the sides that fit.
     """
 
     backend = [TransformBackends.TORCH]
@@ -97,7 +119,7 @@ class PatchPositionEncoding(Transform):
         self.rounding = rounding
 
     def __call__(self, image: NdarrayOrTensor) -> NdarrayOrTensor:
-        return _like(functional.append_position_code(_plain(image), self.grid, self.rounding), image)
+        return _like(functional.append_position_code(_plain(image, "image"), self.grid, self.rounding), image)
 
 
 class AnomalyMap(Transform):
@@ -105,10 +127,15 @@ class AnomalyMap(Transform):
 
     Called as ``transform(image, restored)`` with images (C, H, W) in [-1, 1]; batches (B, C, H, W) work too. The mean
     of the map is the anomaly score (`monai_sagan.transforms.functional.anomaly_score`).
+
+    Raises:
+        TypeError: when an image is no array or tensor of real numbers.
+        ValueError: when an image has another number of axes, or the two differ in shape.
     """
 
     backend = [TransformBackends.TORCH]
 
     def __call__(self, image: NdarrayOrTensor, restored: NdarrayOrTensor) -> NdarrayOrTensor:
-        own = _plain(image)
-        return _like(functional.anomaly_map(own, _plain(restored).to(own)), image)
+        own, other = _plain(image, "image", batched=True), _plain(restored, "restored", batched=True)
+        _same_shape(image, restored, "restored")
+        return _like(functional.anomaly_map(own, other.to(own)), image)

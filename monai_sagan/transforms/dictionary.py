@@ -17,6 +17,13 @@ from monai_sagan.transforms.functional import anomaly_score
 __all__ = ["AnomalyMapd", "PatchPositionEncodingd", "RandForeignPatchInterpolationd"]
 
 
+def _partner(data: Mapping[Hashable, Any], key: str, transform: object) -> Any:
+    """The image that each of the keys needs beside it."""
+    if key not in data:
+        raise KeyError(f"{type(transform).__name__} finds no {key!r} among {', '.join(map(str, data))}")
+    return data[key]
+
+
 class RandForeignPatchInterpolationd(Randomizable, MapTransform):
     """Dictionary form of `RandForeignPatchInterpolation`: the other image comes under a second key.
 
@@ -29,7 +36,10 @@ class RandForeignPatchInterpolationd(Randomizable, MapTransform):
         core: see `RandForeignPatchInterpolation`.
         size: see there.
         opacity: see there.
-        allow_missing_keys: skip images that are not there.
+        allow_missing_keys: skip images that are not there; the other image must be.
+
+    Raises:
+        KeyError: when an image, or the other one, is not there.
     """
 
     backend = RandForeignPatchInterpolation.backend
@@ -65,7 +75,7 @@ class RandForeignPatchInterpolationd(Randomizable, MapTransform):
         result = dict(data)
         self.randomize()
         for key in self.key_iterator(result):
-            pseudo, mask = self.transform(result[key], result[self.source_key], randomize=False)
+            pseudo, mask = self.transform(result[key], _partner(data, self.source_key, self), randomize=False)
             result[self.pseudo_key.format(key=key)] = pseudo
             result[self.mask_key.format(key=key)] = mask
         return result
@@ -79,6 +89,9 @@ class PatchPositionEncodingd(MapTransform):
         grid: see `PatchPositionEncoding`.
         rounding: see there.
         allow_missing_keys: skip images that are not there.
+
+    Raises:
+        KeyError: when an image is not there.
     """
 
     backend = PatchPositionEncoding.backend
@@ -108,7 +121,10 @@ class AnomalyMapd(MapTransform):
         restored_key: their restored versions.
         map_key: where the anomaly map (1, H, W) goes; ``{key}`` stands for the image's own key.
         score_key: where the anomaly score, the map's mean, goes, written alike.
-        allow_missing_keys: skip images that are not there.
+        allow_missing_keys: skip images that are not there; their restored versions must be.
+
+    Raises:
+        KeyError: when an image, or its restored version, is not there.
     """
 
     backend = AnomalyMap.backend
@@ -130,7 +146,7 @@ class AnomalyMapd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            anomaly_map = self.transform(result[key], result[self.restored_key])
+            anomaly_map = self.transform(result[key], _partner(data, self.restored_key, self))
             result[self.map_key.format(key=key)] = anomaly_map
             plain: torch.Tensor = convert_to_tensor(anomaly_map, track_meta=False)
             result[self.score_key.format(key=key)] = anomaly_score(plain)

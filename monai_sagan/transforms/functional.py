@@ -93,8 +93,13 @@ def small_affine(
 def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "ceil") -> Tensor:
     """Append the binary position code of each patch as channels: (..., C, H, W) to (..., C + bits, H, W).
 
+    Args:
+        image: of any range.
+        grid: rows and columns of patches.
+        rounding: of the number of bits, ``"ceil"`` or ``"floor"``, see `position_code`.
+
     Raises:
-        ValueError: when ``grid`` does not divide the image; it names the sides that fit.
+        ValueError: when ``grid`` does not divide the image, naming the sides that fit; or as `position_code`.
     """
     h, w = image.shape[-2:]
     check_grid(grid, h, w)
@@ -104,12 +109,21 @@ def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "
 
 
 def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
-    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1]."""
+    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1].
+
+    Args:
+        image: of the network's input range, [-1, 1].
+        restored: of the same shape and range.
+    """
     return (image - restored).abs().mean(dim=-3, keepdim=True) / 2
 
 
 def anomaly_score(anomaly_map: Tensor) -> Tensor:
-    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal."""
+    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal.
+
+    Args:
+        anomaly_map: what `anomaly_map` returns.
+    """
     return anomaly_map.mean(dim=(-3, -2, -1))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import carry_out
 from PIL import Image
 
 REPOSITORY = Path(__file__).parents[2]
@@ -16,9 +17,25 @@ SIZES = {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "max_iterations": 
 SMALL = [*(f"--{name}={value}" for name, value in SIZES.items()), "--device=cpu"]
 
 
-def bundle_run(*words: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
+Result = subprocess.CompletedProcess[str]
+
+
+def bundle_run(*words: str, cwd: Path = REPOSITORY) -> Result:
+    """The command in a process of its own."""
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def run_here(capsys, monkeypatch):
+    """The command in this process, which has imported everything already."""
+
+    def run(*words: str, cwd: Path = REPOSITORY) -> Result:
+        monkeypatch.chdir(cwd)
+        code = carry_out(["python", "-m", "monai.bundle", "run", *words])
+        return Result(words, code, *capsys.readouterr())
+
+    return run
 
 
 def med_ad(folder: Path, count: int = 10) -> Path:
@@ -80,7 +97,7 @@ BREAKS = [
 ]
 
 
-def assert_one_line(result: subprocess.CompletedProcess[str], message: str) -> None:
+def assert_one_line(result: Result, message: str) -> None:
     assert result.returncode == 1
     lines = [line for line in result.stderr.splitlines() if "Engine run is terminating" not in line]
     assert len(lines) == 1, result.stderr
@@ -90,28 +107,20 @@ def assert_one_line(result: subprocess.CompletedProcess[str], message: str) -> N
 
 
 @pytest.mark.parametrize(("spoil", "message"), BREAKS, ids=lambda value: getattr(value, "__name__", ""))
-def test_broken_data_is_named_in_one_line(spoil, message, tmp_path):
+def test_broken_data_is_named_in_one_line(spoil, message, tmp_path, run_here):
     folder = med_ad(tmp_path / "data")
     spoil(folder)
     output = tmp_path / "run"
     config = "bundles/rsna/train.json"
-    result = bundle_run(
-        "--config_file",
-        config,
-        "--dataset_dir",
-        str(folder),
-        "--output_dir",
-        str(output),
-        *SMALL,
-        "--anomaly_ratio=0.5",
-    )
+    words = ["--config_file", config, "--dataset_dir", str(folder), "--output_dir", str(output)]
+    result = run_here(*words, *SMALL, "--anomaly_ratio=0.5")
     assert_one_line(result, message)
     written = {path.name for path in output.rglob("*") if path.is_file() and "cache" not in path.parts}
     assert written <= {"log.txt", "config.json", "skipped.csv"}
 
 
-def test_without_data_the_rsna_bundle_says_what_it_expects(tmp_path):
-    result = bundle_run("--config_file", str(REPOSITORY / "bundles/rsna/train.json"), cwd=tmp_path)
+def test_without_data_the_rsna_bundle_says_what_it_expects(tmp_path, run_here):
+    result = run_here("--config_file", str(REPOSITORY / "bundles/rsna/train.json"), cwd=tmp_path)
     assert_one_line(result, "no RSNA data in data/rsna: expected either images/ with data.json")
     assert "stage_2_train_images/" in result.stderr
     assert "bundles/phantom/train.json" in result.stderr

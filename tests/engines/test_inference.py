@@ -11,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
+from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import HowToDecode, load_image
-from monai_sagan.engines.inference import infer
+from monai_sagan.engines.inference import AnomalyInferer, infer
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
@@ -75,6 +76,30 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
     )
     assert len(list((tmp_path / "out" / "heatmaps").glob("*_unlabeled_*.png"))) == 4
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heatmaps", "scores.csv", "skipped.csv"]
+
+
+@pytest.mark.parametrize("smoothing", ["none", "gaussian", "guided"])
+@pytest.mark.parametrize("passes", [1, 4])
+def test_the_inferer_maps_as_the_run_did(passes, smoothing, tmp_path, save_model, random_pixels):
+    save_model(tmp_path / "model.pt", map_passes=passes, map_smoothing=smoothing)
+    trained, pixels = load_trained(tmp_path / "model.pt"), random_pixels(5)
+    with torch.inference_mode():
+        found = AnomalyInferer(trained.settings, batch_size=8)(to_unit_range(pixels), trained.network)
+        _, restored, maps = next(trained.restore(pixels, batch_size=8 if passes == 1 else 40))
+        assert torch.equal(found["anomaly_score"], trained.score(pixels, batch_size=8)[0])
+    assert found["restored"].shape == pixels.shape
+    torch.testing.assert_close(found["restored"], restored)
+    torch.testing.assert_close(found["anomaly_map"], maps)
+
+
+@pytest.mark.parametrize(("share", "allowed"), [(0.19, False), (0.2, True), (1.5, False)])
+def test_how_many_may_be_unreadable(share, allowed, tmp_path, folder, model, refused):
+    if allowed:
+        assert len(table(infer(model, folder, tmp_path / "out", max_unreadable=share))) == 5
+        return
+    with refused("max_unreadable", share, *["1 of 5 images", "broken.png", "skipped.csv"] * (share < 1)):
+        infer(model, folder, tmp_path / "out", max_unreadable=share)
+    assert not (tmp_path / "out" / "scores.csv").exists()
 
 
 def test_results_are_replaced(tmp_path, folder, model):

@@ -1,75 +1,19 @@
-"""Bundles: where they lie, how to copy one, and which keys a command line may override."""
+"""Which keys a command line may override: those that the config has."""
 
 from __future__ import annotations
 
 import ast
-import difflib
 import inspect
-import os
 import re
-import shutil
 import sys
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from monai_sagan.bundle.folders import nearest
 from monai_sagan.errors import SaganError, show_errors_in_one_line
 
-__all__ = ["bundle_names", "bundle_path", "check_command_line", "copy_bundle"]
-
-
-def bundle_names() -> list[str]:
-    """The names of the bundles that come with the package, sorted."""
-    return sorted(folder.parent.name for folder in _bundles_folder().glob("*/metadata.json"))
-
-
-def bundle_path(name: str) -> str:
-    """The folder of a bundle: inside an installed package, or at the top level of a checkout.
-
-    Raises:
-        SaganError: when there is no such bundle; it names those that there are.
-    """
-    names = bundle_names()
-    if name not in names:
-        raise SaganError(f"no bundle {name!r}; the nearest is {_nearest(name, names)!r} of: {', '.join(names)}")
-    return str(_bundles_folder() / name)
-
-
-def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
-    """Copy a bundle's files, to be changed at will, into a folder that is new or empty, and return that folder.
-
-    Raises:
-        SaganError: when there is no such bundle, or the folder has something in it or cannot be written.
-    """
-    source, target = bundle_path(name), Path(directory).resolve()
-    try:
-        if target.exists() and any(target.iterdir()):
-            raise SaganError(f"{target} is not empty; name a new folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # A copy that fails half-way must leave nothing: it becomes visible only when it is whole.
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-            # copyfile, not the default copy2: an installed package may be read-only, its copy is there to be changed.
-            _move(shutil.copytree(source, Path(temporary) / name, copy_function=shutil.copyfile), target)
-    except OSError as error:
-        raise SaganError(f"cannot copy the bundle to {target}: {error.strerror or error}") from error
-    return target
-
-
-def _move(folder: Path, target: Path) -> None:
-    if not target.exists():
-        folder.rename(target)
-        return
-    for entry in folder.iterdir():  # an empty target stays the same folder: a shell may stand in it
-        entry.rename(target / entry.name)
-
-
-def _bundles_folder() -> Path:
-    package = Path(__file__).resolve().parent
-    for folder in (package / "bundles", package.parent / "bundles"):
-        if folder.is_dir():
-            return folder
-    raise SaganError("this installation of monai-sagan has no bundles; install it again")
+__all__ = ["check_command_line"]
 
 
 def check_command_line(argv: Sequence[str] | None = None) -> None:
@@ -190,10 +134,6 @@ def _children(config: Any) -> Mapping[str, Any]:
 
 
 def _unknown(option: str, choices: Collection[str], files: Sequence[str]) -> SaganError:
-    nearest = _nearest(option, choices)
-    hint = f"the nearest is --{nearest}" if nearest else "what stands there has no parts"
+    closest = nearest(option, choices)
+    hint = f"the nearest is --{closest}" if closest else "what stands there has no parts"
     return SaganError(f"--{option} is no key of {' and '.join(files)}; {hint}")
-
-
-def _nearest(word: str, choices: Collection[str]) -> str:
-    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0)), "")

@@ -8,21 +8,27 @@ running statistics, as `nn.InstanceNorm2d` computes it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from monai_sagan.networks.blocks import InstanceNorm
 
+__all__ = ["PublishedLoop", "as_published"]
+
+Image = np.ndarray[Any, Any]
+
 
 def as_published(network: nn.Module) -> nn.Module:
     """Put the published normalization layers, instance norm with running statistics, into ``network``."""
+    width = 0
     for name, child in network.named_children():
+        width = getattr(child, "out_channels", width)  # of the convolution in front of a norm
         if isinstance(child, InstanceNorm):
             affine = child.weight is not None
-            width = len(child.weight) if affine else 1
-            norm = nn.InstanceNorm2d(width, affine=affine, track_running_stats=affine)
-            setattr(network, name, norm)
+            setattr(network, name, nn.InstanceNorm2d(width, affine=affine, track_running_stats=affine))
         else:
             as_published(child)
     return network
@@ -44,11 +50,11 @@ class PublishedLoop:
         ]
         self.iteration = 0
 
-    def _to_device(self, images: list[np.ndarray]) -> Tensor:
+    def _to_device(self, images: list[Image]) -> Tensor:
         scaled = [torch.from_numpy(image).float().div(255).sub(0.5).div(0.5) for image in images]
         return torch.stack(scaled).to(self.device)
 
-    def _pseudo(self, image: np.ndarray, source: np.ndarray) -> np.ndarray:
+    def _pseudo(self, image: Image, source: Image) -> Image:
         side = image.shape[-1]
         row, col = self.random.randint(int(0.2 * side), int(0.8 * side), size=2)
         half = self.random.randint(int(0.05 * side), int(0.2 * side) + 1)
@@ -60,7 +66,6 @@ class PublishedLoop:
 
     def step(self) -> dict[str, float]:
         """One critic update, and every second time a generator update; returns the losses."""
-        self.iteration += 1
         chosen = self.random.randint(len(self.normal), size=self.batch_size)
         sources = self.random.randint(len(self.normal), size=self.batch_size)
         normal = self._to_device([self.normal[i] for i in chosen])
@@ -68,16 +73,38 @@ class PublishedLoop:
         pseudo = self._to_device(
             [self._pseudo(self.normal[i], self.normal[j]) for i, j in zip(chosen, sources, strict=True)]
         )
-        losses = self._critic_step(normal, unlabeled)
+        return self.iterate(normal, unlabeled, pseudo)
+
+    def iterate(
+        self,
+        normal: Tensor,
+        unlabeled: Tensor,
+        pseudo: Tensor,
+        alpha: Tensor | None = None,
+        uniform: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None),
+    ) -> dict[str, float]:
+        """One iteration on images (B, 1, H, W) in [-1, 1], `step` draws them.
+
+        Args:
+            normal: normal images.
+            unlabeled: unlabeled images.
+            pseudo: pseudo-anomalies made of ``normal``.
+            alpha: (B, 1, 1, 1) in [0, 1], the share of ``normal`` in the penalty's images; None draws it.
+            uniform: for unlabeled, normal and pseudo images what decides the Bernoulli gate, see `SaganGenerator`.
+        """
+        self.iteration += 1
+        alpha = torch.rand(len(normal), 1, 1, 1, device=self.device) if alpha is None else alpha
+        losses = self._critic_step(normal, unlabeled, alpha, uniform[0])
         if self.iteration % 2 == 0:
-            losses |= self._generator_step(normal, unlabeled, pseudo)
+            losses |= self._generator_step(normal, unlabeled, pseudo, uniform)
         return losses
 
-    def _critic_step(self, normal: Tensor, unlabeled: Tensor) -> dict[str, float]:
+    def _critic_step(
+        self, normal: Tensor, unlabeled: Tensor, alpha: Tensor, uniform: Tensor | None
+    ) -> dict[str, float]:
         real = -self.critic(normal).mean()
-        restored = self.generator(unlabeled)
+        restored = self.generator(unlabeled, uniform)
         fake = self.critic(restored.detach()).mean()
-        alpha = torch.rand(len(normal), 1, 1, 1, device=self.device)
         mixed = (alpha * normal + (1 - alpha) * restored.detach()).requires_grad_(True)
         score = self.critic(mixed)
         (gradient,) = torch.autograd.grad(score, mixed, torch.ones_like(score), create_graph=True, retain_graph=True)
@@ -85,10 +112,12 @@ class PublishedLoop:
         self._descend(real + fake + 10 * penalty, 1)
         return {"critic": real.item() + fake.item(), "gradient_penalty": penalty.item()}
 
-    def _generator_step(self, normal: Tensor, unlabeled: Tensor, pseudo: Tensor) -> dict[str, float]:
-        adversarial = -self.critic(self.generator(unlabeled)).mean()
-        identity = (normal - self.generator(normal)).abs().mean()
-        reconstruction = ((normal - self.generator(pseudo)) ** 2).mean()
+    def _generator_step(
+        self, normal: Tensor, unlabeled: Tensor, pseudo: Tensor, uniform: tuple[Tensor | None, ...]
+    ) -> dict[str, float]:
+        adversarial = -self.critic(self.generator(unlabeled, uniform[0])).mean()
+        identity = (normal - self.generator(normal, uniform[1])).abs().mean()
+        reconstruction = ((normal - self.generator(pseudo, uniform[2])) ** 2).mean()
         self._descend(adversarial + identity + reconstruction, 0)
         return {
             "adversarial": adversarial.item(),

@@ -1,0 +1,102 @@
+"""How Sphinx builds the site: ``python -m sphinx -W docs site``. It needs myst-parser and furo, and no network."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+import re
+from itertools import groupby
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+from sphinx.util.inspect import stringify_signature
+
+from monai_sagan import __version__
+
+project = "monai-sagan"
+author = "The monai-sagan developers"
+copyright = "The monai-sagan developers, Apache-2.0"
+release = version = __version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build"]
+default_role = "py:obj"  # docstrings name things in single backticks
+myst_heading_anchors = 3
+suppress_warnings = ["ref.python"]  # a public name stands in its module and again in its package
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_member_order = "bysource"
+autodoc_inherit_docstrings = False  # MONAI's own are on its site
+autodoc_default_options = {"members": True}
+napoleon_numpy_docstring = False
+
+html_theme = "furo"
+html_title = "monai-sagan"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"color-brand-primary": "#0b6e75", "color-brand-content": "#0b6e75"},
+    "dark_css_variables": {"color-brand-primary": "#5fc9d0", "color-brand-content": "#5fc9d0"},
+}
+
+
+class PublicModules(SphinxDirective):
+    """``.. public-modules:: NAME ...``: a section for each public module of these packages, so that none is missed."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+
+    def run(self) -> list[nodes.Node]:
+        names = [name for argument in self.arguments[0].split() for name in public_modules(argument)]
+        text = "\n".join(f"``{name}``\n{'-' * (len(name) + 4)}\n\n.. automodule:: {name}\n" for name in names)
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def public_modules(name: str) -> list[str]:
+    """A module itself, or the modules of a package, sorted; of packages in it their modules, too."""
+    module = importlib.import_module(name)
+    if not hasattr(module, "__path__"):
+        return [name]
+    found = pkgutil.walk_packages(module.__path__, f"{name}.")
+    return sorted(info.name for info in found if not info.ispkg and "._" not in info.name)
+
+
+def as_restructured_text(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Docstrings are written to be read as they stand: what is indented in them is text as typed, a table a table."""
+    if what == "module":
+        blocks = [list(block) for _, block in groupby(lines, key=_kind)]
+        lines[:] = [line for block in blocks for line in _converted(block)]
+
+
+def _kind(line: str) -> str:
+    return "indented" if line.startswith("    ") else "table" if line.startswith("|") else "text" if line else ""
+
+
+def _converted(block: list[str]) -> list[str]:
+    if _kind(block[0]) == "indented":
+        return ["", "::", "", *block, ""]
+    if _kind(block[0]) != "table":
+        return block
+    rows = [line.strip("|").split("|") for line in block if not re.fullmatch(r"[|\- ]+", line)]
+    cells = [f"   {'  ' if i else '* '}- {cell.strip()}" for row in rows for i, cell in enumerate(row)]
+    return ["", ".. list-table::", "   :header-rows: 1", "", *cells, ""]
+
+
+def own_signature(
+    app: Sphinx, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """MONAI's transforms are made by a ``__new__`` that takes anything; what they take stands in ``__init__``."""
+    if what == "class" and signature == "(*args, **kwargs)":
+        _, *rest = inspect.signature(obj.__init__).parameters.values()
+        return stringify_signature(inspect.Signature(rest), show_annotation=False), returns
+    return signature, returns
+
+
+def setup(app: Sphinx) -> None:
+    app.add_directive("public-modules", PublicModules)
+    app.connect("autodoc-process-docstring", as_restructured_text)
+    app.connect("autodoc-process-signature", own_signature)

@@ -1,0 +1,96 @@
+"""Opening an artifact: nothing of it runs before its hashes are checked."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sagan.artifact.facts import SELF_TEST, Facts, check_files, read_facts
+from monai_sagan.artifact.runtimes import OUTPUTS, Runtime, load_runtime
+from monai_sagan.artifact.self_test import check_self_test
+from monai_sagan.data.typical import typical_from_json
+from monai_sagan.errors import SaganError
+
+__all__ = ["Artifact", "open_artifact"]
+
+CASES_AT_LOAD = 3  # of the self-test: all of them would take a large model seconds
+
+
+class Artifact:
+    """A model that was exported, ready to run.
+
+    Args:
+        folder: of the artifact.
+        facts: what its ``artifact.json`` says.
+        runtime: runs its model.
+    """
+
+    def __init__(self, folder: Path, facts: Facts, runtime: Runtime) -> None:
+        self.folder = folder
+        self.facts = facts
+        self._runtime = runtime
+
+    @property
+    def format(self) -> str:
+        """``"safetensors"``, ``"torchscript"``, ``"onnx"`` or ``"torch_export"``."""
+        return str(self.facts["format"])
+
+    @cached_property
+    def typical(self) -> dict[str, Any] | None:
+        """What the training images look like, for `monai_sagan.data.typical.compare_typical`; None where unknown."""
+        return typical_from_json(self.facts["typical"])
+
+    def run(self, image: NDArray[Any], bits: int = 8) -> dict[str, NDArray[Any]]:
+        """Restore and score images of any size.
+
+        Args:
+            image: whole numbers (B, C, H, W) or (H, W).
+            bits: 8 takes values from 0 to 255 as they are, others as the nearest of these; 16 stretches each image
+                from its own least and greatest value to 0 and 255.
+
+        Returns:
+            ``image``, uint8 (B, C, h, w), what the network saw; ``restored``, float32 (B, C, h, w) in (-1, 1);
+            ``anomaly_map``, float32 (B, 1, h, w) in [0, 1]; ``score`` and ``p_value``, float32 (B,): see
+            `monai_sagan.transforms.functional.anomaly_score` and `monai_sagan.metrics.conformal_p_values`.
+
+        Raises:
+            SaganError: for another shape, type or number of bits.
+        """
+        channels = self.facts["model"]["in_channels"]
+        batch = image[None, None] if image.ndim == 2 else image
+        if batch.ndim != 4 or batch.shape[1] != channels or not batch.size or batch.dtype.kind not in "iu":
+            raise SaganError(
+                f"the images are {batch.dtype} {image.shape}; this model takes whole numbers of the shape "
+                f"(batch, {channels}, height, width)"
+            )
+        if bits not in (8, 16):
+            raise SaganError(f"bits is {bits}; it is 8 or 16")
+        outputs = self._runtime(np.ascontiguousarray(batch, np.int32), bits)
+        return dict(zip(OUTPUTS, outputs, strict=True))
+
+
+def open_artifact(path: str | Path, check: bool = True, threads: int | None = None) -> Artifact:
+    """Open an artifact that ``monai-sagan export`` wrote.
+
+    Every file is compared with its SHA-256 first. That finds what was damaged or swapped on the way; who means harm
+    can write new hashes, so open only what comes from somebody you trust.
+
+    Args:
+        path: its folder.
+        check: also run the first cases of its self-test; `monai_sagan.artifact.verify` runs all.
+        threads: that compute; None takes one for each core. All torch models of a process share them.
+
+    Raises:
+        SaganError: naming what is missing, changed, of a newer version, not installed, or scores otherwise.
+    """
+    folder = Path(path)
+    facts = read_facts(folder)
+    check_files(folder, facts)
+    artifact = Artifact(folder, facts, load_runtime(folder, facts, threads))
+    if check:
+        check_self_test(artifact.run, folder / SELF_TEST, CASES_AT_LOAD)
+    return artifact

@@ -1,0 +1,67 @@
+"""Pillow's antialiased bilinear resizing in tensor operations, equal to it bit for bit."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["resize_like_pillow"]
+
+BITS = 22  # of Pillow's fixed-point weights
+
+
+def resize_like_pillow(image: Tensor, height: int, width: int) -> Tensor:
+    """Resize images (B, C, H, W) of any H and W, as ``Image.resize(..., BILINEAR)`` of Pillow 13 does.
+
+    Pillow goes along one axis, rounds to 8 bits, goes along the other and rounds again. It begins with the rows, but
+    for images that lose more than twice as much height as width (before Pillow 13: with the rows always). All numbers
+    are whole and below 2 ** 53, so products in float64 are exact whatever the order of their sums.
+
+    Args:
+        image: whole numbers from 0 to 255, of any type.
+        height: of the result.
+        width: of the result.
+
+    Returns:
+        (B, C, height, width), whole numbers from 0 to 255 in float64.
+    """
+    image = image.double()
+    old_height, old_width = _length(image[0, 0, :, 0]), _length(image[0, 0, 0])
+    down = _line_weights(old_height, image[0, 0, :, 0], height)
+    across = _line_weights(old_width, image[0, 0, 0], width).T
+    is_tall = (old_height > height) & (old_height - height > 2 * (old_width - width))
+    # Both ways are computed: exported graphs hold no branches.
+    return torch.where(is_tall, _rounded(_rounded(down @ image) @ across), _rounded(down @ _rounded(image @ across)))
+
+
+def _length(line: Tensor) -> Tensor:
+    """The number of a line's pixels, (1,): a tensor, so that exported graphs take any length."""
+    length: Tensor = torch.ones_like(line, dtype=torch.int64).sum(0, keepdim=True)
+    return length
+
+
+def _rounded(sums: Tensor) -> Tensor:
+    return torch.clamp(torch.floor((sums + 2 ** (BITS - 1)) * 2.0**-BITS), 0, 255)
+
+
+def _line_weights(length: Tensor, line: Tensor, count: int) -> Tensor:
+    """How much each pixel of a line counts in each of the ``count`` pixels it is resized to.
+
+    A triangle around the new pixel's center, as wide as two pixels of whichever line is coarser: in whole numbers, in
+    units of ``1 / (2 * longer)`` old pixels, where Pillow has fractions.
+
+    Args:
+        length: of the line, (1,).
+        line: any values (n,).
+        count: pixels of the result.
+
+    Returns:
+        (count, n), whole numbers in float64; a row's sum is 2 ** 22, but for rounding.
+    """
+    old = torch.ones_like(line, dtype=torch.int64).cumsum(0)  # 1 to n
+    new = torch.arange(1, count + 1, device=line.device)[:, None]
+    distance = ((2 * old - 1) * count - (2 * new - 1) * length).abs()
+    weights = (2 * length.clamp(min=count) - distance).clamp(min=0)
+    total = weights.sum(1, keepdim=True)
+    rounded: Tensor = (weights * 2 ** (BITS + 1) + total) // (2 * total)
+    return rounded.double()

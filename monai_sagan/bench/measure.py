@@ -1,0 +1,154 @@
+"""Timing several workloads side by side: each in a process of its own, one after another, round by round."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+from monai_sagan.bench.workloads import Size, make
+from monai_sagan.errors import SaganError
+
+__all__ = ["Timing", "matrix_rate", "ratio", "time_side_by_side"]
+
+
+@dataclass
+class Timing:
+    """What was measured of a workload.
+
+    Args:
+        seconds: of one iteration or batch, one value a round.
+        images: of each stream in it.
+        first: seconds of the first pair of calls, compiling included.
+        peak: greatest memory, in bytes: the device's, or on a CPU the whole process's.
+    """
+
+    seconds: list[float] = field(default_factory=list)
+    images: int = 0
+    first: float = 0.0
+    peak: int = 0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+
+def time_side_by_side(
+    workloads: Mapping[str, tuple[str, Size]], device: str, rounds: int = 5, calls: int = 2, threads: int | None = None
+) -> dict[str, Timing]:
+    """Time workloads in turn, so that what else the machine does meets all of them alike.
+
+    Args:
+        workloads: a name and a size for each label, see `make`.
+        device: where to compute.
+        rounds: each gives one value of each workload.
+        calls: in a round, an even number: every second iteration has a generator update.
+        threads: of torch, on a CPU; None leaves torch's choice.
+
+    Raises:
+        SaganError: when a workload fails, with its reason.
+    """
+    context = mp.get_context("spawn")
+    pipes: dict[str, Any] = {}
+    timings = {label: Timing() for label in workloads}
+    processes = []
+    try:
+        for label, (name, size) in workloads.items():
+            pipes[label], other = context.Pipe()
+            process = context.Process(target=_serve, args=(other, name, size, device, threads), daemon=True)
+            process.start()
+            other.close()
+            processes.append(process)
+            timings[label].images, timings[label].first = _answer(pipes[label], label)
+        for _ in range(rounds):
+            for label, pipe in pipes.items():
+                pipe.send(calls)
+                seconds, timings[label].peak = _answer(pipe, label)
+                timings[label].seconds.append(seconds)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+    return timings
+
+
+def _answer(pipe: Any, label: str) -> Any:
+    try:
+        answer = pipe.recv()
+    except EOFError:
+        raise SaganError(f"the benchmark of {label!r} ended without a word; was the memory too small?") from None
+    if isinstance(answer, str):
+        raise SaganError(f"the benchmark of {label!r} failed: {answer}")
+    return answer
+
+
+def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | None) -> None:
+    import torch
+
+    from monai_sagan.engines.memory import keep_freed_memory
+
+    try:
+        if threads:
+            torch.set_num_threads(threads)
+        if name != "published loop":
+            keep_freed_memory()  # as every bundle does
+        step, images = make(name, size, device)
+        begin = time.perf_counter()
+        step()
+        step()
+        _finish(device)
+        pipe.send((images, time.perf_counter() - begin))
+        while True:
+            calls = pipe.recv()
+            begin = time.perf_counter()
+            for _ in range(calls):
+                step()
+            _finish(device)
+            pipe.send(((time.perf_counter() - begin) / calls, _peak(device)))
+    except Exception as error:
+        pipe.send((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def _finish(device: str) -> None:
+    import torch
+
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak(device: str) -> int:
+    import torch
+
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None, rounds: int = 5) -> float:
+    """The FLOP per second that a large matrix product reaches: the best of ``rounds``."""
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+    side = 8192 if torch.device(device).type == "cuda" else 1536
+    one = torch.randn(side, side, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
+    best = 0.0
+    for _ in range(rounds + 1):
+        begin = time.perf_counter()
+        for _ in range(4):
+            one @ one
+        _finish(device)
+        best = max(best, 4 * 2 * side**3 / (time.perf_counter() - begin))
+    return best
+
+
+def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
+    """How many times as fast, round by round: the median, the lowest and the highest."""
+    ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
+    return statistics.median(ratios), ratios[0], ratios[-1]

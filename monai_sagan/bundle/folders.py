@@ -1,0 +1,98 @@
+"""Where the bundles lie, and how to copy one."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from monai_sagan.errors import SaganError
+
+__all__ = ["bundle_names", "bundle_path", "copy_bundle", "copy_files", "nearest", "new_folder"]
+
+
+def bundle_names() -> list[str]:
+    """The names of the bundles that come with the package, sorted."""
+    return sorted(folder.parent.name for folder in _bundles_folder().glob("*/metadata.json"))
+
+
+def bundle_path(name: str) -> str:
+    """The folder of a bundle: inside an installed package, or at the top level of a checkout.
+
+    Args:
+        name: see `bundle_names`.
+
+    Raises:
+        SaganError: when there is no such bundle; it names those that there are.
+    """
+    names = bundle_names()
+    if name not in names:
+        raise SaganError(f"no bundle {name!r}; the nearest is {nearest(name, names)!r} of: {', '.join(names)}")
+    return str(_bundles_folder() / name)
+
+
+def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
+    """Copy a bundle's files, to be changed at will, into a folder that is new or empty, and return that folder.
+
+    Args:
+        name: see `bundle_names`.
+        directory: the folder.
+
+    Raises:
+        SaganError: when there is no such bundle, or the folder has something in it or cannot be written.
+    """
+    source = bundle_path(name)
+    with new_folder(directory) as folder:
+        copy_files(source, folder)
+    return Path(directory).resolve()
+
+
+@contextmanager
+def new_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to fill, which becomes ``directory`` when it is whole; a failure half-way leaves nothing.
+
+    Raises:
+        SaganError: when ``directory`` has something in it or cannot be written.
+    """
+    target = Path(directory).resolve()
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise SaganError(f"{target} is not empty; name a new folder")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
+            folder = Path(temporary) / "bundle"
+            folder.mkdir()
+            yield folder
+            _move(folder, target)
+    except OSError as error:
+        raise SaganError(f"cannot copy the bundle to {target}: {error.strerror or error}") from error
+
+
+def copy_files(source: str | os.PathLike[str], folder: Path) -> None:
+    """Copy the files of ``source`` into ``folder``; the copies may be changed, though an installed package may not."""
+    shutil.copytree(source, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
+
+
+def _move(folder: Path, target: Path) -> None:
+    if not target.exists():
+        folder.rename(target)
+        return
+    for entry in folder.iterdir():  # an empty target stays the same folder: a shell may stand in it
+        entry.rename(target / entry.name)
+
+
+def _bundles_folder() -> Path:
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "bundles", package.parent / "bundles"):
+        if folder.is_dir():
+            return folder
+    raise SaganError("this installation of monai-sagan has no bundles; install it again")
+
+
+def nearest(word: str, choices: Collection[str]) -> str:
+    """The one of ``choices`` that is spelled most like ``word``; empty where there are none."""
+    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0)), "")

@@ -1,0 +1,144 @@
+"""A bundle in the layout that MONAI's own tools expect, with or without a trained model."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_sagan.bundle.config import PACKED_MODEL
+from monai_sagan.bundle.folders import bundle_path, new_folder
+from monai_sagan.errors import SaganError
+from monai_sagan.files import save_tensors, write_text
+
+if TYPE_CHECKING:
+    from monai_sagan.engines.trained import Trained
+
+__all__ = ["pack_bundle"]
+
+OWN_FOLDER = {"_target_": "monai_sagan.bundle.bundle_folder"}
+# What a run was made with and others may repeat: neither where its files were nor on which machine.
+SHARED = (
+    *("mixed_images", "anomaly_ratio", "unlabeled_size", "valid_fraction", "max_unreadable", "strict", "seed", "amp"),
+    *("third_class", "split_seed", "agreement", "official_test", "resplit", "slice_axis", "slice_range", "shares"),
+)
+NO_MODEL = """This folder will hold a trained model: `monai-sagan bundle pack {name} DIR --run RUN` packs one that
+`python -m monai.bundle run --config_file configs/train.json` has left in RUN.
+"""
+
+
+def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.PathLike[str] | None = None) -> Path:
+    """Write a bundle in the layout of MONAI's bundle specification, as real copies, and return its folder.
+
+    ``configs/`` and ``docs/`` come from the bundle. With a run, ``models/`` holds its model chosen without labels:
+    ``model.pt``, a plain state_dict for MONAI's tools, and ``artifact/``, the same weights without pickle, which
+    ``inference.json`` and ``evaluate.json`` then use; ``train.json`` repeats the run's settings, and ``metadata.json``
+    says the network's format. Of the run's images nothing is packed but digests of their pixels, by which an
+    evaluation refuses images that were trained on. Without a run both take what ``train.json`` leaves in ``runs/``.
+
+    Args:
+        name: see `bundle_names`.
+        directory: a folder that is new or empty.
+        run: the output folder of a training run.
+
+    Raises:
+        SaganError: when there is no such bundle, the folder has something in it, or the run is not whole; nothing is
+            written then.
+    """
+    source = Path(bundle_path(name))
+    configs: dict[str, Any] = {
+        path.name: json.loads(path.read_text(encoding="utf-8")) for path in sorted(source.glob("*.json"))
+    }
+    for config in ("train.json", "evaluate.json", "inference.json"):
+        configs[config]["bundle_root"] = OWN_FOLDER
+    with new_folder(directory) as folder:
+        for part in ("configs", "models", "docs"):
+            (folder / part).mkdir()
+        if run is None:
+            write_text(folder / "models" / "README.md", NO_MODEL.format(name=name))
+        else:
+            _pack_run(name, Path(run), configs, folder / "models")
+        for file, config in configs.items():
+            write_text(folder / "configs" / file, json.dumps(config, indent=4) + "\n")
+        shutil.copyfile(source / "logging.conf", folder / "configs" / "logging.conf")
+        shutil.copyfile(source / "LICENSE", folder / "LICENSE")
+        shutil.copyfile(source / "DATA_LICENSE.md", folder / "docs" / "data_license.txt")
+        readme = (source / "README.md").read_text(encoding="utf-8")
+        write_text(folder / "docs" / "README.md", readme.replace(f"bundles/{name}/", "configs/"))
+    return Path(directory).resolve()
+
+
+def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) -> None:
+    """Fill ``models/`` and make the configs fit the model."""
+    from monai_sagan.artifact.export import export_artifact
+    from monai_sagan.engines.trained import load_trained, run_models
+
+    model = run_models(run)["aucp"]
+    trained = load_trained(model)
+    made_with, digests = _made_with(run, trained, configs["train.json"]), _digests(run)
+    save_tensors(trained.network.state_dict(), models / "model.pt")
+    export_artifact(model, models / PACKED_MODEL, "safetensors", name=name)
+    write_text(models / "splits.json", json.dumps(digests) + "\n")
+    write_text(models / "config.json", json.dumps(made_with, indent=2) + "\n")
+    if (run / "history.csv").is_file():
+        shutil.copyfile(run / "history.csv", models / "history.csv")
+
+    train = configs["train.json"]
+    train |= {key: value for key, value in made_with.items() if key in train}
+    path_in = "monai_sagan.bundle.path_in"
+    inside = {"_target_": path_in, "folder": "@bundle_root"}
+    configs["inference.json"]["model"] = inside | {"name": f"models/{PACKED_MODEL}"}
+    evaluate = configs["evaluate.json"]
+    for value in evaluate.values():  # what an evaluation makes beside a run, such as the cache, is no part of a bundle
+        if isinstance(value, dict) and value.get("_target_") == path_in:
+            value["folder"] = "@output_dir"
+    evaluate["run_dir"] = inside | {"name": "models"}
+    formats = configs["metadata.json"]["network_data_format"]
+    for one in (formats["inputs"]["image"], formats["outputs"]["pred"]):
+        one |= {"num_channels": trained.settings.in_channels, "spatial_shape": list(trained.settings.image_size)}
+    configs["metadata.json"]["eval_metrics"] = _metrics(run)
+
+
+def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[str, Any]:
+    """What to write into ``train`` to train such a model again: what it and the preset do not say by themselves."""
+    from monai_sagan.settings import as_plain, resolve_settings
+
+    config = _read(run / "config.json")
+    preset = config.get("preset", "recommended")
+    by_itself = as_plain(resolve_settings(preset))
+    made = as_plain(trained.settings)
+    given = {name: made[name] for name in made if made[name] != by_itself[name] or train.get(name) is not None}
+    words = {name: "none" for name, value in given.items() if value is None}  # null in a config: what the preset says
+    shared = config | config.get("dataset_options", {})
+    return {"preset": preset} | given | words | {name: shared[name] for name in SHARED if name in shared}
+
+
+def _digests(run: Path) -> dict[str, list[dict[str, Any]]]:
+    """The run's ``splits.json`` without paths, patients and test images."""
+    splits = _read(run / "splits.json")
+    kept = {name: items for name, items in splits.items() if name != "test"}
+    try:
+        return {
+            name: [{"image": f"{name}/{i}", "label": item["label"], "digest": item["digest"]} for i, item in pairs]
+            for name, pairs in ((name, enumerate(items)) for name, items in kept.items())
+        } | {"test": []}
+    except (KeyError, TypeError):
+        raise SaganError(f"{run / 'splits.json'} is broken; give the folder of a training run that is whole") from None
+
+
+def _metrics(run: Path) -> dict[str, float]:
+    """The measured AUC and AP of the packed model, where the run was evaluated."""
+    found = _read(run / "metrics.json").get("aucp", {}) if (run / "metrics.json").is_file() else {}
+    return {name: found[name] for name in ("auc", "ap") if found.get(name) is not None}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SaganError(f"{path} cannot be read ({error.strerror}); give the folder of a training run") from None
+    except (ValueError, TypeError):
+        raise SaganError(f"{path} is broken; give the folder of a training run that is whole") from None

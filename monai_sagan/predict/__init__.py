@@ -1,0 +1,7 @@
+"""Scoring a folder of images by an exported model, without torch or MONAI where the model is ONNX."""
+
+from __future__ import annotations
+
+from monai_sagan.predict.run import Summary, predict
+
+__all__ = ["Summary", "predict"]

@@ -1,0 +1,276 @@
+"""A folder of images in, scores and overlays out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from monai_sagan.data.cache import HowToDecode
+from monai_sagan.data.decode import IMAGE_SUFFIXES
+from monai_sagan.data.folder import list_images
+from monai_sagan.data.scaling import Pixels
+from monai_sagan.data.typical import compare_typical, typical_from_json
+from monai_sagan.data.workers import Failure
+from monai_sagan.errors import SaganError
+from monai_sagan.files import only_one, write_whole
+from monai_sagan.predict.decoding import Look, decode_all
+from monai_sagan.predict.overlay import SIDE, Colors, draw_overlay
+from monai_sagan.predict.results import (
+    OVERLAYS,
+    Entry,
+    Results,
+    Row,
+    begin,
+    check_output,
+    overlay_name,
+    wants_overlay,
+)
+
+if TYPE_CHECKING:
+    from monai_sagan.artifact import Artifact
+
+__all__ = ["Summary", "predict"]
+
+logger = logging.getLogger(__name__)
+
+SPECIFICITY = 0.95  # of the flag
+BATCH = 16  # images at a time; the first batches are smaller, so that the first results come soon
+CHOICES = ("all", "flagged", "none")
+
+Found = Sequence[tuple[str, "Look | Failure | str"]]  # the images of a file
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What became of a folder.
+
+    Args:
+        output: where the results are.
+        scored: images with a score, those of earlier calls included.
+        earlier: of these, how many were scored by earlier calls.
+        flagged: images above the threshold for 95 % specificity; None where the artifact has none.
+        skipped: images without a score, listed in ``skipped.csv``.
+        unlike: images that are unlike the training images.
+    """
+
+    output: Path
+    scored: int
+    earlier: int
+    flagged: int | None
+    skipped: int
+    unlike: int
+
+    def __str__(self) -> str:
+        earlier = f" ({self.earlier} of them earlier)" if self.earlier else ""
+        flagged = "no threshold to compare with" if self.flagged is None else f"{self.flagged} above the threshold"
+        rest = f"{self.skipped} skipped, {self.unlike} unlike the training images"
+        return f"{self.scored} images scored{earlier}, {flagged}, {rest}; results are in {self.output}"
+
+
+def predict(
+    artifact: str | Path,
+    folder: str | Path,
+    output: str | Path,
+    slice_axis: int = 2,
+    slice_range: Sequence[float] = (0.0, 1.0),
+    overlays: str = "all",
+    jobs: int | None = None,
+) -> Summary:
+    """Score every image below ``folder`` by an exported model; write ``scores.csv``, ``skipped.csv`` and ``overlays/``.
+
+    Images of any size and format that `monai_sagan.data.decode` knows are decoded as in training, every frame of a
+    DICOM or picture file and every slice of a NIfTI volume. A file that is broken, or that ends its decoder, is listed
+    in ``skipped.csv``. The same call goes on where it was stopped, and scores what was added or changed.
+
+    A row of ``scores.csv``: ``image``; ``score``; ``p_value`` among validation normals; ``flag``, 1 above the
+    threshold for a specificity of 95 % on validation normals, else 0, empty without one; ``warning``, where the image
+    is unlike the training images; ``overlay``, its picture's name.
+
+    Args:
+        artifact: the folder of an exported model.
+        folder: of the images; its sub-folders count too.
+        output: a folder that is new, empty, or was begun by the same call.
+        slice_axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.folder`.
+        slice_range: the part of a volume that is scored, two rising shares from 0 to 1.
+        overlays: of which images to draw overlays: ``"all"``, ``"flagged"`` or ``"none"``.
+        jobs: decoding processes at a time; None takes one for each core.
+
+    Raises:
+        SaganError: for an artifact, a folder or an option that cannot be used; when no image is readable; when the
+            output cannot be written to, is in use, or holds anything else.
+    """
+    folder, output = Path(folder), Path(output)
+    first, last = _checked(slice_axis, slice_range, overlays)
+    if not folder.is_dir():
+        raise SaganError(f"no folder {folder}; give the folder of the images")
+    from monai_sagan.artifact import open_artifact
+
+    model = open_artifact(artifact)
+    files = _list(folder, output, slice_axis, (first, last))
+    recipe = {"artifact": model.facts["sha256"], "folder": str(folder.resolve())}
+    try:
+        check_output(output, recipe)
+        with only_one(output, "prediction"):
+            begin(output, recipe)
+            with Results(folder, output, files, overlays) as results:
+                _score_the_rest(model, results, jobs)
+            return _summary(results)
+    except OSError as error:
+        raise SaganError(
+            f"cannot write to {output} ({error.strerror or error}); make room or name another folder, then go on"
+        ) from None
+
+
+def _checked(slice_axis: int, slice_range: Sequence[float], overlays: str) -> tuple[float, float]:
+    if slice_axis not in (0, 1, 2):
+        raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
+    if len(slice_range) != 2 or not 0 <= slice_range[0] < slice_range[1] <= 1:
+        raise SaganError(f"slice_range is {list(slice_range)}; it is two rising shares from 0 to 1, as 0.2 0.8")
+    if overlays not in CHOICES:
+        raise SaganError(f"overlays is {overlays!r}; use one of {', '.join(CHOICES)}")
+    return slice_range[0], slice_range[1]
+
+
+def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> dict[str, list[str]]:
+    """The files of images below a folder with the names of their images, all relative to the folder."""
+    ours = (output / OVERLAYS).resolve()  # pictures of an earlier call, should they lie in the folder
+    files = {
+        path.relative_to(folder).as_posix(): [Path(name).relative_to(folder).as_posix() for name in names]
+        for path, names in list_images(folder, axis, keep)
+        if names and ours not in path.resolve().parents
+    }
+    if not files:
+        raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
+    return files
+
+
+def _score_the_rest(model: Artifact, results: Results, jobs: int | None) -> None:
+    """Score what earlier calls have not."""
+    done = set(results.done)
+    rest = [file for file in results.files if file not in done]
+    scorer = _Scorer(model, results)
+    decoded = decode_all(
+        [[results.path(name) for name in results.files[file]] for file in rest],
+        _how(model.facts["model"]["settings"]),
+        0 if results.overlays == "none" else SIDE,
+        jobs,
+    )
+    total = sum(map(len, results.files.values()))
+    bar = tqdm(total=total, initial=sum(len(results.files[file]) for file in done), unit="image", disable=None)
+    with bar, closing(decoded), ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
+        for group in _groups((file, found) for file, (_, found) in zip(rest, decoded, strict=True)):
+            results.add(scorer.entries(group, pool))
+            bar.update(sum(len(results.files[file]) for file, _ in group))
+
+
+def _groups(decoded: Iterator[tuple[str, Found]]) -> Iterator[list[tuple[str, Found]]]:
+    """Files whose images are scored together; no file is divided."""
+    group: list[tuple[str, Found]] = []
+    size = 1
+    for file, found in decoded:
+        group.append((file, found))
+        if sum(len(found) for _, found in group) >= size:
+            yield group
+            group, size = [], min(2 * size, BATCH)
+    if group:
+        yield group
+
+
+def _how(settings: dict[str, Any]) -> HowToDecode:
+    height, width = settings["image_size"]
+    return HowToDecode((height, width), settings["in_channels"], settings["preparation"], settings["min_foreground"])
+
+
+class _Scorer:
+    """Scores of decoded images, and their overlays."""
+
+    def __init__(self, model: Artifact, results: Results) -> None:
+        self.model, self.results = model, results
+        facts = model.facts
+        self.colors = Colors(facts["model"]["scale"], facts["model"]["pixel_threshold"])
+        points = [point for point in facts["operating_points"] if point["specificity_wanted"] == SPECIFICITY]
+        self.threshold: float | None = points[0]["threshold"] if points else None
+        self.typical = typical_from_json(facts.get("typical"))
+
+    def entries(self, group: Sequence[tuple[str, Found]], pool: ThreadPoolExecutor) -> list[Entry]:
+        """What is to be kept of some files; the overlays are drawn."""
+        entries: list[Entry] = []
+        looks: list[tuple[Row, Look]] = []
+        for file, found in group:
+            entries.append({"file": file, "state": self.results.states[file], "rows": []})
+            for name, result in found:
+                row: Row = {"image": Path(name).relative_to(self.results.folder).as_posix()}
+                entries[-1]["rows"].append(row)
+                if isinstance(result, Look):
+                    looks.append((row, result))
+                elif isinstance(result, Failure):  # a decoder may be installed until the next call
+                    row |= {"reason": result.reason, "again": True}
+                else:
+                    row["reason"] = f"{name} has {result}"
+        drawn = [future for i in range(0, len(looks), BATCH) for future in self._score(looks[i : i + BATCH], pool)]
+        for future in drawn:
+            future.result()
+        return entries
+
+    def _score(self, looks: Sequence[tuple[Row, Look]], pool: ThreadPoolExecutor) -> list[Future[None]]:
+        """Fill in the rows of a batch; what is being drawn meanwhile."""
+        pixels = np.stack([look.pixels for _, look in looks])
+        outputs = self.model.run(pixels.astype(np.int32), 8)
+        drawn = []
+        for i, (row, look) in enumerate(looks):
+            score = float(outputs["score"][i])
+            if not math.isfinite(score):
+                row |= {"reason": f"{self.results.path(row['image'])} has the score {score}", "again": True}
+                continue
+            flag = None if self.threshold is None else score > self.threshold
+            picture = look.picture if wants_overlay(flag, self.results.overlays) else None
+            warning = "; ".join(compare_typical(look.pixels, self.typical))
+            row |= {"score": score, "p_value": float(outputs["p_value"][i]), "flag": flag, "warning": warning}
+            row["overlay"] = "" if picture is None else overlay_name(row["image"])
+            if picture is not None:
+                drawn.append(pool.submit(self._draw, row, picture, outputs["anomaly_map"][i, 0]))
+        return drawn
+
+    def _draw(self, row: Row, picture: Pixels, anomaly_map: Pixels) -> None:
+        drawing = draw_overlay(picture, anomaly_map, self.colors, row["image"], self._words(row))
+        path = self.results.output / OVERLAYS / row["overlay"]
+        # Level 1: higher ones take longer than the network and save little of a picture as noisy as a radiograph.
+        write_whole(path, lambda unfinished: drawing.save(unfinished, "PNG", compress_level=1))
+
+    def _words(self, row: Row) -> list[tuple[str, bool]]:
+        if self.threshold is None:
+            verdict = "no threshold, for there were too few normal images"
+        else:
+            above = "above" if row["flag"] else "not above"
+            verdict = f"{above} {self.threshold:.4f}, the threshold for a specificity of 95 %"
+        words = [(f"score {row['score']:.4f}, p = {row['p_value']:.3g}; {verdict}", bool(row["flag"]))]
+        return words + [(f"warning: {line}", True) for line in row["warning"].split("; ") if line]
+
+
+def _summary(results: Results) -> Summary:
+    rows = results.rows()
+    scored = [row for row in rows if "score" in row]
+    skipped = [row for row in rows if "reason" in row]
+    if not scored:
+        raise SaganError(
+            f"none of the {len(rows)} images in {results.folder} is readable; the first: {skipped[0]['reason']}"
+        )
+    unlike = [row for row in scored if row["warning"]]
+    if skipped:
+        logger.warning(f"{len(skipped)} skipped, listed in skipped.csv; the first: {skipped[0]['reason']}")
+    if unlike:
+        first = f"{results.path(unlike[0]['image'])}: {unlike[0]['warning']}"
+        logger.warning(f"{len(unlike)} of {len(scored)} images are unlike the training images, the first: {first}")
+    earlier = sum("score" in row for file in results.done for row in results.entries[file]["rows"])
+    known = [row["flag"] for row in scored if row["flag"] is not None]
+    return Summary(results.output, len(scored), earlier, sum(known) if known else None, len(skipped), len(unlike))

@@ -1,0 +1,313 @@
+"""A folder in, scores and overlays out: as inference scores, and going on wherever it was stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import nibabel
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from monai_sagan.artifact import open_artifact
+from monai_sagan.artifact.export import export_artifact
+from monai_sagan.cli import main
+from monai_sagan.data.cache import HowToDecode, load_image
+from monai_sagan.data.typical import measure_typical
+from monai_sagan.engines.trained import describe_trained
+from monai_sagan.files import only_one, save_tensors
+from monai_sagan.networks import SaganGenerator
+from monai_sagan.predict import predict as predict_with_all_cores
+from monai_sagan.settings import resolve_settings
+
+COLUMNS = ["image", "score", "p_value", "flag", "warning", "overlay"]
+
+
+def predict(*arguments, **options):
+    return predict_with_all_cores(*arguments, **{"jobs": 1} | options)  # a process takes longer to start than all else
+
+
+def export(folder, format, valid=19, **values):
+    """A tiny model of random weights, exported; its validation normals are noise, as the images of the tests are."""
+    settings = resolve_settings("paper", **{"channels": 4, "num_res_blocks": 1} | values)
+    torch.manual_seed(0)
+    rng = np.random.default_rng(1)
+    size = (valid, settings.in_channels, *settings.image_size)
+    normal = rng.integers(0, 256, size, np.uint8)
+    network = SaganGenerator(**settings.generator())
+    typical = measure_typical(normal)
+    save_tensors(describe_trained(network, settings, torch.from_numpy(normal), 7, typical=typical), folder / "model.pt")
+    return export_artifact(folder / "model.pt", folder / format, format)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A safetensors artifact: exported and opened in no time; its checkpoint is beside it."""
+    return export(tmp_path_factory.mktemp("weights"), "safetensors")
+
+
+def write_images(folder):
+    """Good images of several formats and sizes, a broken one, one that is unlike the others, and no images."""
+    rng = np.random.default_rng(0)
+    (folder / "deep").mkdir(parents=True)
+    Image.fromarray(rng.integers(0, 256, (64, 64), np.uint8)).save(folder / "b.png")
+    Image.fromarray(rng.integers(0, 256, (100, 70, 3), np.uint8)).save(folder / "deep" / "b.png")
+    Image.fromarray(rng.integers(0, 256, (90, 80), np.uint8)).save(folder / "deep" / "c.JPG")
+    Image.fromarray(np.full((80, 64), 250, np.uint8)).save(folder / "white.tif")
+    (folder / "broken.png").write_bytes((folder / "b.png").read_bytes()[:500])
+    (folder / "notes.txt").write_text("no image")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_images(tmp_path / "hospital")
+
+
+class Finished(NamedTuple):
+    folder: Path
+    output: Path
+    said: str
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, weights):
+    """A folder that was scored by the command, the output inside of it; not to be changed."""
+    folder = write_images(tmp_path_factory.mktemp("finished") / "hospital")
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        assert main(["predict", str(weights), str(folder), str(folder / "results"), "--jobs", "1"]) == 0
+    return Finished(folder, folder / "results", said.getvalue())
+
+
+def table(path):
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def images(output):
+    return [row["image"] for row in table(output / "scores.csv")]
+
+
+def test_what_is_written(finished, weights):
+    output = finished.output
+    rows = table(output / "scores.csv")
+    assert list(rows[0]) == COLUMNS
+    names = ("b.png", "white.tif", "deep/b.png", "deep/c.JPG")
+    assert images(output) == [str(finished.folder / name) for name in names]
+    for row in rows:
+        direct = open_artifact(weights).run(load_image(row["image"], HowToDecode((64, 64)))[None].astype(np.int32))
+        assert float(row["score"]) == pytest.approx(float(direct["score"][0]), abs=1e-6)
+        assert float(row["p_value"]) == pytest.approx(float(direct["p_value"][0]), abs=1e-6)
+        assert row["flag"] == str(int(float(row["p_value"]) <= 0.05))
+        with Image.open(output / "overlays" / row["overlay"]) as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 512
+    assert len({row["overlay"] for row in rows}) == len(list((output / "overlays").iterdir())) == 4
+    (warned,) = [row["image"] for row in rows if "mean brightness 250.0 is outside" in row["warning"]]
+    assert warned == str(finished.folder / "white.tif")
+    (skipped,) = table(output / "skipped.csv")
+    assert skipped["image"] == str(finished.folder / "broken.png")
+    flagged = sum(row["flag"] == "1" for row in rows)
+    assert finished.said.count("\n") == 1
+    assert f"4 images scored, {flagged} above the threshold, 1 skipped" in finished.said
+
+
+def test_scores_are_those_of_inference(tmp_path, folder, weights):
+    from monai.bundle import ConfigWorkflow
+
+    config = os.path.join(os.path.dirname(__file__), "..", "..", "bundles", "folder", "inference.json")
+    values = {"model": str(weights.parent / "model.pt"), "dataset_dir": str(folder), "heatmaps": 0, "device": "cpu"}
+    workflow = ConfigWorkflow(
+        config, workflow_type="infer", logging_file=False, output_dir=str(tmp_path / "monai"), **values
+    )
+    workflow.initialize()
+    workflow.run()
+    workflow.finalize()
+    predict(weights, folder, tmp_path / "out", overlays="none")
+    theirs, ours = table(tmp_path / "monai" / "scores.csv"), table(tmp_path / "out" / "scores.csv")
+    assert [row["image"] for row in ours] == [row["image"] for row in theirs]
+    for name in ("score", "p_value"):
+        np.testing.assert_allclose(
+            [float(row[name]) for row in ours], [float(row[name]) for row in theirs], rtol=0, atol=1e-5
+        )
+
+
+class Counting:
+    """An artifact that notes which images it is given."""
+
+    def __init__(self, artifact, seen):
+        self.artifact, self.seen = artifact, seen
+        self.facts = artifact.facts
+
+    def run(self, image, bits=8):
+        self.seen += list(image)
+        return self.artifact.run(image, bits)
+
+
+@pytest.fixture
+def seen(monkeypatch):
+    """The images that models are given from now on."""
+    found = []
+    monkeypatch.setattr("monai_sagan.artifact.open_artifact", lambda path: Counting(open_artifact(path), found))
+    return found
+
+
+def test_only_what_is_new_or_changed_is_scored(tmp_path, folder, weights, seen):
+    output = tmp_path / "out"
+    first = predict(weights, folder, output)
+    assert (first.scored, first.earlier, len(seen)) == (4, 0, 4)
+    again = predict(weights, folder, output)
+    assert (again.scored, again.earlier, len(seen)) == (4, 4, 4)
+
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "b.png")
+    (folder / "deep" / "c.JPG").unlink()
+    (folder / "white.tif").write_bytes(b"broken")
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "new.png")
+    (folder / "broken.png").write_bytes((folder / "deep" / "b.png").read_bytes())
+    before = {row["image"]: row for row in table(output / "scores.csv")}
+    changed = predict(weights, folder, output)
+    assert (changed.scored, changed.earlier, changed.skipped, len(seen)) == (4, 1, 1, 7)
+    names = ["b.png", "broken.png", "new.png", "deep/b.png"]
+    assert images(output) == [str(folder / name) for name in names]
+    after = {row["image"]: row for row in table(output / "scores.csv")}
+    assert after[str(folder / "b.png")] != before[str(folder / "b.png")]
+    assert after[str(folder / "deep" / "b.png")] == before[str(folder / "deep" / "b.png")]
+    assert {path.name for path in (output / "overlays").iterdir()} == {row["overlay"] for row in after.values()}
+    assert [row["image"] for row in table(output / "skipped.csv")] == [str(folder / "white.tif")]
+
+
+def test_a_journal_that_was_cut_off(tmp_path, folder, weights, seen):
+    output = tmp_path / "out"
+    predict(weights, folder, output, overlays="none")
+    whole = (output / "scores.csv").read_bytes()
+    journal = output / "predicted.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    seen.clear()
+    assert predict(weights, folder, output, overlays="none").earlier == 3
+    assert len(seen) == 1
+    assert (output / "scores.csv").read_bytes() == whole
+
+
+def test_which_overlays_are_drawn(tmp_path, folder, weights):
+    output = tmp_path / "out"
+    for overlays in ("none", "flagged", "all"):
+        drawn = len(list(output.glob("overlays/*")))
+        summary = predict(weights, folder, output, overlays=overlays)
+        # Scored again is only what lacks its overlay.
+        assert summary.earlier == {"none": 0, "flagged": 4 - summary.flagged, "all": drawn}[overlays]
+        found = {path.name for path in output.glob("overlays/*")}
+        assert found == {row["overlay"] for row in table(output / "scores.csv")} - {""}
+        assert len(found) == {"none": 0, "flagged": summary.flagged, "all": 4}[overlays]
+
+
+def test_one_output_has_one_artifact_and_one_folder(tmp_path, finished, weights, refused):
+    other = export(tmp_path, "safetensors", valid=20)
+    with refused(finished.output, "another artifact"):
+        predict(other, finished.folder, finished.output)
+    with refused(finished.output, "holds the results of", finished.folder):
+        predict(weights, finished.folder / "deep", finished.output)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "predict.json").write_text("{}")
+    with refused(tmp_path / "out" / "predict.json", "broken"):
+        predict(weights, finished.folder, tmp_path / "out")
+
+
+def test_a_broken_journal(tmp_path, folder, weights, refused):
+    predict(weights, folder, tmp_path / "out", overlays="none")
+    (tmp_path / "out" / "predicted.jsonl").write_text("no JSON\n")
+    with refused(tmp_path / "out" / "predicted.jsonl", "broken"):
+        predict(weights, folder, tmp_path / "out")
+
+
+def test_nothing_is_overwritten(folder, weights, refused):
+    with refused(folder, "is not empty"):
+        predict(weights, folder, folder)
+    with refused(folder / "b.png", "is not empty"):
+        predict(weights, folder, folder / "b.png")
+    assert sorted(path.name for path in folder.iterdir()) == ["b.png", "broken.png", "deep", "notes.txt", "white.tif"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
+def test_a_second_process_is_refused(finished, weights, refused):
+    with only_one(finished.output, "prediction"), refused("another prediction", finished.output):
+        predict(weights, finished.folder, finished.output)
+
+
+def test_its_own_pictures_are_no_input(finished, weights, seen):
+    before = (finished.output / "scores.csv").read_bytes()
+    again = predict(weights, finished.folder, finished.output)
+    assert (again.scored, again.earlier, len(seen)) == (4, 4, 0)
+    assert (finished.output / "scores.csv").read_bytes() == before
+
+
+def test_what_cannot_be_scored(tmp_path, weights, refused, monkeypatch):
+    empty, output = tmp_path / "empty", tmp_path / "out"
+    with refused(empty, "no folder"):
+        predict(weights, empty, output)
+    empty.mkdir()
+    (empty / "notes.txt").touch()
+    with refused(empty, "no images", ".png", ".dcm"):
+        predict(weights, empty, output)
+    with refused(tmp_path / "nothing"):
+        predict(tmp_path / "nothing", empty, output)
+    for options, words in (
+        ({"slice_axis": 3}, "slice_axis is 3"),
+        ({"slice_range": (0.8, 0.2)}, "slice_range is [0.8, 0.2]"),
+        ({"overlays": "some"}, "overlays is 'some'"),
+    ):
+        with refused(words):
+            predict(weights, empty, output, **options)
+    assert not output.exists()
+    (empty / "a.png").touch()
+    with refused("none of the 1 images", empty / "a.png"):
+        predict(weights, empty, output)
+    with refused("jobs is 0"):
+        predict(weights, empty, output, jobs=0)
+    with refused("cannot write to", "/dev/null"):
+        predict(weights, empty, "/dev/null/out")
+    assert not list(output.glob("overlays/*"))
+
+
+def test_every_slice_and_frame(tmp_path, weights, write_dicom):
+    folder = tmp_path / "volumes"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (20, 18, 3), np.int16), np.eye(4)), folder / "v.nii.gz")
+    frames = rng.integers(0, 255, (3, 40, 30), np.uint8)
+    write_dicom(folder / "cine.dcm", frames[0], data=frames.tobytes(), NumberOfFrames=3)
+    pages = [Image.fromarray(frame) for frame in frames[:2]]
+    pages[0].save(folder / "pages.tif", save_all=True, append_images=pages[1:])
+    summary = predict(weights, folder, tmp_path / "out")
+    parts = ["cine.dcm#0", "cine.dcm#1", "cine.dcm#2", "pages.tif#0", "pages.tif#1"]
+    slices = ["v.nii.gz#z0", "v.nii.gz#z1", "v.nii.gz#z2"]
+    assert images(tmp_path / "out") == [str(folder / part) for part in parts + slices]
+    assert summary.skipped == 0
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 8
+    narrow = predict(weights, folder, tmp_path / "out", slice_axis=0, slice_range=(0.0, 0.1))
+    assert (narrow.scored, narrow.earlier) == (7, 5)
+    assert images(tmp_path / "out")[5:] == [str(folder / f"v.nii.gz#x{i}") for i in range(2)]
+    assert len(list((tmp_path / "out" / "overlays").iterdir())) == 7  # those of the other slices are gone
+
+
+def test_the_runs_own_way_of_decoding(tmp_path, write_dicom):
+    """A model of color images prepared as the published ones, without empty ones; too few normals for a threshold."""
+    artifact = export(tmp_path, "safetensors", valid=5, in_channels=3, preparation="med_ad", min_foreground=0.5)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 4096, (90, 80), np.uint16)
+    write_dicom(folder / "export", pixels, BitsStored=12, WindowCenter=700, WindowWidth=300)  # without a suffix
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "empty.png")
+    summary = predict(artifact, folder, tmp_path / "out", overlays="flagged")
+    (row,) = table(tmp_path / "out" / "scores.csv")
+    pixels = load_image(folder / "export", HowToDecode((64, 64), 3, "med_ad"))
+    direct = open_artifact(artifact).run(pixels[None].astype(np.int32))
+    assert float(row["score"]) == pytest.approx(float(direct["score"][0]), abs=1e-6)
+    (left_out,) = table(tmp_path / "out" / "skipped.csv")
+    assert "foreground 0.000" in left_out["reason"]
+    assert (summary.flagged, row["flag"]) == (None, "")

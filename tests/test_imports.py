@@ -1,0 +1,75 @@
+"""What is imported when: a start waits for what it needs and for nothing else.
+
+How long that takes is measured by ``benchmarks/start_time.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = {"torch", "monai", "ignite", "matplotlib", "sklearn", "scipy", "torchvision", "tensorboard", "pandas"}
+AT_EXIT = f"import atexit, sys\natexit.register(lambda: print('\\nloaded', *({HEAVY} & sys.modules.keys())))\n"
+
+
+def loaded(code: str, folder: Path) -> set[str]:
+    """Which of `HEAVY` a fresh process has imported after ``code``, however that ended."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_EXIT + code],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONWARNINGS": "ignore"},
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    word, *modules = done.stdout.splitlines()[-1].split()
+    assert word == "loaded"
+    return set(modules)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import monai_sagan; monai_sagan.__version__",
+        "import monai_sagan; monai_sagan.SaganError",
+        "import monai_sagan.errors, monai_sagan.files",
+        "from monai_sagan.cli import main; main(['--help'])",
+        "from monai_sagan.cli import main; main(['study', '--help'])",
+        "from monai_sagan.cli import main; main(['no such verb'])",
+    ],
+)
+def test_a_light_start(code, tmp_path):
+    assert loaded(code, tmp_path) == set()
+
+
+def test_names_come_when_they_are_asked_for(tmp_path):
+    assert loaded("import monai_sagan; monai_sagan.SaganGenerator", tmp_path) >= {"torch"}
+
+
+def test_decoding_needs_no_deep_learning(tmp_path):
+    names = ("decode", "dicom", "nifti", "pictures", "scaling", "workers", "datalist", "layouts", "cache", "prepare")
+    code = "import " + ", ".join(f"monai_sagan.data.{name}" for name in names)
+    assert not loaded(code, tmp_path) & {"torch", "monai", "ignite", "matplotlib", "sklearn"}
+
+
+def test_workers_decode_without_deep_learning(tmp_path):
+    (tmp_path / "look.py").write_text(
+        "import sys\n"
+        "from monai_sagan.data.cache import load_image\n"
+        "def look(task):\n"
+        f"    return load_image(*task).shape, {HEAVY} & sys.modules.keys()\n"
+    )
+    code = (
+        "sys.path.insert(0, '.')\n"
+        "import numpy as np\nfrom PIL import Image\nfrom look import look\n"
+        "from monai_sagan.data.cache import HowToDecode\nfrom monai_sagan.data.workers import run_in_workers\n"
+        "Image.fromarray(np.zeros((4, 4), np.uint8)).save('a.png')\n"
+        "results = list(run_in_workers(look, [('a.png', HowToDecode((8, 8)))], 1))\n"
+        "assert results == [((1, 8, 8), set())], results\n"
+    )
+    assert not loaded(code, tmp_path) & {"torch", "monai"}

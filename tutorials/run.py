@@ -1,0 +1,88 @@
+"""Run tutorials from top to bottom and keep their outputs: ``python tutorials/run.py [NOTEBOOK ...]``, all by default.
+
+Each runs in an empty temporary folder, so what a notebook writes stays out of the checkout, and its output names no
+folder of this machine.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+TUTORIALS = Path(__file__).resolve().parent
+SECONDS = 600  # for one cell
+
+
+def execute(path: Path, folder: Path, parameters: Mapping[str, Any] | None = None) -> NotebookNode:
+    """The notebook with the outputs of all cells, run in ``folder``; its files of earlier runs there are used again.
+
+    Args:
+        path: of the notebook.
+        folder: an empty one, where it runs.
+        parameters: values for names that the cell tagged ``parameters`` sets; they replace those in the copy that runs.
+
+    Raises:
+        ValueError: for a parameter that the cell does not set on a line of its own.
+        nbclient.exceptions.CellExecutionError: when a cell raises.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    if parameters:
+        _set_parameters(notebook, parameters)
+    before = os.environ.get("PATH", "")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])  # for "!python" and "!monai-sagan"
+    try:
+        NotebookClient(
+            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        ).execute()
+    finally:
+        os.environ["PATH"] = before
+    return notebook
+
+
+def _set_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> None:
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    for name, value in parameters.items():
+        cell.source, count = re.subn(rf"(?m)^{name} = [^#\n]*?(?=  #|$)", f"{name} = {value!r}", cell.source)
+        if count != 1:
+            raise ValueError(f"the parameters' cell sets {name} {count} times; it is to be set once, on its own line")
+
+
+def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """The executed notebook without what differs from run to run: times, and the folder, which becomes ``.``."""
+    names = sorted({str(folder), str(folder.resolve())}, key=len, reverse=True)
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number:02d}"
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            for holder in (output, output.get("data", {})):
+                for key, text in holder.items():
+                    if isinstance(text, str) and not key.startswith("image/"):
+                        for name in names:
+                            text = text.replace(name, ".")
+                        holder[key] = text
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    return notebook
+
+
+def main(words: list[str]) -> None:
+    for path in [Path(word) for word in words] or sorted(TUTORIALS.glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as name:
+            notebook = tidy(execute(path, Path(name)), Path(name))
+        nbformat.write(notebook, path)
+        print(path.name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
