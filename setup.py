@@ -10,9 +10,14 @@ from setuptools import find_packages, setup
 here = Path(__file__).resolve().parent
 readme = here / "README.md"
 
+# What writes ONNX artifacts and runs them.
+EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"]
 # Decoders of compressed DICOM under permissive licenses: JPEG lossless and 12-bit JPEG, JPEG 2000, JPEG-LS.
 # Not pylibjpeg-libjpeg, which is under the GPL.
 DICOM = ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.3", "pyjpegls>=1.5"]
+DOCS = ["sphinx>=8", "myst-parser>=4", "furo"]
+NOTEBOOKS = ["nbclient", "nbformat", "ipykernel"]
+MLFLOW = ["mlflow-skinny>=3", "sqlalchemy", "alembic"]  # --tracking mlflow, into a SQLite file
 
 setup(
     name="monai-sagan",
@@ -55,8 +60,20 @@ setup(
         "matplotlib",
         "fire",
         "jsonschema",
+        "safetensors",
     ],
-    extras_require={"dicom": DICOM, "dev": [*DICOM, "pytest", "pytest-cov", "mypy", "ruff"]},
+    extras_require={
+        "dicom": DICOM,
+        "export": EXPORT,
+        "onnx": ["onnxruntime>=1.20"],
+        "docs": DOCS,
+        "tutorials": NOTEBOOKS,
+        "mlflow": MLFLOW,
+        "dev": [
+            *(*DICOM, *EXPORT, *DOCS, *NOTEBOOKS, *MLFLOW),
+            *("pytest", "pytest-cov", "pytest-xdist", "mypy", "ruff"),
+        ],
+    },
     entry_points={"console_scripts": ["monai-sagan = monai_sagan.cli:main"]},
     # The bundles stand at the top level, where a user of a checkout looks for them; a wheel carries them inside.
     packages=[*find_packages(include=["monai_sagan", "monai_sagan.*"]), "monai_sagan.bundles"],

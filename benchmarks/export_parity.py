@@ -1,6 +1,6 @@
 """Do exported models score as the checkpoint does, and how fast are they?
 
-    python benchmarks/export_parity.py RUN_DIR DATASET_DIR [--formats onnx ...] [--limit 500] [--threads 2]
+    python benchmarks/export_parity.py RUN_DIR DATASET_DIR [--formats onnx ...] [--limit 500] [--threads 1]
 
 The model that RUN_DIR chose without labels, exported to each format in a temporary folder, on the test images of a
 dataset in the Med-AD layout. The artifacts get each file's own pixels, decoded but not resized; the checkpoint gets
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("dataset_dir", type=Path)
     parser.add_argument("--formats", nargs="+", default=list(FORMATS), choices=list(FORMATS))
     parser.add_argument("--limit", type=int, help="test images (default: all)")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     trained = load_trained(args.run_dir / "model.pt")

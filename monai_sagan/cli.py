@@ -23,7 +23,10 @@ STUDY_OPTIONS = "further options are overrides of the config, --key value, for e
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command with the arguments ``argv``, by default the process's own, and return its exit code."""
+    """Run the command with the arguments ``argv``, by default the process's own, and return its exit code.
+
+    A mistake of the user becomes one line on stderr and the code 2.
+    """
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
@@ -31,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if rest and not arguments.takes_options:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.options = _options(rest)
+        _check_options(arguments)
         return arguments.verb(arguments) or 0
     except SaganError as error:
         print(f"monai-sagan: error: {error}", file=sys.stderr)
@@ -49,14 +53,18 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
         name, equals, value = word.removeprefix("--").partition("=")
         if not word.startswith("--") or not name or not (equals or rest):
             raise SaganError(f"{word!r} is not understood; options are given as --key value")
-        if name in ("dataset_dir", "left_out"):
-            raise SaganError(f"--{name} is no option here; the dataset is the first argument, DIR")
         value = value if equals else rest.pop(0)
         try:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             options[name] = {"true": True, "false": False}.get(value.lower(), value)
     return options
+
+
+def _check_options(arguments: argparse.Namespace) -> None:
+    taken = {"dataset_dir", "left_out"} & set(arguments.options)
+    if taken and hasattr(arguments, "directory"):
+        raise SaganError(f"--{taken.pop()} is no option here; the dataset is the first argument, DIR")
 
 
 def _list_bundles(arguments: argparse.Namespace) -> None:

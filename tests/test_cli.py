@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from monai_sagan import bundle
 from monai_sagan._version import __version__
+from monai_sagan.bundle import folders
 from monai_sagan.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -21,7 +21,7 @@ def one_bundle(tmp_path, monkeypatch):
     folder = tmp_path / "checkout" / "bundles" / "toy"
     folder.mkdir(parents=True)
     (folder / "metadata.json").write_text("{}")
-    monkeypatch.setattr(bundle, "__file__", str(tmp_path / "checkout" / "monai_sagan" / "bundle.py"))
+    monkeypatch.setattr(folders, "__file__", str(tmp_path / "checkout" / "monai_sagan" / "bundle" / "folders.py"))
 
 
 def test_version(capsys):

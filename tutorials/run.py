@@ -20,10 +20,12 @@ from nbformat import NotebookNode
 
 TUTORIALS = Path(__file__).resolve().parent
 SECONDS = 600  # for one cell
+# One thread: networks this small only wait for each other's. The warning is about widgets that a page does not show.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}
 
 
 def execute(path: Path, folder: Path, parameters: Mapping[str, Any] | None = None) -> NotebookNode:
-    """The notebook with the outputs of all cells, run in ``folder``; its files of earlier runs there are used again.
+    """The notebook with the outputs of all cells, run in ``folder``.
 
     Args:
         path: of the notebook.
@@ -37,14 +39,10 @@ def execute(path: Path, folder: Path, parameters: Mapping[str, Any] | None = Non
     notebook = nbformat.read(path, as_version=4)
     if parameters:
         _set_parameters(notebook, parameters)
-    before = os.environ.get("PATH", "")
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before])  # for "!python" and "!monai-sagan"
-    try:
-        NotebookClient(
-            notebook, timeout=SECONDS, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
-        ).execute()
-    finally:
-        os.environ["PATH"] = before
+    path_of_commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, **ENVIRONMENT, "PATH": path_of_commands}  # "!python" is this one
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=SECONDS, kernel_name="python3", resources=resources).execute(env=environment)
     return notebook
 
 

@@ -63,6 +63,10 @@ def read_facts(folder: Path) -> Facts:
 def check_files(folder: Path, facts: Facts) -> None:
     """Compare every file of an artifact with its hash.
 
+    Args:
+        folder: the artifact's.
+        facts: what `read_facts` returned.
+
     Raises:
         SaganError: naming the file that is missing or was changed.
     """
@@ -76,7 +80,7 @@ def check_files(folder: Path, facts: Facts) -> None:
 
 
 def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """The SHA-256 of the file at ``path``, in hexadecimal."""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from monai_sagan.artifact.resizing import resize_like_pillow
 from monai_sagan.data.batches import to_unit_range
-from monai_sagan.engines.scoring import _mean_of_shifted, _shifts
+from monai_sagan.engines.scoring import copy_shifts, restored_and_map
 from monai_sagan.engines.trained import Trained
-from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
+from monai_sagan.transforms.functional import anomaly_score, smooth_map
 
 __all__ = ["ScoringGraph"]
 
@@ -51,7 +51,7 @@ class ScoringGraph(nn.Module):
         super().__init__()
         self.network = network
         self.image_size = image_size
-        self.shifts = _shifts(passes, 1, min(image_size))
+        self.shifts = copy_shifts(passes, 1, min(image_size))
         self.smooth = dict(smooth or {"kind": "none"})
         self.register_buffer("valid", valid_normal_scores.float())
         for name, side in zip(("down", "across"), image_size, strict=True):
@@ -67,11 +67,7 @@ class ScoringGraph(nn.Module):
     def forward(self, image: Tensor, bits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         seen = resize_like_pillow(_to_8_bits(image, bits), *self.image_size)
         unit = to_unit_range(seen)
-        if len(self.shifts) == 1:
-            restored = self.network(unit)
-            maps = anomaly_map(unit, restored)
-        else:
-            restored, maps = _mean_of_shifted(self.network, unit, self.shifts)
+        restored, maps = restored_and_map(self.network, unit, self.shifts)
         if self.smooth["kind"] == "gaussian":
             maps = self.down @ maps @ self.across.T
         else:

@@ -20,7 +20,14 @@ Run = Callable[[NDArray[Any], int], dict[str, NDArray[Any]]]  # `monai_sagan.art
 
 
 class Case(NamedTuple):
-    """An input, whole numbers (C, H, W) of 8 or 16 bits, and the score and p-value that belong to it."""
+    """An input and what belongs to it.
+
+    Args:
+        image: whole numbers (C, H, W), 0 to 255 with 8 ``bits``, 0 to 65535 with 16.
+        bits: 8 or 16.
+        score: the anomaly score, in [0, 1].
+        p_value: its p-value, in (0, 1].
+    """
 
     image: NDArray[Any]
     bits: int
@@ -29,7 +36,7 @@ class Case(NamedTuple):
 
 
 def write_self_test(cases: list[Case], path: Path) -> None:
-    """Write cases such that numpy reads them without pickle."""
+    """Write ``cases`` to the file ``path`` such that numpy reads them without pickle."""
     arrays: dict[str, Any] = {f"image_{number:02d}": case.image for number, case in enumerate(cases)}
     for name in ("bits", "score", "p_value"):
         arrays[name] = np.array([getattr(case, name) for case in cases])
@@ -38,7 +45,7 @@ def write_self_test(cases: list[Case], path: Path) -> None:
 
 
 def read_self_test(path: Path) -> list[Case]:
-    """What `write_self_test` wrote.
+    """What `write_self_test` wrote to ``path``.
 
     Raises:
         SaganError: naming a file that holds anything else.
@@ -55,6 +62,11 @@ def read_self_test(path: Path) -> list[Case]:
 
 def check_self_test(run: Run, path: Path, count: int | None = None) -> list[tuple[Case, float]]:
     """Run the first ``count`` cases, by default all; the cases, each with the score found.
+
+    Args:
+        run: from an image (1, C, H, W) and its bits to the artifact's outputs.
+        path: of the self-test.
+        count: how many cases.
 
     Raises:
         SaganError: when a score differs by more than 1e-5 from the one that belongs to it, or their order is another.

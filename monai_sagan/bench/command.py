@@ -24,10 +24,14 @@ BASES = {"training": "published loop", "inference": "one by one"}
 
 
 def add_bench_arguments(verb: argparse.ArgumentParser) -> None:
-    """The options of `bench_command`."""
-    verb.add_argument("sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: the first two)")
+    """Give the command-line ``verb`` the options of `bench_command`."""
+    verb.add_argument(
+        "sections", nargs="*", metavar="SECTION", help=f"of {', '.join(SECTIONS)} (default: the first two)"
+    )
     verb.add_argument("--device", help="default: the first GPU, or the CPU where there is none")
-    verb.add_argument("--size", choices=("paper", "small"), help="default: paper on a GPU, small (16 channels) on a CPU")
+    verb.add_argument(
+        "--size", choices=("paper", "small"), help="default: paper on a GPU, small (16 channels) on a CPU"
+    )
     verb.add_argument("--batch_size", type=int, help="images of each stream (default: 64, small 16)")
     verb.add_argument("--compiled", action="store_true", help="compiled code too, on a CPU minutes once; a GPU has it")
     verb.add_argument("--bfloat16", action="store_true", help="bfloat16 too, which few CPUs are fast in; a GPU has it")
@@ -38,6 +42,9 @@ def add_bench_arguments(verb: argparse.ArgumentParser) -> None:
 
 def bench_command(arguments: argparse.Namespace) -> None:
     """Measure what is asked for, and print a table for each section.
+
+    Args:
+        arguments: those of `add_bench_arguments`.
 
     Raises:
         SaganError: for an unknown section, or a workload that fails.

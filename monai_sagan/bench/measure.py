@@ -36,6 +36,7 @@ class Timing:
 
     @property
     def median(self) -> float:
+        """The median of ``seconds``."""
         return statistics.median(self.seconds)
 
 
@@ -131,7 +132,14 @@ def _peak(device: str) -> int:
 
 
 def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None, rounds: int = 5) -> float:
-    """The FLOP per second that a large matrix product reaches: the best of ``rounds``."""
+    """The FLOP per second that a large matrix product reaches: the best of ``rounds``.
+
+    Args:
+        device: where to compute.
+        bfloat16: in bfloat16 instead of float32.
+        threads: of torch, on a CPU; None leaves torch's choice.
+        rounds: of four products each.
+    """
     import torch
 
     if threads:
@@ -149,6 +157,6 @@ def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None,
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
-    """How many times as fast, round by round: the median, the lowest and the highest."""
+    """How many times as fast ``fast`` is as ``slow``, both seconds, round by round: median, lowest and highest."""
     ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
     return statistics.median(ratios), ratios[0], ratios[-1]

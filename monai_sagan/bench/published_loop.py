@@ -35,7 +35,16 @@ def as_published(network: nn.Module) -> nn.Module:
 
 
 class PublishedLoop:
-    """Train ``generator`` and ``critic`` on uint8 images (N, 1, H, W); `step` is one iteration."""
+    """Train ``generator`` and ``critic`` as the published code does; `step` is one iteration.
+
+    Args:
+        generator: gets the published normalization layers.
+        critic: the discriminator.
+        normal: uint8 images (N, 1, H, W), 0 to 255.
+        unlabeled: uint8 images (M, 1, H, W).
+        batch_size: images of each stream in an iteration.
+        device: where to train.
+    """
 
     def __init__(
         self, generator: nn.Module, critic: nn.Module, normal: Tensor, unlabeled: Tensor, batch_size: int, device: str

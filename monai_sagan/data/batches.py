@@ -16,7 +16,7 @@ __all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range", "validation_
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """Scale uint8 images to float32 in [-1, 1]."""
+    """Scale uint8 images (B, C, H, W), 0 to 255, to float32 in [-1, 1]."""
     return images.float().div_(127.5).sub_(1)
 
 
@@ -83,7 +83,7 @@ class TrainingBatches:
             yield self.batch(step)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of iteration ``step``."""
+        """The batch of iteration ``step``: images (B, C, H, W) in [-1, 1] and ``pseudo_mask`` (B, 1, H, W)."""
         device = self.normal.device
         draw = torch.Generator(device).manual_seed(step_seed(self.seed, step))
         n = self.batch_size * self.processes  # all processes draw for all of them, and each takes its part

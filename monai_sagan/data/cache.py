@@ -27,7 +27,7 @@ from monai_sagan.errors import SaganError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HowToDecode", "ImageCache", "decode_images", "load_image"]
+__all__ = ["HowToDecode", "ImageCache", "decode_images", "fit_image", "load_image"]
 
 logger = logging.getLogger(__name__)
 
@@ -108,11 +108,17 @@ def _decode(task: tuple[list[str], HowToDecode]) -> list[Any]:
             results.append(f"foreground {share:.3f} of the image, below {how.min_foreground:g}")
             continue
         digest = hashlib.blake2b(image.tobytes(), digest_size=12, key=f"{image.size} {image.mode}".encode())
-        results.append((_fit(image, how), description | {"digest": digest.hexdigest()}))
+        results.append((fit_image(image, how), description | {"digest": digest.hexdigest()}))
     return results
 
 
-def _fit(image: Image.Image, how: HowToDecode) -> Pixels:
+def fit_image(image: Image.Image, how: HowToDecode) -> Pixels:
+    """A picture as the networks see it: uint8 (C, H, W), grey or color, resized by Pillow's bilinear filter.
+
+    Args:
+        image: of any size and mode.
+        how: gives the size and the channels.
+    """
     image = image.convert("L" if how.channels == 1 else "RGB")
     resized = np.asarray(image.resize((how.image_size[1], how.image_size[0]), Image.Resampling.BILINEAR))
     return resized[None] if how.channels == 1 else np.ascontiguousarray(np.moveaxis(resized, -1, 0))

@@ -24,13 +24,13 @@ from monai_sagan.data.folder import list_images
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
-from monai_sagan.engines.scoring import _mean_of_shifted, _shifts
+from monai_sagan.engines.scoring import copy_shifts, restored_and_map
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.report.heatmaps import write_heatmaps
 from monai_sagan.settings import Settings
-from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
+from monai_sagan.transforms.functional import anomaly_score, smooth_map
 
 __all__ = ["AnomalyInferer", "FolderBatches", "WriteScores", "infer"]
 
@@ -109,11 +109,7 @@ class AnomalyInferer(Inferer):
         return {"restored": restored, "anomaly_map": maps, "anomaly_score": anomaly_score(maps)}
 
     def _restore(self, image: Tensor, network: Any) -> tuple[Tensor, Tensor]:
-        if self.passes == 1:
-            restored = network(image)
-            maps = anomaly_map(image, restored)
-        else:
-            restored, maps = _mean_of_shifted(network, image, _shifts(self.passes, 1, min(image.shape[-2:])))
+        restored, maps = restored_and_map(network, image, copy_shifts(self.passes, 1, min(image.shape[-2:])))
         return restored, maps if self.smooth is None else smooth_map(maps, image=image, **self.smooth)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from monai_sagan.data.batches import to_unit_range
 from monai_sagan.errors import SaganError
 from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
-__all__ = ["restore", "score"]
+__all__ = ["copy_shifts", "restore", "restored_and_map", "score"]
 
 
 @torch.inference_mode()
@@ -45,7 +45,7 @@ def restore(
         SaganError: when ``passes`` is no square number, or ``shift`` has no room for as many copies or is more than a
             quarter of the image's side.
     """
-    shifts = _shifts(passes, shift, min(images.shape[-2:]))
+    shifts = copy_shifts(passes, shift, min(images.shape[-2:]))
     device = next(network.parameters()).device
     network.train(mask_seed is not None)
     if mask_seed is not None:
@@ -53,16 +53,21 @@ def restore(
     step = max(batch_size // passes, 1)
     for start in range(0, len(images), step):
         image = to_unit_range(images[start : start + step].to(device))
-        if passes == 1:
-            restored = network(image)
-            maps = anomaly_map(image, restored)
-        else:
-            restored, maps = _mean_of_shifted(network, image, shifts)
+        restored, maps = restored_and_map(network, image, shifts)
         yield image, restored, maps if smooth is None else smooth_map(maps, image=image, **smooth)
 
 
-def _shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
-    """How far down and to the right each copy moves: an even lattice, the same for every image."""
+def copy_shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
+    """How far down and to the right, in pixels, each of ``passes`` copies moves: an even lattice, alike for all images.
+
+    Args:
+        passes: 1, or a square number.
+        shift: greatest shift, in pixels.
+        side: the image's shorter one, in pixels.
+
+    Raises:
+        SaganError: when ``passes`` is no square number, or ``shift`` does not fit it or ``side``.
+    """
     count = math.isqrt(max(passes, 0))
     if count < 1 or count**2 != passes:
         raise SaganError(f"passes is {passes}; it is 1, or a square number of shifted copies: 4, 9, 16, ...")
@@ -75,8 +80,25 @@ def _shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
     return [(down, right) for down in steps for right in steps]
 
 
-def _mean_of_shifted(network: nn.Module, image: Tensor, shifts: list[tuple[int, int]]) -> tuple[Tensor, Tensor]:
-    """The mean restoration and the mean map of shifted copies; a pixel's means are over the copies that show it."""
+def restored_and_map(
+    network: Callable[[Tensor], Tensor], image: Tensor, shifts: Sequence[tuple[int, int]] = ((0, 0),)
+) -> tuple[Tensor, Tensor]:
+    """The restored images and the anomaly maps (B, 1, H, W) in [0, 1] of images (B, C, H, W) in [-1, 1].
+
+    Args:
+        network: the generator.
+        image: what it restores.
+        shifts: of `copy_shifts`; of several copies both are means, a pixel's over the copies that show it.
+    """
+    if len(shifts) > 1:
+        return _mean_of_shifted(network, image, shifts)
+    restored = network(image)
+    return restored, anomaly_map(image, restored)
+
+
+def _mean_of_shifted(
+    network: Callable[[Tensor], Tensor], image: Tensor, shifts: Sequence[tuple[int, int]]
+) -> tuple[Tensor, Tensor]:
     # The copies of one image follow each other, so that the masks that are drawn do not depend on the batch.
     copies = torch.stack([_moved(image, down, right) for down, right in shifts], dim=1)
     restored = network(copies.flatten(0, 1)).unflatten(0, copies.shape[:2])

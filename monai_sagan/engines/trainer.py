@@ -29,7 +29,14 @@ Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def prepare_sagan_batch(batch: dict[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> Batch:
-    """The images ``normal``, ``unlabeled`` and ``pseudo`` of a batch, each (B, C, H, W) in [-1, 1], on ``device``."""
+    """The images ``normal``, ``unlabeled`` and ``pseudo`` of a batch, each (B, C, H, W) in [-1, 1], on ``device``.
+
+    Args:
+        batch: has the three under these names.
+        device: where to train.
+        non_blocking: copy while the device computes, from pinned memory.
+        kwargs: further arguments of ``torch.Tensor.to``.
+    """
 
     def to_device(image: Tensor) -> Tensor:
         plain = image.as_tensor() if isinstance(image, MetaTensor) else image
@@ -70,7 +77,9 @@ class SaganTrainer(Trainer):
         engine: ``"eager"`` runs the networks operation by operation; ``"compiled"`` has `torch.compile` fuse them, for
             minutes once, to the same results up to rounding; ``"auto"`` compiles on CUDA only.
         inferer: how the generator is called.
+        prepare_batch: makes the three images of a batch, see `prepare_sagan_batch`.
         train_handlers: handlers with an ``attach`` method.
+        decollate: split outputs into single images after each iteration, which nothing here needs.
         kwargs: further arguments of ``monai.engines.Trainer``.
 
     Raises:
@@ -179,9 +188,7 @@ class SaganTrainer(Trainer):
         self.discriminator.requires_grad_(False)
         adversarial, identity, reconstruction = self._generator_losses(normal, restored)
         loss = adversarial + self.lambda_id * identity + self.lambda_rec * reconstruction
-        shown = _of_all_processes(
-            loss=loss, adversarial=adversarial, identity=identity, reconstruction=reconstruction
-        )
+        shown = _of_all_processes(loss=loss, adversarial=adversarial, identity=identity, reconstruction=reconstruction)
         engine.state.output |= {Keys.LOSS: shown.pop("loss")}
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         _descend(self.optimizer, loss)

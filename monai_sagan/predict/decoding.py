@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from monai_sagan.data.cache import HowToDecode, _fit
+from monai_sagan.data.cache import HowToDecode, fit_image
 from monai_sagan.data.decode import NIFTI_SUFFIXES, decode_file, foreground_share, is_dicom
 from monai_sagan.data.pictures import FORMATS
 from monai_sagan.data.scaling import Pixels
@@ -100,7 +100,7 @@ def _decoded(names: list[str], how: HowToDecode, side: int) -> Iterator[tuple[st
             picture = np.asarray(shown)
         # Resized here, as for training, and the graph then finds nothing to do: its own resizing of 2048 x 2048 pixels
         # takes as long as the network, and a thousand images wait for it in memory.
-        yield name, Look(_fit(decoded.image, how), picture)
+        yield name, Look(fit_image(decoded.image, how), picture)
 
 
 def _count_frames(name: str) -> int:

@@ -21,7 +21,7 @@ PICTURES = 24  # where only the heat maps are there, and no list of them
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture's ``path``; ``facts`` are those of ``gallery.json``: image, label, score, p-value, kind, rank, or None."""
+    """A picture's ``path``; ``facts`` are of ``gallery.json``: image, label, score, p-value, kind, rank, or None."""
 
     path: Path
     facts: dict[str, Any] | None

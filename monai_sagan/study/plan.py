@@ -94,7 +94,7 @@ class Bundle:
         return dict(self.read("readable" if "readable" in self._config else "datalist", values))
 
     def asked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a run with the overrides ``values`` writes into ``config.json``; {} when the config does not start so."""
+        """What a run with the overrides ``values`` writes into ``config.json``; {} if the config does not start so."""
         from monai_sagan.settings import as_plain
 
         parser = self._parser(values)

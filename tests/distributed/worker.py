@@ -1,6 +1,6 @@
 """What torchrun starts in the tests: a bundle's training, and then the weights of each process into a file.
 
-    torchrun ... worker.py BUNDLE FOLDER DIES_AT '{"key": value}'
+torchrun ... worker.py BUNDLE FOLDER DIES_AT '{"key": value}'
 """
 
 from __future__ import annotations

@@ -266,7 +266,7 @@ def test_channels_last_stays():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "settings",
-    [{}, {"gate_norm": None}, {"anatomical_consistency": False}, {"abnormal_region_restoration": False}],
+    [{"gate_norm": None}, {"anatomical_consistency": False}, {"abnormal_region_restoration": False}],
     ids=str,
 )
 def test_script_equals_eager(settings):
