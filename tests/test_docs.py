@@ -214,6 +214,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r'pip install "monai-sagan\[(\w+)\]"': an_extra,
     r"pytest tests/transforms -q": not_here("part of this very suite"),
     r"python -m sphinx -W docs site": not_here("test_the_site_builds_without_a_warning does it"),
+    r"monai-sagan bench training inference": not_here("measures for minutes; tests/bench calls it at the smallest size"),
     r"torchrun --standalone .+": not_here("starts processes; multi_gpu_train.json has tests of its own"),
     rf"{MONAI} run {BUNDLE}/train\.json( --dataset_dir DIR)?( --preset paper --seed 1)?": train,
     rf"{MONAI} run {BUNDLE}/train\.json --tracking mlflow": train_tracked,

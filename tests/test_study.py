@@ -289,12 +289,15 @@ def test_an_interruption_ends_the_runs_too(sent, tmp_path):
     assert signal.getsignal(signal.SIGTERM) == before
 
 
-def test_places_on_a_cpu():
+def test_places_on_a_cpu(monkeypatch):
     cores = available_cores()
     assert len(slots("cpu", 1000)) == cores
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     assert {place["OMP_NUM_THREADS"] for place in slots("cpu", 1000)} == {"1"}
     assert slots("cpu", 1) == [{"OMP_NUM_THREADS": str(cores)}]
     assert slots("cpu", 1000, jobs=3 * cores) == [{"OMP_NUM_THREADS": "1"}] * (3 * cores)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what the user allows is not exceeded
+    assert slots("cpu", 1) == [{"OMP_NUM_THREADS": "1"}]
 
 
 def test_places_on_gpus(monkeypatch):

@@ -55,6 +55,8 @@ def read_facts(folder: Path) -> Facts:
         # Not only the hash: the same values spelled in another way were not written by `seal`.
         if seal(facts).encode() != data or version != FORMAT_VERSION or facts["format"] not in FORMATS:
             raise _changed(path)
+        if not {FORMATS[facts["format"]], SELF_TEST, LICENSE} <= set(facts["files"]):
+            raise SaganError(f"{path} has no SHA-256 of some of the files; export the model again")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise error if isinstance(error, SaganError) else _changed(path) from None
     return dict(facts)

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from monai_sagan.artifact.self_test import Case
+from monai_sagan.data.cache import HowToDecode, fit_image
 from monai_sagan.data.phantom import phantom_image
 from monai_sagan.data.scaling import Pixels, stretch
 from monai_sagan.engines.trained import Trained
@@ -28,18 +29,18 @@ def make_cases(trained: Trained) -> list[Case]:
     cases = []
     for image, bits in _inputs(*size):
         planes = np.stack([image, image[:, ::-1], image.max() - image][:channels])
-        seen = torch.from_numpy(_as_in_training(planes, bits, size)[None])
+        seen = torch.from_numpy(_as_in_training(planes, bits, trained.settings.decoding())[None])
         score = trained.score(seen)[0]
         p_value = conformal_p_values(trained.valid_normal_scores.numpy(), score.numpy())
         cases.append(Case(planes, bits, float(score), float(p_value[0])))
     return cases
 
 
-def _as_in_training(planes: Pixels, bits: int, size: tuple[int, int]) -> Pixels:
+def _as_in_training(planes: Pixels, bits: int, how: HowToDecode) -> Pixels:
     """What a reader and the cache make of an image (C, H, W): uint8 (C, h, w)."""
     planes = stretch(planes) if bits == 16 else planes
-    resized = [Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR) for plane in planes]
-    return np.stack([np.asarray(plane) for plane in resized])
+    picture = planes[0] if len(planes) == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+    return np.array(fit_image(Image.fromarray(picture), how))
 
 
 def _inputs(height: int, width: int) -> Iterator[tuple[Pixels, int]]:

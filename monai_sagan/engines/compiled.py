@@ -10,30 +10,22 @@ import torch
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["ENGINES", "choose_engine", "made_for"]
+__all__ = ["ENGINES", "check_engine", "made_for"]
 
 logger = logging.getLogger(__name__)
 
-ENGINES = ("auto", "eager", "compiled")
+ENGINES = ("eager", "compiled")
 
 
-def choose_engine(engine: str, device: torch.device) -> str:
-    """``"eager"`` or ``"compiled"``: what is asked for, or with ``"auto"`` what suits the device.
-
-    On CUDA compiled code saves most of the launches; on a CPU the minutes of compiling pay only in long runs.
-
-    Args:
-        engine: ``"eager"``, ``"compiled"`` or ``"auto"``.
-        device: where the run computes.
+def check_engine(engine: str) -> str:
+    """``engine``, when it is ``"eager"`` or ``"compiled"``.
 
     Raises:
         SaganError: for another word.
     """
     if engine not in ENGINES:
         raise SaganError(f"engine is {engine!r}; use one of {', '.join(ENGINES)}")
-    if engine != "auto":
-        return engine
-    return "compiled" if device.type == "cuda" else "eager"
+    return engine
 
 
 def made_for(engine: str, code: Callable[..., Any]) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from monai_sagan import losses
 from monai_sagan.distributed import average_gradients, mean_of_processes, rank_and_count
-from monai_sagan.engines.compiled import choose_engine, made_for
+from monai_sagan.engines.compiled import check_engine, made_for
 from monai_sagan.seeds import step_seed
 
 __all__ = ["SaganTrainer", "prepare_sagan_batch"]
@@ -75,7 +75,7 @@ class SaganTrainer(Trainer):
         seed: of all draws.
         amp: run the networks in bfloat16; norms, the losses and the sum of image and change stay in float32.
         engine: ``"eager"`` runs the networks operation by operation; ``"compiled"`` has `torch.compile` fuse them, for
-            minutes once, to the same results up to rounding; ``"auto"`` compiles on CUDA only.
+            minutes once, to the same results up to rounding.
         inferer: how the generator is called.
         prepare_batch: makes the three images of a batch, see `prepare_sagan_batch`.
         train_handlers: handlers with an ``attach`` method.
@@ -127,7 +127,7 @@ class SaganTrainer(Trainer):
         self._last_output: dict[str, Any] = {}
         self._takes_uniform = "uniform" in inspect.signature(network.forward).parameters
         self.bfloat16 = amp  # MONAI's own `amp` is float16 with a scaler
-        self.engine = choose_engine(engine, torch.device(device))
+        self.engine = check_engine(engine)
         logger.info(f"engine {self.engine} on {device}, {'bfloat16' if amp else 'float32'}")
         self._generate = made_for(self.engine, network)
         self._critic_losses = made_for(self.engine, self._critic_losses_eager)

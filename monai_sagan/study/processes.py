@@ -80,7 +80,8 @@ def slots(device: str, runs: int, jobs: int | None = None) -> list[Environment]:
     gpus = _gpus() if device == "cuda" else []
     usual = available_cores() if device == "cpu" else max(len(gpus), 1)
     count = max(min(jobs or usual, runs), 1)
-    threads = {"OMP_NUM_THREADS": str(max(available_cores() // count, 1))}
+    most = int(os.environ.get("OMP_NUM_THREADS") or available_cores())  # what the user allows each process
+    threads = {"OMP_NUM_THREADS": str(max(min(available_cores() // count, most), 1))}
     return [threads | ({"CUDA_VISIBLE_DEVICES": gpus[place % len(gpus)]} if gpus else {}) for place in range(count)]
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import io
+import os
 import shutil
 from functools import cache
 from types import SimpleNamespace
@@ -31,7 +33,7 @@ MODELS = {
     "plain": {"preset": "paper", "image_size": [96, 64], "grid": [3, 2], "position_norm": "none"},
     "official": {
         "preset": "official",
-        "map_passes": 9,
+        "map_passes": 4,
         "map_smoothing": "gaussian",
         "map_sigma": 1.0,
         "in_channels": 3,
@@ -60,14 +62,20 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def exported(models, tmp_path_factory):
-    """The folder of a model's artifact of a format, made once: not to be changed."""
+    """The folder of a model's artifact of a format, made once for all test processes: not to be changed."""
+    base = tmp_path_factory.getbasetemp()
+    shared = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "artifacts"
+    shared.mkdir(exist_ok=True)
 
     @cache
     def make(name, format):
-        folder = tmp_path_factory.mktemp("artifacts") / "artifact"
+        folder = shared / f"{name}-{format}"
         output = io.StringIO()
-        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-            export_artifact(models(name).folder, folder, format)
+        with (shared / f"{folder.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # an export to ONNX takes long
+            if not folder.exists():
+                with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+                    export_artifact(models(name).folder, folder, format, name=name)
         assert output.getvalue() == ""
         return folder
 

@@ -36,7 +36,7 @@ def test_facts(models, exported):
     assert sorted(path.name for path in folder.iterdir()) == sorted([*facts["files"], "artifact.json"])
     assert "Apache License" in (folder / "LICENSE").read_text()
     assert facts["license"] == "Apache-2.0"
-    assert facts["name"] == models("grey").folder.name
+    assert facts["name"] == "grey"
     assert "Not a medical device" in facts["intended_use"]
     model = facts["model"]
     assert (model["scale"], model["pixel_threshold"]) == (trained.scale, trained.pixel_threshold)
@@ -91,6 +91,7 @@ def test_commands(models, tmp_path, capsys):
     folder = tmp_path / "artifact"
     assert main(["export", str(models("grey").folder), str(folder)]) == 0
     assert capsys.readouterr().out.strip() == str(folder)
+    assert read_facts(folder)["name"] == models("grey").folder.name
     assert main(["verify", str(folder)]) == 0
     assert "all 16 scores" in capsys.readouterr().out
     (folder / "LICENSE").write_text("mine")
@@ -124,6 +125,14 @@ def test_the_same_facts_in_other_words_are_found(artifact, refused):
         (artifact / "artifact.json").write_text(other)
         with refused("artifact.json", "SHA-256"):
             open_artifact(artifact)
+
+
+def test_a_file_without_a_hash_is_not_trusted(artifact, refused):
+    facts = json.loads((artifact / "artifact.json").read_text())
+    del facts["files"]["model.safetensors"]
+    (artifact / "artifact.json").write_text(seal(facts))
+    with refused("artifact.json", "no SHA-256"):
+        open_artifact(artifact)
 
 
 def test_newer_version(artifact, refused):

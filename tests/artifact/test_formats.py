@@ -28,7 +28,7 @@ SIZES = [(64, 64), (70, 101), (41, 33), (64, 96), (90, 70), (1, 3)]
 def draw_images(channels, folder):
     """Smooth images of several sizes, 8 and 16 bits, as arrays (C, H, W), and as files."""
     draw = np.random.default_rng(5)
-    for number, (height, width) in enumerate(SIZES * 2):
+    for number, (height, width) in enumerate(SIZES + SIZES[:3]):
         wide = channels == 1 and number >= len(SIZES)
         coarse = draw.integers(0, 256, (4, 4, channels), np.uint8).squeeze()
         picture = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)

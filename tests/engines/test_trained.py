@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from monai_sagan.data.batches import to_unit_range
+from monai_sagan.data.typical import compare_typical, measure_typical
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import describe_trained, load_trained
 from monai_sagan.files import load_tensors, save_tensors
@@ -70,6 +71,23 @@ def test_maps_are_made_as_the_settings_say(tmp_path, save_model, random_pixels):
     one, other = (trained.score(random_pixels(2), keep=[0])[1] for trained in (plain, smooth))
     assert other.std() < 0.5 * one.std()
     assert smooth.scale < plain.scale
+
+
+def test_what_training_images_look_like(tmp_path, random_pixels):
+    settings = resolve_settings("paper", channels=4, num_res_blocks=1)
+    typical = measure_typical(random_pixels(9))
+    content = describe_trained(SaganGenerator(**settings.generator()), settings, random_pixels(1), 1, typical)
+    save_tensors(content, tmp_path / "model.pt")
+    loaded = load_trained(tmp_path / "model.pt").typical
+    assert torch.equal(loaded["mean_image"], torch.from_numpy(typical["mean_image"]))
+    assert loaded["likeness"] == typical["likeness"]
+    assert compare_typical(random_pixels(1)[0].numpy(), loaded) == []
+    assert compare_typical(random_pixels(1)[0].numpy() // 2, loaded)
+
+
+def test_older_model_files_do_not_say_what_training_images_look_like(tmp_path, save_model):
+    save_model(tmp_path / "model.pt")
+    assert load_trained(tmp_path / "model.pt").typical is None
 
 
 def test_description_does_not_follow_the_training(random_pixels):

@@ -1,0 +1,44 @@
+"""The benchmark as a user calls it, at the smallest size."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from monai_sagan.bench import command
+from monai_sagan.bench.measure import ratio, time_side_by_side
+from monai_sagan.bench.workloads import Size
+from monai_sagan.cli import main
+
+
+def test_tables_and_figures(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(command, "SMALL", {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "images": 8})
+    output = tmp_path / "bench.json"
+    words = ["bench", "inference", "--device", "cpu", "--rounds", "1", "--threads", "1", "--output", str(output)]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "a large matrix product reaches: float32" in shown
+    found = json.loads(output.read_text())
+    assert list(found["inference"]) == ["one by one", "batches"]
+    for row in found["inference"].values():
+        assert row["per_second"] > 0
+        assert row["flop_per_second"] == pytest.approx(row["flop"] * row["per_second"])
+        assert 0 < row["share of matrix rate"] < 1
+        assert row["peak_bytes"] > 1e7
+    one, two = (found["inference"][name]["flop"] for name in ("one by one", "batches"))
+    assert two == pytest.approx(2 * one)  # twice the images, the same network
+
+
+def test_ratios_are_of_each_round():
+    assert ratio([2.0, 3.0, 8.0], [1.0, 1.0, 2.0]) == (3.0, 2.0, 4.0)
+
+
+def test_unknown_section(capsys):
+    assert main(["bench", "speed"]) == 2
+    assert "no section 'speed'; the sections are training, inference, growth, sides" in capsys.readouterr().err
+
+
+def test_a_workload_that_fails_is_one_line(refused):
+    with refused("the benchmark of 'eager' failed", "batch_size 50 is larger than the 8 normal training images"):
+        time_side_by_side({"eager": ("eager", Size(4, 1, batch_size=50, images=8))}, "cpu", rounds=1, threads=1)
