@@ -214,7 +214,9 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r'pip install "monai-sagan\[(\w+)\]"': an_extra,
     r"pytest tests/transforms -q": not_here("part of this very suite"),
     r"python -m sphinx -W docs site": not_here("test_the_site_builds_without_a_warning does it"),
-    r"monai-sagan bench training inference": not_here("measures for minutes; tests/bench calls it at the smallest size"),
+    r"monai-sagan bench training inference": not_here(
+        "measures for minutes; tests/bench calls it at the smallest size"
+    ),
     r"torchrun --standalone .+": not_here("starts processes; multi_gpu_train.json has tests of its own"),
     rf"{MONAI} run {BUNDLE}/train\.json( --dataset_dir DIR)?( --preset paper --seed 1)?": train,
     rf"{MONAI} run {BUNDLE}/train\.json --tracking mlflow": train_tracked,
@@ -230,7 +232,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r"monai-sagan data DIR (--check|--table items\.csv)": as_it_stands,
     r"monai-sagan prepare DIR OUT": as_it_stands,
     r"monai-sagan report RUN": as_it_stands,
-    r"monai-sagan study table3 .+": one_row,
+    r"monai-sagan study table3 .+": not_here("tests/test_study.py runs studies"),
     re.escape(EXPORT): made,
     r"monai-sagan verify ARTIFACT": as_it_stands,
     r"monai-sagan predict ARTIFACT FOLDER OUT": as_it_stands,

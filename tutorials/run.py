@@ -60,6 +60,8 @@ def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
         cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = _joined(cell.outputs)
         for output in cell.get("outputs", []):
             for holder in (output, output.get("data", {})):
                 for key, text in holder.items():
@@ -72,6 +74,18 @@ def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
         "language_info": {"name": "python"},
     }
     return notebook
+
+
+def _joined(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """One piece of text where a stream came in several, which depends on the time."""
+    joined: list[NotebookNode] = []
+    for output in outputs:
+        before = joined[-1] if joined else None
+        if before and output.output_type == before.output_type == "stream" and output.name == before.name:
+            before.text += output.text
+        else:
+            joined.append(output)
+    return joined
 
 
 def main(words: list[str]) -> None:
