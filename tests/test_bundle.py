@@ -302,7 +302,9 @@ def test_expression_is_shown_as_written(capsys):
 
 
 def test_missing_package_is_named_without_its_trace(capsys):
-    line = shown(failure({"logger": {"_target_": "monai.handlers.MLFlowHandler"}}, "logger"), capsys)
+    missing = "$__import__('monai').utils.optional_import('no_such_package')[0].Logger()"
+    line = shown(failure({"logger": missing}, "logger"), capsys)
+    assert "no_such_package" in line
     assert "Traceback" not in line
 
 

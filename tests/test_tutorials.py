@@ -13,7 +13,7 @@ import pytest
 TUTORIALS = Path(__file__).resolve().parents[1] / "tutorials"
 NOTEBOOKS = sorted(path.name for path in TUTORIALS.glob("*.ipynb"))
 SMALLER = {  # than what is committed: the same cells with less training
-    "1_restore_and_score.ipynb": {"ITERATIONS": 40, "TEST_IMAGES": 60, "FORMAT": "torchscript"},
+    "1_restore_and_score.ipynb": {"ITERATIONS": 20, "TEST_IMAGES": 60, "FORMAT": "torchscript"},
     "2_your_own_images.ipynb": {"ITERATIONS": 20},
     "3_rsna_to_report.ipynb": {"ITERATIONS": 10},
     "6_ablations.ipynb": {"ROWS": ["base", "both"], "SEEDS": "0", "ITERATIONS": 4},

@@ -55,7 +55,10 @@ def _set_parameters(notebook: NotebookNode, parameters: Mapping[str, Any]) -> No
 
 
 def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """The executed notebook without what differs from run to run: times, and the folder, which becomes ``.``."""
+    """The executed notebook without what differs from run to run or between terminals.
+
+    Times and ids go, the folder becomes ``.``, and lines end as files' lines do, not as terminals' do.
+    """
     names = sorted({str(folder), str(folder.resolve())}, key=len, reverse=True)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02d}"
@@ -68,7 +71,7 @@ def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
                     if isinstance(text, str) and not key.startswith("image/"):
                         for name in names:
                             text = text.replace(name, ".")
-                        holder[key] = text
+                        holder[key] = text.replace("\r\n", "\n")
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
