@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
 from monai_sagan.transforms.functional import foreign_patch, small_affine
 
-__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range", "validation_batches"]
+__all__ = ["EvaluationBatches", "TrainingBatches", "images_at_a_time", "to_unit_range", "validation_batches"]
 
 
 def to_unit_range(images: Tensor) -> Tensor:
@@ -123,19 +123,29 @@ class TrainingBatches:
         return kept[1]
 
 
+def images_at_a_time(batch_size: int, size: Sequence[int]) -> int:
+    """How many images take the memory of ``batch_size`` images of 64 x 64 pixels: as many smaller ones, fewer larger.
+
+    Args:
+        batch_size: of images of up to 64 x 64 pixels.
+        size: of the images, ending in height and width, in pixels.
+    """
+    return max(batch_size * 64 * 64 // max(size[-2] * size[-1], 64 * 64), 1)
+
+
 class EvaluationBatches:
     """Batches of ``image`` (B, C, H, W) in [-1, 1] and, where given, ``label`` (B,), in order.
 
     Args:
         images: uint8 (N, C, H, W).
         labels: int64 (N,), 0 and 1.
-        batch_size: B; the last batch may be smaller.
+        batch_size: B for images of up to 64 x 64 pixels, see `images_at_a_time`; the last batch may be smaller.
     """
 
     def __init__(self, images: Tensor, labels: Tensor | None = None, batch_size: int = 64) -> None:
         self.images = images
         self.labels = labels
-        self.batch_size = batch_size
+        self.batch_size = images_at_a_time(batch_size, images.shape)
 
     def __len__(self) -> int:
         return -(-len(self.images) // self.batch_size)
@@ -155,7 +165,7 @@ def validation_batches(normal: Tensor, unlabeled: Tensor, batch_size: int = 256)
     Args:
         normal: uint8 (N, C, H, W).
         unlabeled: uint8 (M, C, H, W).
-        batch_size: B.
+        batch_size: see `EvaluationBatches`.
     """
     labels = torch.cat([torch.zeros(len(normal)), torch.ones(len(unlabeled))]).long()
     rank, count = rank_and_count()  # a metric gathers what all processes found

@@ -50,6 +50,7 @@ def evaluate(
     device: str | torch.device = "cpu",
     batch_size: int = 256,
     required: bool = True,
+    amp: bool = False,
 ) -> dict[str, Any]:
     """Score test images by trained models; write scores, metrics, pictures and the report; return the metrics.
 
@@ -66,6 +67,7 @@ def evaluate(
         device: where to compute.
         batch_size: images at a time.
         required: False says in the log that there are no test images, and returns nothing, where that is no mistake.
+        amp: restore in bfloat16; thresholds and p-values stay those that float32 gave the validation normals.
 
     Raises:
         SaganError: when there are no test images, a model file is missing or was trained on images of another kind,
@@ -79,7 +81,7 @@ def evaluate(
         logger.warning(message)
         return {}
     started = time.monotonic()
-    trained = {name: load_trained(path, device) for name, path in models.items()}
+    trained = {name: load_trained(path, device, amp) for name, path in models.items()}
     for name, model in trained.items():
         if model.settings.decoding() != images.how:
             raise SaganError(
@@ -95,7 +97,7 @@ def evaluate(
         begin = time.monotonic()
         scores[name], maps = model.score(pixels, batch_size, keep=told)
         if model.settings.mask_at_test:
-            scores[f"{name}_masked"] = score(model.network, pixels, batch_size, MASK_SEED)
+            scores[f"{name}_masked"] = score(model.network, pixels, batch_size, MASK_SEED, amp=amp)
         in_networks += time.monotonic() - begin
         check_finite(scores[name])
         metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items)
@@ -121,6 +123,7 @@ def evaluate(
         "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),
         "warnings": [*troubles, *_too_few(points), *group_warnings(items, labels)],
+        "precision": "bfloat16" if amp else "float32",
         "seconds": round(time.monotonic() - started, 2),
         "seconds_of_networks": round(in_networks, 2),
         "versions": versions(),

@@ -16,7 +16,7 @@ from monai.transforms import FlattenSubKeysd
 from torch import Tensor
 from tqdm import tqdm
 
-from monai_sagan.data.batches import EvaluationBatches
+from monai_sagan.data.batches import EvaluationBatches, images_at_a_time
 from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels
@@ -47,7 +47,7 @@ class FolderBatches(EvaluationBatches):
         folder: its sub-folders count too.
         settings: of the run that trained the model.
         output_dir: where results go; images below it, such as heat maps of an earlier call, are no input.
-        batch_size: B; the last batch may be smaller.
+        batch_size: B for images of up to 64 x 64 pixels, fewer of larger ones; the last batch may be smaller.
         slice_axis: of NIfTI volumes, see `monai_sagan.data.folder`; each slice is an image.
         slice_range: the part of a volume that is taken, two shares from 0 to 1.
         max_unreadable: share of unreadable images, 0 to 1, above which there is an error.
@@ -93,15 +93,18 @@ class AnomalyInferer(Inferer):
 
     Args:
         settings: of the run that trained the model.
-        batch_size: images at a time, each pass over shifted copies counted.
+        batch_size: images of up to 64 x 64 pixels at a time, fewer of larger ones, each pass over shifted copies
+            counted.
+        amp: restore in bfloat16; restored versions, maps and scores stay in float32.
     """
 
-    def __init__(self, settings: Settings, batch_size: int = 256) -> None:
+    def __init__(self, settings: Settings, batch_size: int = 256, amp: bool = False) -> None:
         super().__init__()
         mapping = settings.mapping()
         self.passes: int = mapping["passes"]
         self.smooth: dict[str, Any] | None = mapping["smooth"]
-        self.step = max(batch_size // self.passes, 1)
+        self.step = max(images_at_a_time(batch_size, settings.image_size) // self.passes, 1)
+        self.amp = amp
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         parts = [self._restore(part, network) for part in inputs.split(self.step)]
@@ -109,7 +112,8 @@ class AnomalyInferer(Inferer):
         return {"restored": restored, "anomaly_map": maps, "anomaly_score": anomaly_score(maps)}
 
     def _restore(self, image: Tensor, network: Any) -> tuple[Tensor, Tensor]:
-        restored, maps = restored_and_map(network, image, copy_shifts(self.passes, 1, min(image.shape[-2:])))
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
+            restored, maps = restored_and_map(network, image, copy_shifts(self.passes, 1, min(image.shape[-2:])))
         return restored, maps if self.smooth is None else smooth_map(maps, image=image, **self.smooth)
 
 
@@ -167,6 +171,7 @@ def infer(
     slice_axis: int = 2,
     slice_range: Sequence[float] = (0.0, 1.0),
     max_unreadable: float = 1.0,
+    amp: bool = False,
 ) -> Path:
     """What ``inference.json`` does: score every image below ``dataset_dir``; return the path of ``scores.csv``.
 
@@ -180,12 +185,13 @@ def infer(
         slice_axis: see `FolderBatches`.
         slice_range: see there.
         max_unreadable: see there.
+        amp: restore in bfloat16; p-values compare with scores that float32 gave the validation normals.
 
     Raises:
         SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not
             finite.
     """
-    trained = load_trained(model, device)
+    trained = load_trained(model, device, amp)
     images = FolderBatches(
         dataset_dir, trained.settings, output_dir, batch_size, slice_axis, slice_range, max_unreadable
     )
@@ -193,7 +199,7 @@ def infer(
         device=torch.device(device),
         val_data_loader=images,
         network=trained.network,
-        inferer=AnomalyInferer(trained.settings, batch_size),
+        inferer=AnomalyInferer(trained.settings, batch_size, amp),
         postprocessing=FlattenSubKeysd("pred"),
         val_handlers=[WriteScores(trained, images, output_dir, heatmaps)],
         decollate=False,

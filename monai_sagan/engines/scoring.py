@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from monai_sagan.data.batches import to_unit_range
+from monai_sagan.data.batches import images_at_a_time, to_unit_range
 from monai_sagan.errors import SaganError
 from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
@@ -25,13 +25,15 @@ def restore(
     passes: int = 1,
     shift: int = 1,
     smooth: Mapping[str, Any] | None = None,
+    amp: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Batches of images, their restored versions and anomaly maps, on the network's device.
 
     Args:
         network: the generator.
         images: uint8 (N, C, H, W).
-        batch_size: images at a time, each pass counted; the results do not depend on it.
+        batch_size: images of up to 64 x 64 pixels at a time, fewer of larger ones, each pass counted; the results do
+            not depend on it.
         mask_seed: leave the training mask on, drawn by this seed, as the published code tests; None turns it off.
         passes: 1, or a square number of copies of each image that are shifted apart, so that the borders of the
             network's patches fall elsewhere; their restored versions and maps are moved back and averaged. With
@@ -40,6 +42,7 @@ def restore(
             the border, and counts for nothing when averaging.
         smooth: arguments of `smooth_map`, such as ``{"kind": "gaussian", "sigma": 1}``; None leaves the maps as they
             are.
+        amp: run the network in bfloat16; its norms, restored versions, maps and scores stay in float32.
 
     Raises:
         SaganError: when ``passes`` is no square number, or ``shift`` has no room for as many copies or is more than a
@@ -50,10 +53,11 @@ def restore(
     network.train(mask_seed is not None)
     if mask_seed is not None:
         torch.manual_seed(mask_seed)
-    step = max(batch_size // passes, 1)
+    step = max(images_at_a_time(batch_size, images.shape) // passes, 1)
     for start in range(0, len(images), step):
         image = to_unit_range(images[start : start + step].to(device))
-        restored, maps = restored_and_map(network, image, shifts)
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            restored, maps = restored_and_map(network, image, shifts)
         yield image, restored, maps if smooth is None else smooth_map(maps, image=image, **smooth)
 
 
@@ -131,11 +135,12 @@ def score(
     passes: int = 1,
     shift: int = 1,
     smooth: Mapping[str, Any] | None = None,
+    amp: bool = False,
 ) -> Tensor:
     """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal.
 
     A score is the mean of a map of `restore`, whose arguments are the same: ``batch_size``,
-    ``mask_seed``, ``passes``, ``shift`` and ``smooth``.
+    ``mask_seed``, ``passes``, ``shift``, ``smooth`` and ``amp``.
 
     Args:
         network: the generator.
@@ -144,6 +149,6 @@ def score(
     Raises:
         SaganError: as `restore`.
     """
-    parts = restore(network, images, batch_size, mask_seed, passes, shift, smooth)
+    parts = restore(network, images, batch_size, mask_seed, passes, shift, smooth, amp)
     scores = [anomaly_score(maps).cpu() for _, _, maps in parts]
     return torch.cat(scores) if scores else torch.zeros(0)

@@ -36,6 +36,8 @@ class Trained:
         iteration: critic updates done.
         typical: what the training images look like, see `monai_sagan.data.typical.measure_typical`, the mean image as
             a tensor; None in model files of older versions.
+        amp: restore in bfloat16, see `monai_sagan.engines.scoring.restore`; what was measured when it was saved is of
+            float32.
     """
 
     network: nn.Module
@@ -45,6 +47,7 @@ class Trained:
     valid_normal_scores: Tensor
     iteration: int
     typical: dict[str, Any] | None = None
+    amp: bool = False
 
     def restore(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches of images, restored versions (B, C, H, W) in [-1, 1] and anomaly maps (B, 1, H, W) in [0, 1].
@@ -55,7 +58,7 @@ class Trained:
             images: uint8 (N, C, H, W).
             batch_size: images at a time; the results do not depend on it.
         """
-        return restore(self.network, images, batch_size, **self.settings.mapping())
+        return restore(self.network, images, batch_size, **self.settings.mapping(), amp=self.amp)
 
     def score(self, images: Tensor, batch_size: int = 256, keep: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``.
@@ -109,12 +112,13 @@ def _quantile(maps: Tensor, share: float) -> float:
     return float(maps.flatten().kthvalue(max(round(share * maps.numel()), 1)).values)
 
 
-def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Trained:
+def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool = False) -> Trained:
     """Read a model file that a training run wrote, or an exported artifact of the format safetensors.
 
     Args:
         path: of the model file, such as ``runs/rsna/model.pt``; or the artifact's folder or ``model.safetensors``.
         device: where its network goes.
+        amp: see `Trained`.
 
     Raises:
         SaganError: naming the file when it is missing, broken or of another kind.
@@ -133,6 +137,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu") -> Traine
             valid_normal_scores=content["valid_normal_scores"],
             iteration=content["iteration"],
             typical=content.get("typical"),
+            amp=amp,
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _no_model(path, error) from None

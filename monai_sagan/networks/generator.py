@@ -6,6 +6,7 @@ from typing import Optional
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from monai_sagan.networks.blocks import (
     AttentionGate,
@@ -43,6 +44,8 @@ class SaganGenerator(nn.Module):
         anatomical_consistency: False: no patches and no position code (ablation).
         abnormal_region_restoration: False: no skips, no gates and no multi-level fusion: the decoder is a plain
             stack, as in Brainomaly (ablation).
+        checkpoint_images: None, or how many images at a time take up memory: when gradients are wanted, activations
+            are not kept but computed again, part by part, at the cost of one more forward pass.
 
     Raises:
         ValueError: when an image does not fit the grid and the strides; it names the sides that do.
@@ -61,8 +64,12 @@ class SaganGenerator(nn.Module):
         position_bits: str = "floor",
         anatomical_consistency: bool = True,
         abnormal_region_restoration: bool = True,
+        checkpoint_images: int | None = None,
     ) -> None:
         super().__init__()
+        if checkpoint_images is not None and checkpoint_images < 1:
+            raise ValueError(f"checkpoint_images is {checkpoint_images}; it counts images, at least 1, or is None")
+        self.checkpoint_images = checkpoint_images
         if not 0 < keep_prob <= 1:
             raise ValueError(f"keep_prob is {keep_prob}; it is a probability above 0 and at most 1")
         self.rows, self.cols = (int(n) for n in grid) if anatomical_consistency else (1, 1)
@@ -89,7 +96,11 @@ class SaganGenerator(nn.Module):
         if not torch.jit.is_scripting():
             self._check(image)
         patches = split_patches(image, self.rows, self.cols)
-        change = merge_patches(self.change(patches), self.rows, self.cols)
+        if torch.jit.is_scripting() or self.checkpoint_images is None:
+            change = self.change(patches)
+        else:
+            change = self._change_in_parts(patches, self.checkpoint_images * self.rows * self.cols)
+        change = merge_patches(change, self.rows, self.cols)
         if self.training and self.keep_prob < 1:
             if uniform is None:
                 uniform = torch.rand_like(image[:, :1])
@@ -105,6 +116,13 @@ class SaganGenerator(nn.Module):
             features.append(x)
         features[-1] = self.bottleneck(features[-1])
         return self.to_image(self.decoder(features))
+
+    @torch.jit.unused
+    def _change_in_parts(self, patches: Tensor, size: int) -> Tensor:
+        if not torch.is_grad_enabled():
+            return torch.cat([self.change(part) for part in patches.split(size)])
+        recomputed = {"use_reentrant": False, "preserve_rng_state": False}  # nothing in it is drawn
+        return torch.cat([checkpoint(self.change, part, **recomputed) for part in patches.split(size)])
 
     def _check(self, image: Tensor) -> None:
         if image.shape[1] != self.in_channels:

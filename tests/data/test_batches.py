@@ -7,7 +7,13 @@ from itertools import islice
 import pytest
 import torch
 
-from monai_sagan.data.batches import EvaluationBatches, TrainingBatches, to_unit_range, validation_batches
+from monai_sagan.data.batches import (
+    EvaluationBatches,
+    TrainingBatches,
+    images_at_a_time,
+    to_unit_range,
+    validation_batches,
+)
 
 KEYS = ("normal", "unlabeled", "pseudo", "pseudo_mask")
 
@@ -155,3 +161,10 @@ def test_validation_batches_label_by_list():
     assert batch["label"].tolist() == [0] * 3 + [1] * 7
     assert torch.equal(batch["image"], to_unit_range(torch.cat([NORMAL[:3], UNLABELED])))
     assert len(validation_batches(NORMAL, UNLABELED, batch_size=5)) == 4
+
+
+@pytest.mark.parametrize(
+    ("size", "count"), [((64, 64), 256), ((3, 32, 32), 256), ((128, 128), 64), ((7, 1, 512, 256), 8), ((4096, 4096), 1)]
+)
+def test_larger_images_come_fewer_at_a_time(size, count):
+    assert images_at_a_time(256, size) == count

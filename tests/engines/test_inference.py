@@ -53,6 +53,15 @@ def table(path):
         return list(csv.reader(file))
 
 
+def test_bfloat16_gives_nearly_the_same_scores(tmp_path, folder, model):
+    wide, narrow = (
+        [float(row[2]) for row in table(infer(model, folder, tmp_path / str(amp), amp=amp))[1:]]
+        for amp in (False, True)
+    )
+    assert narrow != wide
+    np.testing.assert_allclose(narrow, wide, rtol=0.01)
+
+
 def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, caplog):
     with caplog.at_level(logging.INFO):
         path = infer(model, str(folder), tmp_path / "out", batch_size=3)

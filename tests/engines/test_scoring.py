@@ -53,6 +53,18 @@ def test_scores_do_not_depend_on_the_batch_size(mask_seed):
         torch.testing.assert_close(score(network, images, batch_size, mask_seed), whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("passes", [1, 4])
+def test_bfloat16_moves_scores_a_little(passes):
+    network, images = generator(), pixels(4)
+    _, wide, maps = (torch.cat(part) for part in zip(*restore(network, images, passes=passes), strict=True))
+    parts = restore(network, images, passes=passes, amp=True)
+    image, restored, found = (torch.cat(part) for part in zip(*parts, strict=True))
+    assert {image.dtype, restored.dtype, found.dtype} == {torch.float32}
+    assert 0 < (restored - wide).abs().mean() < 0.02  # bfloat16 keeps 8 bits
+    torch.testing.assert_close(anomaly_score(found), anomaly_score(maps), rtol=0.01, atol=0)
+    torch.testing.assert_close(score(network, images, passes=passes, amp=True), anomaly_score(found))
+
+
 def test_scores_are_bitwise_repeatable():
     network, images = generator(), pixels(4)
     assert torch.equal(score(network, images, 2), score(network, images, 2))

@@ -44,6 +44,38 @@ def test_shape_and_range(in_channels, grid, size):
         assert restored.abs().max() < 1
 
 
+@pytest.mark.parametrize("settings", [{}, {"grid": (1, 2)}, {"position_norm": None}, {"keep_prob": 1.0}])
+def test_checkpoints_change_no_number(settings):
+    image, uniform = images(5, 1, 32, 32), torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    found = []
+    for checkpoint_images in (None, 2, 9):
+        network = generator(checkpoint_images=checkpoint_images, **settings).double()
+        restored = network(image.double(), uniform)
+        restored.square().mean().backward()
+        with torch.no_grad():
+            torch.testing.assert_close(network(image.double(), uniform), restored)
+        found.append((restored, [parameter.grad for parameter in network.parameters()]))
+    for restored, grads in found[1:]:
+        torch.testing.assert_close(restored, found[0][0])
+        torch.testing.assert_close(grads, found[0][1])
+
+
+def test_checkpoints_keep_less():
+    kept = []
+    for checkpoint_images in (None, 1):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):  # noqa: B023
+            generator(checkpoint_images=checkpoint_images)(images(4, 1, 64, 64))
+        kept.append(sum(sizes))
+    assert kept[1] < kept[0] / 50
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_checkpoints_of_no_image(count):
+    with pytest.raises(ValueError, match=f"checkpoint_images is {count}; it counts images, at least 1"):
+        generator(checkpoint_images=count)
+
+
 def test_smallest_patches_are_finite():
     network = generator(grid=(4, 4))
     restored = network(images(2, 1, 32, 32))
