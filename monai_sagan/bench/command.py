@@ -20,6 +20,7 @@ __all__ = ["add_bench_arguments", "bench_command"]
 
 SECTIONS = ("training", "inference", "growth", "sides")
 SMALL = {"channels": 16, "batch_size": 16}
+SIDES = (64, 128, 256, 512)  # of images, in pixels
 BASES = {"training": "published loop", "inference": "one by one"}
 
 
@@ -135,16 +136,19 @@ class _Bench:
         return rows
 
     def sides(self) -> dict[str, Any]:
-        """Larger images, cut into more patches of the same size: speed and memory."""
+        """Larger images, cut into more patches of the same size: speed and memory, without and with checkpoints."""
         rows = {}
-        print(f"\n{'side':>6} {'grid':>8} {'it/s':>9} {'images/s':>9} {'peak memory':>12}")
-        for side in (64, 128, 256, 512):
+        print(f"\n{'side':>6} {'grid':>8} {'kept of':>11} {'it/s':>9} {'images/s':>9} {'peak memory':>12}")
+        for side in SIDES:
             size = replace(self.size, side=side, images=max(2 * self.size.batch_size, 32))
-            timing = self._time({str(side): ("eager", size)})[str(side)]
-            rate = 1 / timing.median
-            rows[str(side)] = {"iterations_per_second": rate, "peak_bytes": timing.peak}
+            sizes = {"all images": size, "one image": replace(size, checkpoint_images=1)}
+            timings = self._time({kept: ("eager", changed) for kept, changed in sizes.items()})
             cells = f"{side // 32} x {side // 32}"
-            print(f"{side:6} {cells:>8} {rate:9.3g} {rate * timing.images:9.3g} {timing.peak / 2**30:8.2f} GiB")
+            for kept, timing in timings.items():
+                rate = 1 / timing.median
+                rows[f"{side}, {kept}"] = {"iterations_per_second": rate, "peak_bytes": timing.peak}
+                memory = f"{timing.peak / 2**30:8.2f} GiB"
+                print(f"{side:6} {cells:>8} {kept:>11} {rate:9.3g} {rate * timing.images:9.3g} {memory}")
         return rows
 
     def _time(self, workloads: dict[str, tuple[str, Size]]) -> dict[str, Timing]:

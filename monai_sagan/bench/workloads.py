@@ -28,6 +28,7 @@ class Size:
         batch_size: images of each stream in an iteration, and restored at a time.
         side: of the images, in pixels, a multiple of 32: patches stay 32 x 32 pixels, as in the paper.
         images: normal images, and as many unlabeled ones.
+        checkpoint_images: of the generator, see `monai_sagan.networks.SaganGenerator`.
     """
 
     channels: int = 64
@@ -35,6 +36,7 @@ class Size:
     batch_size: int = 64
     side: int = 64
     images: int = 1000
+    checkpoint_images: int | None = None
 
 
 Step = Callable[[], object]
@@ -57,7 +59,12 @@ def _networks(size: Size) -> tuple[SaganGenerator, SaganDiscriminator]:
     torch.manual_seed(0)
     grid = (size.side // 32, size.side // 32)
     return (
-        SaganGenerator(channels=size.channels, num_res_blocks=size.num_res_blocks, grid=grid),
+        SaganGenerator(
+            channels=size.channels,
+            num_res_blocks=size.num_res_blocks,
+            grid=grid,
+            checkpoint_images=size.checkpoint_images,
+        ),
         SaganDiscriminator(channels=size.channels),
     )
 

@@ -7,9 +7,11 @@ import os
 import shutil
 import uuid
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +20,9 @@ from monai_sagan.files import write_text
 from monai_sagan.report.cases import pick_cases
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
     from monai_sagan.engines.trained import Trained
 
 __all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
@@ -147,21 +152,34 @@ def _kind(item: Item) -> str:
 
 
 def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, title: str) -> None:
+    image, restored, anomaly_map = (tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy() for tensor in tensors)
+    figure, panels = _figure(image.shape, scale)
+    for panel, values in zip(panels, ((image + 1) / 2, (restored + 1) / 2, anomaly_map), strict=True):
+        panel.set_data(values)
+    figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
+    figure.savefig(path, metadata={"Software": None})
+
+
+@lru_cache(maxsize=1)
+def _figure(shape: tuple[int, ...], scale: float) -> tuple[Figure, list[AxesImage]]:
+    """The figure for images of a shape and its three panels: laying it out takes longer than drawing it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots(1, 3)
-    for axis, tensor, name in zip(axes, tensors, TITLES, strict=True):
-        values = tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy()
-        if name == "anomaly map":
-            shown = axis.imshow(values, cmap=COLORS, vmin=0, vmax=scale, interpolation="nearest")
-        else:
-            axis.imshow((values + 1) / 2, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    panels = []
+    for axis, name in zip(axes, TITLES, strict=True):
+        a_map = name == "anomaly map"
+        empty = np.zeros(shape[:2] if a_map else shape)
+        top, colors = (scale, COLORS) if a_map else (1, "gray")
+        panels.append(axis.imshow(empty, cmap=colors, vmin=0, vmax=top, interpolation="nearest"))
         axis.set_title(name, fontsize=10)
         axis.set_axis_off()
-    bar = figure.colorbar(shown, ax=axes, shrink=0.85, extend="max")
+    bar = figure.colorbar(panels[-1], ax=axes, shrink=0.85, extend="max")
     bar.set_label("|image - restored| / 2\nscale: 99.9 % of validation normals' pixels", fontsize=8)
-    figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
-    figure.savefig(path, metadata={"Software": None})
+    figure.suptitle("a line", fontsize=10)
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    return figure, panels

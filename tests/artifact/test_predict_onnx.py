@@ -14,7 +14,9 @@ from PIL import Image
 
 # The process sends itself a signal once it has kept the results of so many batches.
 COMMAND = """
-import os, sys
+import os, signal, sys
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background ignores it
 
 class Refuse:
     def find_spec(self, name, path=None, target=None):

@@ -14,9 +14,10 @@ from monai_sagan.cli import main
 
 def test_tables_and_figures(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(command, "SMALL", {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "images": 8})
+    monkeypatch.setattr(command, "SIDES", (64,))
     output = tmp_path / "bench.json"
-    words = ["bench", "inference", "--device", "cpu", "--rounds", "1", "--threads", "1", "--output", str(output)]
-    assert main(words) == 0
+    words = ["--device", "cpu", "--rounds", "1", "--threads", "1", "--output", str(output)]
+    assert main(["bench", "inference", "sides", *words]) == 0
     shown = capsys.readouterr().out
     assert "a large matrix product reaches: float32" in shown
     found = json.loads(output.read_text())
@@ -28,6 +29,8 @@ def test_tables_and_figures(tmp_path, monkeypatch, capsys):
         assert row["peak_bytes"] > 1e7
     one, two = (found["inference"][name]["flop"] for name in ("one by one", "batches"))
     assert two == pytest.approx(2 * one)  # twice the images, the same network
+    assert list(found["sides"]) == ["64, all images", "64, one image"]
+    assert all(row["peak_bytes"] > 1e7 for row in found["sides"].values())
 
 
 def test_ratios_are_of_each_round():

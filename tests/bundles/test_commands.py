@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,6 @@ SMALL = [*(f"--{name}={value}" for name, value in SIZES.items()), "--device=cpu"
 
 
 Result = subprocess.CompletedProcess[str]
-
-
-def bundle_run(*words: str, cwd: Path = REPOSITORY) -> Result:
-    """The command in a process of its own."""
-    command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", *words]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300)
 
 
 @pytest.fixture
@@ -126,25 +119,23 @@ def test_without_data_the_rsna_bundle_says_what_it_expects(tmp_path, run_here):
     assert "bundles/phantom/train.json" in result.stderr
 
 
-def test_an_unknown_key_is_named_with_the_nearest(tmp_path):
-    result = bundle_run(
-        "--config_file", "bundles/rsna/train.json", "--max_iteration", "2", "--output_dir", str(tmp_path)
-    )
+def test_an_unknown_key_is_named_with_the_nearest(tmp_path, run_here):
+    result = run_here("--config_file", "bundles/rsna/train.json", "--max_iteration", "2", "--output_dir", str(tmp_path))
     assert_one_line(result, "--max_iteration is no key")
     assert "--max_iterations" in result.stderr
     assert not list(tmp_path.iterdir())
 
 
-def test_the_command_works_from_any_folder(tmp_path):
+def test_the_command_works_from_any_folder(tmp_path, run_here, monkeypatch):
+    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
     folder = med_ad(tmp_path / "data")
     lists = json.loads((folder / "data.json").read_text())
     known = lists["train"]["unlabeled"]
     lists["train"]["unlabeled"] = [*known["0"], *known["1"]]  # nobody knows their labels now
     (folder / "data.json").write_text(json.dumps(lists))
     config = str(REPOSITORY / "bundles/rsna/train.json")
-    result = bundle_run(
-        "--config_file", config, "--dataset_dir", str(folder), *SMALL, "--anomaly_ratio", "none", cwd=tmp_path
-    )
+    words = ["--config_file", config, "--dataset_dir", str(folder), *SMALL, "--anomaly_ratio", "none"]
+    result = run_here(*words, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
     assert "everything that this run writes goes below" in result.stdout

@@ -111,18 +111,32 @@ def test_one_scale_for_all(tmp_path, draw, monkeypatch):
     assert f"{float(draw.scores[best]):.4f}, 1 of 9" in drawn[0][1]
 
 
-def test_pictures_show_the_scale(tmp_path, draw, monkeypatch):
-    from matplotlib.axes import Axes
-
-    limits = []
-    imshow = Axes.imshow
-    monkeypatch.setattr(
-        Axes, "imshow", lambda axis, values, **options: limits.append(options) or imshow(axis, values, **options)
-    )
+def test_pictures_show_the_scale(tmp_path, draw):
+    heatmaps._figure.cache_clear()
     draw(tmp_path / "maps", count=1)
-    assert len(limits) == 9
-    maps = [options for options in limits if options["cmap"] == heatmaps.COLORS]
-    assert [(options["vmin"], options["vmax"]) for options in maps] == [(0, draw.trained.scale)] * 3
+    assert heatmaps._figure.cache_info().misses == 1  # laid out once, for all pictures
+    _, panels = heatmaps._figure((64, 64), draw.trained.scale)
+    assert heatmaps._figure.cache_info().misses == 1
+    assert [panel.get_clim() for panel in panels] == [(0, 1), (0, 1), (0, draw.trained.scale)]
+
+
+def test_a_picture_has_nothing_of_the_one_before(tmp_path, random_pixels):
+    """One figure draws all of them."""
+    first, second = (random_pixels(1, seed=seed) / 127.5 - 1 for seed in (0, 1))
+    heatmaps._draw(tmp_path / "first.png", (first, first, first.abs()), 0.5, "a long title of the first")
+    heatmaps._draw(tmp_path / "second.png", (second, second, second.abs()), 0.5, "second")
+    heatmaps._figure.cache_clear()
+    heatmaps._draw(tmp_path / "alone.png", (second, second, second.abs()), 0.5, "second")
+    first_png, second_png, alone = ((tmp_path / f"{name}.png").read_bytes() for name in ("first", "second", "alone"))
+    assert second_png == alone != first_png
+
+
+def test_another_run_has_its_own_scale(tmp_path):
+    pixels = torch.linspace(-1, 1, 64 * 64).reshape(1, 1, 64, 64)
+    for name, scale in {"a": 0.5, "b": 0.1, "c": 0.5}.items():
+        heatmaps._draw(tmp_path / f"{name}.png", (pixels, pixels, pixels.abs()), scale, "a title")
+    a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
+    assert a == c != b
 
 
 def test_gallery(tmp_path, draw, random_pixels):
