@@ -121,8 +121,8 @@ class SaganGenerator(nn.Module):
     def _change_in_parts(self, patches: Tensor, size: int) -> Tensor:
         if not torch.is_grad_enabled():
             return torch.cat([self.change(part) for part in patches.split(size)])
-        recomputed = {"use_reentrant": False, "preserve_rng_state": False}  # nothing in it is drawn
-        return torch.cat([checkpoint(self.change, part, **recomputed) for part in patches.split(size)])
+        parts = patches.split(size)  # nothing is drawn in them
+        return torch.cat([checkpoint(self.change, x, use_reentrant=False, preserve_rng_state=False) for x in parts])
 
     def _check(self, image: Tensor) -> None:
         if image.shape[1] != self.in_channels:

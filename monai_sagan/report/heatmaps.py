@@ -165,8 +165,9 @@ def _figure(shape: tuple[int, ...], scale: float) -> tuple[Figure, list[AxesImag
     """The figure for images of a shape and its three panels: laying it out takes longer than drawing it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(9, 3.4), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 3.4), dpi=110)
     FigureCanvasAgg(figure)
     axes: Any = figure.subplots(1, 3)
     panels = []
@@ -180,6 +181,5 @@ def _figure(shape: tuple[int, ...], scale: float) -> tuple[Figure, list[AxesImag
     bar = figure.colorbar(panels[-1], ax=axes, shrink=0.85, extend="max")
     bar.set_label("|image - restored| / 2\nscale: 99.9 % of validation normals' pixels", fontsize=8)
     figure.suptitle("a line", fontsize=10)
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
+    ConstrainedLayoutEngine().execute(figure)
     return figure, panels
