@@ -19,6 +19,9 @@ __all__ = ["main"]
 
 READER_OPTIONS = "further options are those of the dataset's reader, for example --split_file FILE or --split_seed 1"
 
+# Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
+LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
+
 STUDY_OPTIONS = "further options are overrides of the config, --key value, for every run"
 
 
@@ -38,6 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return arguments.verb(arguments) or 0
     except SaganError as error:
         print(f"monai-sagan: error: {error}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in LEFT_OUT:
+            raise
+        print(f"monai-sagan: error: this needs {error.name}, which is not installed; pip install monai-sagan brings it",
+              file=sys.stderr)  # fmt: skip
         return 2
     except KeyboardInterrupt:
         print("monai-sagan: stopped; the same command goes on where it can", file=sys.stderr)

@@ -63,3 +63,18 @@ def test_help_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert "usage: monai-sagan" in done.stdout
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["bench"], ["report", "run"], ["data", "folder"]])
+def test_a_package_that_was_left_out_is_one_line(words, monkeypatch, capsys, tmp_path):
+    def missing(*arguments, **options):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr("monai_sagan.cli._check_options", missing)
+    assert main(words) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("monai-sagan: error: this needs torch, which is not installed; pip install monai-sagan")
+    assert error.count("\n") == 1
+    monkeypatch.setattr("monai_sagan.cli.LEFT_OUT", set())
+    with pytest.raises(ModuleNotFoundError):
+        main(words)

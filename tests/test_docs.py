@@ -198,6 +198,15 @@ def an_extra(workshop: Workshop, command: str, place: Path) -> None:
     assert command.split("[")[1].split("]")[0] in extras
 
 
+def without_torch(workshop: Workshop, command: str, place: Path) -> None:
+    """It would install from an index; `tests/artifact/test_predict_onnx.py` predicts where torch cannot be imported."""
+    first, second = command.split(" && ")
+    assert first == "pip install --no-deps monai-sagan"
+    setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
+    for name in second.removeprefix("pip install ").split():
+        assert re.search(rf'"{name}\b', setup), name
+
+
 def not_here(reason: str) -> Callable[[Workshop, str, Path], None]:
     def nothing(workshop: Workshop, command: str, place: Path) -> None:
         assert reason
@@ -212,6 +221,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r'pip install -c constraints\.txt -e (\.|"\.\[dev\]") && .+': in_ci,
     r"ruff check \. && ruff format --check \. && mypy --strict": in_ci,
     r'pip install "monai-sagan\[(\w+)\]"': an_extra,
+    r"pip install --no-deps monai-sagan && pip install [a-z ]+": without_torch,
     r"pytest tests/transforms -q": not_here("part of this very suite"),
     r"python -m sphinx -W docs site": not_here("test_the_site_builds_without_a_warning does it"),
     r"monai-sagan bench training inference": not_here(
@@ -232,7 +242,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r"monai-sagan data DIR (--check|--table items\.csv)": as_it_stands,
     r"monai-sagan prepare DIR OUT": as_it_stands,
     r"monai-sagan report RUN": as_it_stands,
-    r"monai-sagan study table3 .+": not_here("tests/test_study.py runs studies"),
+    r"monai-sagan study table3 .+": one_row,
     re.escape(EXPORT): made,
     r"monai-sagan verify ARTIFACT": as_it_stands,
     r"monai-sagan predict ARTIFACT FOLDER OUT": as_it_stands,
