@@ -10,22 +10,52 @@ import torch
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["ENGINES", "check_engine", "made_for"]
+__all__ = ["ENGINES", "check_engine", "choose_engine", "made_for"]
 
 logger = logging.getLogger(__name__)
 
 ENGINES = ("eager", "compiled")
+WORTH_COMPILING = 1000  # iterations; two cores compile for two to three minutes, see benchmarks/README.md
 
 
-def check_engine(engine: str) -> str:
-    """``engine``, when it is ``"eager"`` or ``"compiled"``.
+def check_engine(engine: str, *others: str) -> str:
+    """``engine``, when it is ``"eager"`` or ``"compiled"``, or one of the ``others``.
 
     Raises:
         SaganError: for another word.
     """
-    if engine not in ENGINES:
-        raise SaganError(f"engine is {engine!r}; use one of {', '.join(ENGINES)}")
+    words = (*ENGINES, *others)
+    if engine not in words:
+        raise SaganError(f"engine is {engine!r}; use one of {', '.join(words)}")
     return engine
+
+
+def choose_engine(engine: str, device: str | torch.device, amp: bool, iterations: int) -> str:
+    """``engine``, or for ``"auto"`` what was measured to be the faster one for a run of this kind.
+
+    Compiled code pays where convolutions are so fast that all between them counts: on a CPU with units for bfloat16
+    matrices (AMX), in bfloat16, in a run of a thousand iterations or more. In float32 on a CPU it gains a few percent;
+    on GPUs it was not measured. Both are eager.
+
+    Args:
+        engine: ``"auto"``, ``"eager"`` or ``"compiled"``.
+        device: where to train.
+        amp: whether the networks run in bfloat16.
+        iterations: of the run.
+
+    Raises:
+        SaganError: for another word.
+    """
+    if check_engine(engine, "auto") != "auto":
+        return engine
+    pays = amp and iterations >= WORTH_COMPILING and torch.device(device).type == "cpu" and has_bfloat16_matrix_units()
+    return "compiled" if pays else "eager"
+
+
+def has_bfloat16_matrix_units() -> bool:
+    """Whether this CPU multiplies bfloat16 matrices in units of their own (AMX); False where torch cannot tell."""
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
+    return bool(capabilities.get("amx_bf16", False))
 
 
 def made_for(engine: str, code: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,6 +29,7 @@ class ResumeCheckpoint:
         objects: what has ``state_dict`` and ``load_state_dict``, by name: networks, optimizers, handlers.
         settings: plain values that a resumed run must share.
         may_differ: names of settings that may differ all the same.
+        up_to_rounding: names of settings that may differ, too, but change the last digits: then a warning says so.
         interval: epochs between checkpoints; the last epoch is always saved.
 
     Raises:
@@ -41,6 +42,7 @@ class ResumeCheckpoint:
         objects: Mapping[str, Any],
         settings: Mapping[str, Any],
         may_differ: tuple[str, ...] = ("max_iterations",),
+        up_to_rounding: tuple[str, ...] = ("amp", "engine"),
         interval: int = 1,
     ) -> None:
         self.path = Path(path)
@@ -48,6 +50,7 @@ class ResumeCheckpoint:
         count = rank_and_count()[1]
         self.settings = dict(settings) | ({"processes": count} if count > 1 else {})
         self.may_differ = may_differ
+        self.up_to_rounding = up_to_rounding
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
@@ -79,7 +82,13 @@ class ResumeCheckpoint:
             raise SaganError(f"{self.path} is no checkpoint of this kind of run; use another output_dir")
         for name, value in ({"processes": None} | self.settings).items():
             saved = content["settings"].get(name)
-            if saved != value and name not in self.may_differ:
+            if saved == value or name in self.may_differ:
+                continue
+            if name in self.up_to_rounding:
+                logger.warning(
+                    f"{self.path} was made with {name} {saved}, this run has {value}: it goes on, up to rounding"
+                )
+            else:
                 raise SaganError(
                     f"{self.path} was made with {name} {saved}, this run has {value}; set it back to go on with that "
                     f"run, or use another output_dir"

@@ -178,3 +178,13 @@ def test_files_of_another_kind(tmp_path, refused):
     path.mkdir()  # not a file: nothing to resume; saving fails in its own words
     with pytest.raises(OSError, match="checkpoint"):
         run(path)
+
+
+def test_another_precision_goes_on_and_is_said(tmp_path, caplog):
+    path = tmp_path / "checkpoint.pt"
+    run(path, settings={"amp": False, "engine": "eager"})
+    assert run(path, epochs=3, settings={"amp": False, "engine": "eager"}) == 15
+    assert "up to rounding" not in caplog.text
+    assert run(path, epochs=4, settings={"amp": True, "engine": "compiled"}) == 20
+    assert "was made with amp False, this run has True: it goes on, up to rounding" in caplog.text
+    assert "was made with engine eager, this run has compiled: it goes on, up to rounding" in caplog.text

@@ -1,0 +1,39 @@
+"""The engine that is chosen, and what it is chosen by."""
+
+from __future__ import annotations
+
+import pytest
+
+from monai_sagan.engines import compiled
+from monai_sagan.engines.compiled import choose_engine
+from monai_sagan.errors import SaganError
+
+
+@pytest.fixture(params=[True, False])
+def units(request, monkeypatch):
+    monkeypatch.setattr(compiled, "has_bfloat16_matrix_units", lambda: request.param)
+    return request.param
+
+
+def test_compiling_is_chosen_where_it_pays(units):
+    assert choose_engine("auto", "cpu", True, 1000) == ("compiled" if units else "eager")
+    assert choose_engine("auto", "cpu", True, 999) == "eager"
+    assert choose_engine("auto", "cpu", False, 100_000) == "eager"
+    assert choose_engine("auto", "cuda", True, 100_000) == "eager"
+
+
+@pytest.mark.parametrize("engine", ["eager", "compiled"])
+def test_a_choice_stands(engine, units):
+    assert choose_engine(engine, "cpu", True, 1) == choose_engine(engine, "cuda", False, 10_000) == engine
+
+
+def test_another_word_is_named():
+    with pytest.raises(SaganError, match="engine is 'fast'; use one of eager, compiled, auto"):
+        choose_engine("fast", "cpu", False, 1)
+
+
+def test_a_torch_that_cannot_tell_has_no_units(monkeypatch):
+    monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)
+    assert not compiled.has_bfloat16_matrix_units()
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    assert compiled.has_bfloat16_matrix_units()
