@@ -38,9 +38,11 @@ def grouped_metrics(
         columns: which keys of the items to group by.
 
     Raises:
-        SaganError: for a score that is not finite, another label, or an age that is no number of years.
+        SaganError: for a score that is not finite, another label, another number of items, scores or labels, or an age
+            that is no number of years.
     """
     values = finite_scores(scores)
+    _check_as_many(items, len(values), "scores")
     truth = [None if label is None else float(label) for label in _plain(labels)]
     scores_and_truth(values, truth)  # refuses what is wrong in any of them
     tables: dict[str, dict[str, dict[str, Any]]] = {}
@@ -70,9 +72,11 @@ def group_warnings(
         limit: AUC from which to warn.
 
     Raises:
-        SaganError: for another label, or an age that is no number of years.
+        SaganError: for another label, another number of labels than items, or an age that is no number of years.
     """
-    place, abnormal = scores_and_truth(np.arange(len(items)), labels)
+    known = _plain(labels)
+    _check_as_many(items, len(known), "labels")
+    place, abnormal = scores_and_truth(np.arange(len(items)), known)
     if min(abnormal.sum(), (~abnormal).sum()) < 2:
         return []
     warnings = []
@@ -105,6 +109,11 @@ def _ranks_by_others(names: NDArray[np.str_], abnormal: NDArray[np.bool_]) -> ND
         share = np.where(count > 0, found / np.maximum(count, 1), abnormal.mean())  # a group seen nowhere else
         ranks[held_out] = rankdata(share)[group[held_out]]
     return ranks
+
+
+def _check_as_many(items: Sequence[Item], number: int, what: str) -> None:
+    if len(items) != number:
+        raise SaganError(f"there are {len(items)} items but {number} {what}; give one for each item")
 
 
 def _columns(items: Sequence[Item], columns: Sequence[str]) -> dict[str, list[str]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, scores_and_truth, split_by_class
 
 __all__ = ["score_histogram"]
@@ -17,21 +19,24 @@ def score_histogram(scores: Values, labels: Labels, bins: int = 40) -> dict[str,
     Args:
         scores: (N,), finite.
         labels: (N,), 0 normal, 1 abnormal, None unknown.
-        bins: how many, from the lowest score to the highest; the last one includes it.
+        bins: how many, from the lowest score to the highest; the last one includes it. Scores that leave no room for
+            as many between them, such as equal ones, lie in the middle of a wider range.
 
     Returns:
         ``edges`` (bins + 1 numbers; empty when there are no scores) and the counts (bins) of ``normal``,
         ``abnormal`` and ``unknown`` images.
 
     Raises:
-        SaganError: for a score that is not finite, or another label.
+        SaganError: for a score that is not finite, another label, or a number of bins that cannot be.
     """
+    if bins != int(bins) or bins < 1:
+        raise SaganError(f"bins is {bins}; it is a whole number, 1 or more")
     every = finite_scores(scores)
     known, _ = scores_and_truth(scores, labels)
     normal, abnormal = split_by_class(scores, labels)
     if not len(every):
         return {"edges": [], "normal": [], "abnormal": [], "unknown": []}
-    edges = np.histogram_bin_edges(every, bins)
+    edges = np.linspace(*_range(every, bins), bins + 1)
     total, of_known, of_normal, of_abnormal = (np.histogram(v, edges)[0] for v in (every, known, normal, abnormal))
     return {
         "edges": edges.tolist(),
@@ -39,3 +44,10 @@ def score_histogram(scores: Values, labels: Labels, bins: int = 40) -> dict[str,
         "abnormal": of_abnormal.tolist(),
         "unknown": (total - of_known).tolist(),
     }
+
+
+def _range(scores: NDArray[np.float64], bins: int) -> tuple[float, float]:
+    low, high = float(scores.min()), float(scores.max())
+    least = 2 * bins * float(np.spacing(max(abs(low), abs(high))))  # below, edges would fall on the same number
+    room = 0 if high - low >= least else max(least, 0.5)
+    return low - room, high + room

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
 __all__ = ["delong", "logit_interval", "roc_auc", "roc_auc_ci95"]
@@ -79,8 +80,10 @@ def delong(scores: Sequence[Values], labels: Labels) -> tuple[NDArray[np.float64
             all is NaN.
 
     Raises:
-        SaganError: as `roc_auc`.
+        SaganError: as `roc_auc`, or when there is no column.
     """
+    if not len(scores):
+        raise SaganError("there are no scores; give one column or more, each of one model")
     pairs = [split_by_class(column, labels) for column in scores]
     if any(min(len(normal), len(abnormal)) < 2 for normal, abnormal in pairs):
         return np.full(len(pairs), math.nan), np.full((len(pairs), len(pairs)), math.nan)

@@ -73,6 +73,19 @@ def test_an_age_that_is_no_number(age, refused):
         grouped_metrics([{"image": "x.png", "age": age}], [1], [0])
 
 
+def test_as_many_items_as_scores_and_labels(refused):
+    items = [{"view": "AP"}, {"view": "PA"}]
+    for scores, labels, parts in (
+        ([1, 2, 3], [0, 1, 0], ("2 items", "3 scores")),
+        ([1], [0], ("2 items", "1 score")),
+        ([1, 2], [0], ("2 scores", "1 label")),
+    ):
+        with refused(*parts):
+            grouped_metrics(items, scores, labels)
+    with refused("2 items", "3 labels"):
+        group_warnings(items, [0, 1, 0])
+
+
 def test_a_view_that_gives_the_label_away():
     """Six in ten normal images are PA, eight in ten abnormal ones AP: an AUC of 0.7 by the view alone."""
     views = ["AP"] * 40 + ["PA"] * 60 + ["AP"] * 80 + ["PA"] * 20

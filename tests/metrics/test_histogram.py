@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pytest
 
 from monai_sagan.metrics import score_histogram
 
@@ -26,6 +27,23 @@ def test_constant_and_no_scores():
     found = score_histogram([0.5] * 3, [0, 1, 1], bins=4)
     assert (sum(found["normal"]), sum(found["abnormal"])) == (1, 2)
     assert score_histogram([], []) == {"edges": [], "normal": [], "abnormal": [], "unknown": []}
+
+
+@pytest.mark.parametrize("first", [0.0, 0.1, -0.1, 0.02, 1e-300, 1.0, 1e8, 1e300])
+@pytest.mark.parametrize("apart", [0, 1, 3])
+def test_scores_with_no_room_for_bins_between_them(first, apart):
+    """Next neighbors among the floating-point numbers are drawn as if they were one."""
+    scores = [first, first + apart * abs(np.spacing(first))]
+    found = score_histogram(scores, [0, 1])
+    assert (np.diff(found["edges"]) > 0).all()
+    assert found["edges"][0] <= scores[0] <= scores[1] <= found["edges"][-1]
+    assert (sum(found["normal"]), sum(found["abnormal"]), len(found["edges"])) == (1, 1, 41)
+
+
+@pytest.mark.parametrize("bins", [0, -1, 2.5])
+def test_a_number_of_bins_that_cannot_be(bins, refused):
+    with refused(f"bins is {bins}", "1 or more"):
+        score_histogram([0.1, 0.2], [0, 1], bins)
 
 
 def test_scores_that_are_no_numbers(refused):

@@ -66,6 +66,12 @@ def test_unknown_labels_change_nothing():
     assert more == image_metrics(scores, labels)
 
 
+def test_delong_of_no_model(refused):
+    for none in ([], np.zeros((0, 4))):
+        with refused("no scores", "one column or more"):
+            delong(none, [0, 1, 0, 1])
+
+
 def test_delong_by_counting_pairs():
     """The covariance by the definition: placements by comparing all pairs, ties one half."""
     rng = np.random.default_rng(1)
