@@ -13,6 +13,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 
 if TYPE_CHECKING:
+    from monai_sagan.bench.counts import Counts
     from monai_sagan.bench.measure import Timing
     from monai_sagan.bench.workloads import Size
 
@@ -35,7 +36,9 @@ def add_bench_arguments(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--batch_size", type=int, help="images of each stream (default: 64, small 16)")
     verb.add_argument("--compiled", action="store_true", help="compiled code too, on a CPU minutes once; a GPU has it")
-    verb.add_argument("--bfloat16", action="store_true", help="bfloat16 too, which few CPUs are fast in; a GPU has it")
+    verb.add_argument(
+        "--bfloat16", action="store_true", help="bfloat16 too; where a device has units for it, it is there"
+    )
     verb.add_argument("--rounds", type=int, default=5, help="of each workload in turn (default: 5)")
     verb.add_argument("--threads", type=int, help="of torch, on a CPU")
     verb.add_argument("--output", metavar="FILE", help="write all figures as JSON")
@@ -53,6 +56,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
     import torch
 
     from monai_sagan.bench.workloads import Size
+    from monai_sagan.engines.compiled import has_bfloat16_matrix_units
 
     sections = arguments.sections or list(SECTIONS[:2])
     if unknown := set(sections) - set(SECTIONS):
@@ -64,7 +68,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
     if arguments.batch_size:
         size = replace(size, batch_size=arguments.batch_size)
     variants = [
-        *([", bfloat16"] if gpu or arguments.bfloat16 else []),
+        *([", bfloat16"] if gpu or arguments.bfloat16 or has_bfloat16_matrix_units() else []),
         *(["compiled"] if gpu or arguments.compiled else []),
     ]
     if arguments.threads:
@@ -106,11 +110,12 @@ class _Bench:
     def _compared(self, section: str, names: list[str], data: str | None) -> dict[str, Any]:
         chosen = [name for name in names if self._wanted(name)]
         timings = self._time({name: (name, self.size) for name in [*chosen, *([data] if data else [])]})
-        flop = {name: self._flop(name) for name in {self._plain(name) for name in chosen}}
+        counts = {name: self._counts(name) for name in {self._plain(name) for name in chosen}}
         base, rows = timings[BASES[section]], {}
         for name in chosen:
             kind = "bfloat16" if "bfloat16" in name else "float32"
-            rows[name] = self._row(timings[name], base, flop[self._plain(name)], self.matrix[kind])
+            rows[name] = self._row(timings[name], base, counts[self._plain(name)].flop / 2, self.matrix[kind])
+            rows[name] |= self._launched(timings[name], None if "compiled" in name else counts[self._plain(name)])
             if data and name != BASES[section]:
                 rows[name]["share in data"] = timings[data].median / timings[name].median
         unit = "it/s" if section == "training" else "batches/s"
@@ -164,14 +169,21 @@ class _Bench:
         """The workload that does the same arithmetic in eager float32, where it can be counted."""
         return {"compiled": "eager"}.get(name.replace(", bfloat16", ""), name.split(",")[0])
 
-    def _flop(self, name: str) -> float:
-        """Of one call, counted on a pair of them."""
+    def _counts(self, name: str) -> Counts:
+        """Of a pair of calls."""
         from monai_sagan.bench.counts import count
         from monai_sagan.bench.workloads import make
 
         step, _ = make(name, self.size, self.device)
         step()  # the first is a critic update alone, or the first of a pair
-        return count(lambda: (step(), step())).flop / 2
+        return count(lambda: (step(), step()))
+
+    @staticmethod
+    def _launched(timing: Timing, counts: Counts | None) -> dict[str, Any]:
+        """What a call has a device do, which a timer cannot tell: by operation, or by graphs where it is compiled."""
+        if counts is None:
+            return {"graphs": timing.graphs, "graph_breaks": timing.breaks, "recompiled": timing.recompiled}
+        return {"operations": counts.operations / 2, "waits": counts.waits / 2}
 
     @staticmethod
     def _row(timing: Timing, base: Timing, flop: float, peak_rate: float) -> dict[str, Any]:
@@ -208,6 +220,10 @@ def _print_table(section: str, unit: str, rows: dict[str, dict[str, Any]]) -> No
             f"{row['share of matrix rate']:9.0%} {data:>8} {row['peak_bytes'] / 2**30:5.2f} GiB "
             f"{row['first_seconds']:7.1f} s"
         )
+    names = ("operations", "waits", "graphs", "graph_breaks", "recompiled")
+    print(f"\n{'launched by the host':28} " + " ".join(f"{name.replace('_', ' '):>12}" for name in names))
+    for name, row in rows.items():
+        print(f"{name:28} " + " ".join(f"{row[key]:12g}" if key in row else f"{'-':>12}" for key in names))
 
 
 def _shown(size: Size) -> str:

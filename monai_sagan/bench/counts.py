@@ -10,7 +10,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["Counts", "count"]
+__all__ = ["Counts", "count", "graphs_and_breaks"]
 
 # What makes the host wait for a device: reading a number, or a result whose shape depends on values.
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "is_nonzero", "equal")
@@ -67,3 +67,9 @@ def count(code: Callable[[], object]) -> Counts:
     with counter:
         code()
     return counter.counts
+
+
+def graphs_and_breaks() -> tuple[int, int]:
+    """How many graphs `torch.compile` has made in this process, anew for other shapes included, and their breaks."""
+    counters = torch._dynamo.utils.counters
+    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())

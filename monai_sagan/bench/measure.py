@@ -27,12 +27,18 @@ class Timing:
         images: of each stream in it.
         first: seconds of the first pair of calls, compiling included.
         peak: greatest memory, in bytes: the device's, or on a CPU the whole process's.
+        graphs: that were compiled for the first pair of calls.
+        breaks: places where a graph had to end.
+        recompiled: graphs that were compiled after the first pair.
     """
 
     seconds: list[float] = field(default_factory=list)
     images: int = 0
     first: float = 0.0
     peak: int = 0
+    graphs: int = 0
+    breaks: int = 0
+    recompiled: int = 0
 
     @property
     def median(self) -> float:
@@ -66,12 +72,14 @@ def time_side_by_side(
             process.start()
             other.close()
             processes.append(process)
-            timings[label].images, timings[label].first = _answer(pipes[label], label)
+            timings[label].images, timings[label].first, timings[label].graphs = _answer(pipes[label], label)
         for _ in range(rounds):
             for label, pipe in pipes.items():
                 pipe.send(calls)
-                seconds, timings[label].peak = _answer(pipe, label)
-                timings[label].seconds.append(seconds)
+                timing = timings[label]
+                seconds, timing.peak, graphs, timing.breaks = _answer(pipe, label)
+                timing.seconds.append(seconds)
+                timing.recompiled = graphs - timing.graphs
     finally:
         for process in processes:
             process.terminate()
@@ -92,6 +100,7 @@ def _answer(pipe: Any, label: str) -> Any:
 def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | None) -> None:
     import torch
 
+    from monai_sagan.bench.counts import graphs_and_breaks
     from monai_sagan.engines.memory import keep_freed_memory
 
     try:
@@ -104,14 +113,14 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
         step()
         step()
         _finish(device)
-        pipe.send((images, time.perf_counter() - begin))
+        pipe.send((images, time.perf_counter() - begin, graphs_and_breaks()[0]))
         while True:
             calls = pipe.recv()
             begin = time.perf_counter()
             for _ in range(calls):
                 step()
             _finish(device)
-            pipe.send(((time.perf_counter() - begin) / calls, _peak(device)))
+            pipe.send(((time.perf_counter() - begin) / calls, _peak(device), *graphs_and_breaks()))
     except Exception as error:
         pipe.send((str(error).splitlines() or [type(error).__name__])[0])
 
