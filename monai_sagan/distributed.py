@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["average_gradients", "is_main", "join_processes", "main_first", "mean_of_processes", "rank_and_count"]
+__all__ = [
+    "average_gradients",
+    "is_main",
+    "is_not_main",
+    "join_processes",
+    "main_first",
+    "mean_of_processes",
+    "rank_and_count",
+]
 
 
 def rank_and_count() -> tuple[int, int]:
@@ -30,6 +38,11 @@ def rank_and_count() -> tuple[int, int]:
 def is_main() -> bool:
     """Whether this process is the one that writes files."""
     return rank_and_count()[0] == 0
+
+
+def is_not_main() -> bool:
+    """Whether another process is the one that writes files."""
+    return not is_main()
 
 
 def join_processes() -> torch.device:

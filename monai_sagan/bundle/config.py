@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from monai_sagan.data.cache import ImageCache
+    from monai_sagan.data.datalist import Datalist
     from monai_sagan.settings import Settings
 
-__all__ = ["PACKED_MODEL", "bundle_folder", "models_in", "path_in", "settings_of", "value_of"]
+__all__ = [
+    "PACKED_MODEL",
+    "bundle_folder",
+    "images_of",
+    "joined",
+    "labels_of",
+    "models_in",
+    "path_in",
+    "settings_of",
+    "shared_by_a_run",
+    "value_of",
+]
 
 PACKED_MODEL = "artifact"  # the folder of the weights in a packed bundle's models/
 
@@ -45,8 +60,34 @@ def path_in(folder: str, name: str) -> str:
 
 
 def value_of(component: Any, name: str) -> Any:
-    """The attribute ``name`` of a ``component`` of the config, such as one field of resolved settings."""
-    return getattr(component, name)
+    """The attribute ``name`` of a ``component`` of the config, or what a mapping has under that name.
+
+    Where it may be None it needs an id of its own in the config, by which others refer to it: an argument that stands
+    there as a component is left out by MONAI when it turns out to be None.
+    """
+    return component[name] if isinstance(component, Mapping) else getattr(component, name)
+
+
+def joined(parts: Sequence[Any]) -> list[Any]:
+    """One list of what stands in ``parts`` singly or in lists."""
+    return [one for part in parts for one in (part if isinstance(part, list) else [part])]
+
+
+def images_of(images: ImageCache, splits: Datalist, names: Sequence[str]) -> Tensor:
+    """The images of the splits called ``names``, one after the other, uint8 (N, C, H, W)."""
+    return images.pixels([item for name in names for item in splits[name]])
+
+
+def labels_of(splits: Datalist, name: str) -> list[int | None]:
+    """The labels of the items of the split called ``name``: 0 normal, 1 abnormal, None unknown."""
+    return [item["label"] for item in splits[name]]
+
+
+def shared_by_a_run(settings: Settings, **values: Any) -> dict[str, Any]:
+    """The plain values that a resumed run must share: its settings, and ``values`` beside them."""
+    from monai_sagan.settings import as_plain
+
+    return as_plain(settings) | values
 
 
 def models_in(folder: str) -> dict[str, Path]:

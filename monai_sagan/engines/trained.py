@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from monai_sagan.artifact.weights import is_artifact, read_weights
 from monai_sagan.data.typical import IMAGE
+from monai_sagan.engines.device import network_on
 from monai_sagan.engines.scoring import restore
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
@@ -95,21 +96,28 @@ def describe_trained(
         iteration: critic updates done.
         typical: of the training images, see `monai_sagan.data.typical.measure_typical`.
     """
-    maps = torch.cat([maps.cpu() for _, _, maps in restore(network, valid_normal, **settings.mapping())])
+    pixels = valid_normal.shape[0] * valid_normal.shape[-2] * valid_normal.shape[-1]
+    highest, scores = torch.zeros(0), []
+    for _, _, maps in restore(network, valid_normal, **settings.mapping()):
+        scores.append(anomaly_score(maps).cpu())
+        # Both quantiles lie among the highest values: all maps together need not fit into memory.
+        found = torch.cat([highest, maps.flatten().cpu()])
+        highest = found.topk(min(_from_above(pixels, 0.99), len(found))).values
     return {
         "model": {name: value.cpu() for name, value in network.state_dict().items()},
         "settings": as_plain(settings),
-        "scale": _quantile(maps, 0.999),
-        "pixel_threshold": _quantile(maps, 0.99),
-        "valid_normal_scores": anomaly_score(maps),
+        "scale": float(highest[_from_above(pixels, 0.999) - 1]),
+        "pixel_threshold": float(highest[_from_above(pixels, 0.99) - 1]),
+        "valid_normal_scores": torch.cat(scores),
         "iteration": iteration,
         **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
         **numbers,
     }
 
 
-def _quantile(maps: Tensor, share: float) -> float:
-    return float(maps.flatten().kthvalue(max(round(share * maps.numel()), 1)).values)
+def _from_above(count: int, share: float) -> int:
+    """The place from above, counted from 1, of the quantile of ``share`` among ``count`` sorted values."""
+    return count - max(round(share * count), 1) + 1
 
 
 def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool = False) -> Trained:
@@ -124,13 +132,12 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
         SaganError: naming the file when it is missing, broken or of another kind.
     """
     content = _content(path)
-    channels_last: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's types do not know it
     try:
         settings = _settings(content["settings"])
         network = SaganGenerator(**settings.generator())
         network.load_state_dict(content["model"])
         return Trained(
-            network=network.to(device).to(**channels_last).eval(),
+            network=network_on(network, device).eval(),
             settings=settings,
             scale=content["scale"],
             pixel_threshold=content["pixel_threshold"],

@@ -188,6 +188,17 @@ def test_no_expression_in_what_runs_a_model(name, config):
     assert "$" not in (Path(bundle_path(name)) / f"{config}.json").read_text()
 
 
+@pytest.mark.parametrize("config", ["train", "multi_gpu_train"])
+@pytest.mark.parametrize("name", bundle_names())
+def test_expressions_only_where_monai_has_them_by_convention(name, config):
+    content = json.loads((Path(bundle_path(name)) / f"{config}.json").read_text())
+    assert all(step.startswith("$") for step in content.pop("run"))  # the model zoo's way to start an engine
+    for engine, handlers in (("trainer", "train_handlers"), ("evaluator", "val_handlers")):
+        for part in ("train", "validate"):  # here check_properties takes an expression, or MONAI's own list as it is
+            content.get(part, {}).get(engine, {}).pop(handlers, None)
+    assert "$" not in json.dumps(content)
+
+
 def test_inference_runs_where_expressions_are_off(run, dataset_dir, tmp_path):
     bundle = pack_bundle("folder", tmp_path / "bundle", run)
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
