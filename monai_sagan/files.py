@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,11 +89,24 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise SaganError(f"no file {path}; give the path of a trained model, for example runs/rsna/model.pt") from None
     except Exception as error:
+        if _is_cut(Path(path)):
+            mend = "train again, or give another model file, such as model_last.pt beside it"
+            raise SaganError(f"{path} is cut or damaged; {mend}") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaganError(f"{path} does not hold plain weights ({reason}); nothing of it was loaded") from None
     if not isinstance(content, dict):
         raise SaganError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a file begins as one that torch saved, or as nothing, and does not end so."""
+    begin = b"PK"  # torch saves ZIP archives, which have their table of contents at the end
+    try:
+        with path.open("rb") as file:
+            return begin.startswith(file.read(len(begin))) and not zipfile.is_zipfile(path)
+    except OSError:
+        return False
 
 
 @contextmanager

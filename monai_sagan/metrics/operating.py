@@ -52,7 +52,7 @@ def operating_points(
             share = _exact(wanted)
             point["warning"] = (
                 f"a specificity of {wanted:g} takes {math.ceil(share / (1 - share))} validation normals or more, "
-                f"there are {len(valid)}"
+                f"there are {len(valid)}; train with a larger --valid_fraction or more normal images"
             )
         points.append(point)
     return points

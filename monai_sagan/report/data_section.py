@@ -41,7 +41,7 @@ def _splits(run: Run) -> Html:
         return paragraph("The run's folder has no splits.json: how the images were split is not known here.")
     names = [name for name in SPLITS if name in counts] + sorted(set(counts) - set(SPLITS))
     rows = [
-        [name, f"{c['images']:,}", _abnormal(c), _number(c.get("patients")), tag("span", USES.get(name, ""))]
+        [name, _number(c.get("images")), _abnormal(c), _number(c.get("patients")), tag("span", USES.get(name, ""))]
         for name, c in ((name, counts[name]) for name in names)
     ]
     head = ["split", "images", "abnormal", "patients", "used for"]

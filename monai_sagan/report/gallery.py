@@ -5,10 +5,14 @@ from __future__ import annotations
 import base64
 import io
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from monai_sagan.errors import SaganError
 from monai_sagan.report.html import Html, paragraph, section, tag
 from monai_sagan.report.run_folder import Picture, Run
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 __all__ = ["gallery_section"]
 
@@ -64,7 +68,7 @@ def _case(run: Run, picture: Picture) -> Html:
 def _heat_maps(run: Run) -> list[Html]:
     figures, used = [], 0
     for picture in run.pictures:
-        content = _read(picture.path)
+        content, _ = _read(picture.path)
         used += len(content)
         if used > BUDGET:
             break
@@ -82,24 +86,24 @@ def _embedded(content: bytes, words: str) -> Html:
 
 def _small(path: Path) -> bytes:
     """A picture's file, or a smaller copy of one that is too wide for a page of many."""
-    from PIL import Image
-
-    content = _read(path)
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.format == "PNG" and image.width <= WIDEST:
-                return content
-            smaller = image.convert("RGB")
-            smaller.thumbnail((WIDEST, WIDEST))
-    except (OSError, ValueError) as error:
-        raise SaganError(f"{path} is no picture ({error}); evaluate the run again") from None
+    content, image = _read(path)
+    if image.format == "PNG" and image.width <= WIDEST:
+        return content
+    smaller = image.convert("RGB")
+    smaller.thumbnail((WIDEST, WIDEST))
     shrunk = io.BytesIO()
     smaller.save(shrunk, "PNG", optimize=True)
     return shrunk.getvalue()
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path) -> tuple[bytes, Image]:
+    """A picture's file and what it shows, which must be whole: a browser would show half of one without a word."""
+    import PIL.Image
+
     try:
-        return path.read_bytes()
-    except OSError as error:
-        raise SaganError(f"cannot read {path} ({error.strerror}); evaluate the run again") from None
+        content = path.read_bytes()
+        image = PIL.Image.open(io.BytesIO(content))
+        image.load()
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
+        raise SaganError(f"{path} is no whole picture ({error}); evaluate the run again") from None
+    return content, image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -11,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.errors import SaganError
+from monai_sagan.report.belong import check_belongs
+from monai_sagan.report.shapes import AUDIT, GALLERY, METRICS, MODEL, SPLITS, misfit
 
 __all__ = ["Names", "Picture", "Run", "read_run"]
 
 EXPLAINED = "the run is not evaluated to its end; run it again, or its evaluate.json"
+EVALUATE = "evaluate the run again"
 LABELS: dict[str, int | None] = {"0": 0, "1": 1, "": None}
 PICTURES = 24  # where only the heat maps are there, and no list of them
 
@@ -119,13 +123,14 @@ def read_run(run_dir: str | Path) -> Run:
     folder = Path(run_dir)
     if not folder.is_dir():
         raise SaganError(f"{folder} is no folder; name the output_dir of an evaluated run")
-    metrics = _read_json(folder / "metrics.json", dict)
+    metrics = _read_json(folder / "metrics.json", METRICS)
     if metrics is None:
         raise SaganError(f"{folder} has no metrics.json: {EXPLAINED}")
     models = [name for name, block in metrics.items() if isinstance(block, dict) and "auc" in block]
     if not models:
         raise SaganError(f"{folder / 'metrics.json'} holds no model's auc: {EXPLAINED}")
     models.sort(key=lambda name: name != "aucp")
+    _check_shape(folder / "metrics.json", metrics, dict.fromkeys(models, MODEL))
     table = _read_table(folder / "scores.csv")
     if table is None:
         raise SaganError(f"{folder} has no scores.csv: {EXPLAINED}")
@@ -137,7 +142,9 @@ def read_run(run_dir: str | Path) -> Run:
             f"{folder / 'scores.csv'} has {there[0]} normal and {there[1]} abnormal images, metrics.json tells of "
             f"{told[0]} and {told[1]}: {EXPLAINED}"
         )
-    splits = _read_json(folder / "splits.json", dict)
+    blocks = metrics.get("baselines", {}) | {name: metrics[name] for name in models}
+    check_belongs(folder, blocks, scores, labels, EVALUATE)
+    splits = _read_json(folder / "splits.json", SPLITS)
     skipped = _read_table(folder / "skipped.csv")
     reasons = None if skipped is None else [(row.get("image") or "", row.get("reason") or "") for row in skipped]
     known = [item["image"] for items in (splits or {}).values() for item in items if item.get("image")]
@@ -149,8 +156,8 @@ def read_run(run_dir: str | Path) -> Run:
         scores=scores,
         p_values=p_values,
         splits=splits,
-        audit=_read_json(folder / "audit.json", dict),
-        config=_read_json(folder / "config.json", dict),
+        audit=_read_json(folder / "audit.json", AUDIT),
+        config=_read_json(folder / "config.json", {}),
         skipped=reasons,
         history=_history(folder / "history.csv"),
         pictures=_pictures(folder / "heatmaps"),
@@ -158,23 +165,30 @@ def read_run(run_dir: str | Path) -> Run:
     )
 
 
-def _read_json(path: Path, kind: type) -> Any:
-    """What a JSON file holds, or None where there is no such file."""
+def _read_json(path: Path, shape: Any) -> Any:
+    """What a JSON file holds, or None where there is no such file; see `misfit` for its shape."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SaganError(f"{path} is broken ({error}): {EXPLAINED}") from None
-    if not isinstance(content, kind):
-        raise SaganError(f"{path} holds a {type(content).__name__}, not a {kind.__name__}: {EXPLAINED}")
+    _check_shape(path, content, shape)
     return content
+
+
+def _check_shape(path: Path, content: Any, shape: Any) -> None:
+    if words := misfit(content, shape):
+        raise SaganError(f"{path} is broken ({words}): {EXPLAINED}")
 
 
 def _read_table(path: Path) -> list[dict[str, str]] | None:
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+            text = file.read()
+        if not text.endswith("\n"):  # every row ends so
+            raise ValueError("its end is missing")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, csv.Error) as error:
@@ -187,6 +201,11 @@ def _scores(
     if not table or not {"image", "label", "score"} <= set(table[0]):
         raise SaganError(f"{path} has no rows of image, label and score: {EXPLAINED}")
     columns = {name: name.removeprefix("score_") for name in table[0] if name and name.startswith("score_")}
+    if chosen in columns.values():
+        raise SaganError(
+            f"{path} has a column score_{chosen} beside that of the chosen model, metrics.json chooses {chosen}: they "
+            f"are of different evaluations; {EVALUATE}"
+        )
     scores: dict[str, list[float]] = {name: [] for name in (chosen, *columns.values())}
     p_values: list[float] = []
     labels: list[int | None] = []
@@ -214,18 +233,20 @@ def _history(path: Path) -> dict[str, list[float]] | None:
     if not table:
         return None
     try:
+        if any(None in row or None in row.values() for row in table):
+            raise ValueError("a row has more or fewer cells than the head")
         return {name: [float(row[name] or "nan") for row in table] for name in table[0]}
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise SaganError(f"{path} is broken ({error}); delete it to leave the training curves out") from None
 
 
 def _pictures(folder: Path) -> list[Picture]:
     """The listed cases, in the list's order, or where there is no list the heat maps."""
     place = folder / "gallery"
-    listed = _read_json(place / "gallery.json", list)
+    listed = _read_json(place / "gallery.json", GALLERY)
     if not listed:
         return [Picture(path, None) for path in sorted(folder.glob("*.png"))[:PICTURES]]
-    if not all(isinstance(facts, dict) and isinstance(facts.get("file"), str) for facts in listed):
+    if not all(facts.get("file") for facts in listed):
         raise SaganError(f"{place / 'gallery.json'} has an entry without a file: {EXPLAINED}")
     pictures = [Picture(place / Path(facts["file"]).name, facts) for facts in listed]  # never outside the folder
     for picture in pictures:

@@ -7,14 +7,14 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
-from monai_sagan.metrics.roc import delong, roc_auc
+from monai_sagan.metrics.roc import delong
+from monai_sagan.report.belong import check_belongs
 from monai_sagan.study.plan import Run, read_metrics
 from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
 
@@ -169,7 +169,7 @@ def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dic
     for folder, table in tables.items():
         columns = {model: table[0].index(name) for model, name in COLUMNS.items() if name in table[0]}
         scores[folder] = {model: _column(folder, table, known, place) for model, place in columns.items()}
-        _check_belongs(folder, scores[folder], labels)
+        check_belongs(folder, read_metrics(folder) or {}, scores[folder], labels, f"delete {folder}")
     return labels, scores
 
 
@@ -186,18 +186,6 @@ def _column(folder: Path, table: Sequence[Sequence[str]], known: Sequence[int], 
         return np.array([float(table[i][place]) for i in known])
     except ValueError as error:
         raise SaganError(f"{folder / 'scores.csv'} holds no number ({error}); delete {folder}") from None
-
-
-def _check_belongs(folder: Path, scores: Mapping[str, Array], labels: NDArray[np.int64]) -> None:
-    metrics: dict[str, Any] = read_metrics(folder) or {}
-    for model, values in scores.items():
-        auc = roc_auc(values, labels)
-        told = (metrics.get(model) or {}).get("auc")
-        if auc is not None and told is not None and abs(told - auc) > 1e-3:  # scores.csv is rounded
-            raise SaganError(
-                f"{folder / 'metrics.json'} says AUC {told:.4f} of {model}, scores.csv gives {auc:.4f}: they are of "
-                f"different runs; delete {folder}"
-            )
 
 
 def _csv(entries: Sequence[Entry]) -> str:

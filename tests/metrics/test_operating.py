@@ -35,6 +35,8 @@ def test_how_many_validation_normals_it_takes(wanted, needed):
     assert "warning" not in enough
     (too_few,) = operating_points(range(needed - 1), [0, 1], [0, 1], [wanted])
     assert f"{needed} validation normals" in too_few["warning"]
+    assert f"there are {needed - 1}; " in too_few["warning"]
+    assert "--valid_fraction" in too_few["warning"]
     assert {too_few[key] for key in ("threshold", "sensitivity", "specificity")} == {None}
     assert too_few["sensitivity_ci95"] is too_few["specificity_ci95"] is None
     assert too_few["n_valid_normal"] == needed - 1

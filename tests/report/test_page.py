@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values, delong, image_metrics, operating_points
 from monai_sagan.report.page import LINKS, write_report
 from monai_sagan.report.style import STYLE
@@ -231,7 +232,7 @@ def test_the_least_that_a_run_has(make_run):
         for name in ("baselines", "warnings", "versions"):
             del metrics[name]
         for name in ("aucp", "last"):
-            metrics[name] = {"auc": 0.75, "ap": 0.7}
+            metrics[name] = {key: metrics[name][key] for key in ("auc", "ap")}
 
     every = ["splits.json", "audit.json", "config.json", "skipped.csv", "history.csv", "heatmaps"]
     page = read(make_run(change=old, drop=every, columns=False))
@@ -391,12 +392,111 @@ def test_broken_folders_are_refused(make_run, tmp_path, refused):
             write_report(folder)
         assert not (folder / "report.html").exists()
         (folder / name).write_text("3")
-        with refused(folder / name, "holds a int"):
+        with refused(folder / name, "is 3, not a"):
             write_report(folder)
     folder = make_run("no_models")
     (folder / "metrics.json").write_text('{"n_normal": 30}')
     with refused("metrics.json", "no model"):
         write_report(folder)
+
+
+def places(content):
+    """Where a JSON value has values inside, as the container and the key; of a list the first two."""
+    for key in list(content) if isinstance(content, dict) else range(len(content))[:2]:
+        yield content, key
+        if isinstance(content[key], (dict, list)):
+            yield from places(content[key])
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.json", "splits.json", "audit.json", "config.json", "heatmaps/gallery/gallery.json"]
+)
+def test_json_of_any_shape_is_a_page_or_one_line(make_run, name):
+    """Whatever stands in the place of a value, the page is written or the file named."""
+
+    def change(metrics):
+        metrics["aucp"] |= {
+            "groups": {"view": {"AP": metrics["last"] | {"n_normal": 3, "n_abnormal": 4}}},
+            "localization": {"truth": "masks", "dice": 0.5, "dice_ci95": [0.4, 0.6], "hit_rates": [{"hit_rate": 0.4}]},
+        }
+        del metrics["aucp"]["operating_points"][1]
+
+    folder = make_run(labels=(0, 0, 1, 1), change=change, pictures=1)
+    whole = json.loads((folder / name).read_text())
+    written, said = 0, []
+    for container, key in places(whole):
+        before = container[key]
+        for other in (3, -0.5, "x", [3], {"x": 3}, [], {}, None, True, 1e999):
+            container[key] = other
+            (folder / name).write_text(json.dumps(whole))
+            try:
+                write_report(folder)
+                written += 1
+            except SaganError as error:
+                said.append(str(error))
+        container[key] = before
+    assert written
+    assert said or name == "config.json"
+    assert [words for words in said if name.split("/")[-1] not in words or "\n" in words] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("audit.json", {"exact_duplicates": 3}, "exact_duplicates is 3, not a dictionary"),
+        ("splits.json", {"test": 3}, "test is 3, not a list"),
+        ("splits.json", {"test": [3]}, "test[0] is 3, not a dictionary"),
+        ("metrics.json", {"aucp": {"auc": "x"}}, 'aucp.auc is "x", not a number'),
+        ("metrics.json", {"aucp": {"auc": 0.5, "operating_points": [3]}}, "aucp.operating_points[0] is 3"),
+        ("metrics.json", {"aucp": {"auc": 0.5, "groups": {"view": 3}}}, "aucp.groups.view is 3"),
+    ],
+)
+def test_what_does_not_fit_is_named(make_run, refused, name, content, words):
+    folder = make_run()
+    (folder / name).write_text(json.dumps(content))
+    with refused(folder / name, words):
+        write_report(folder)
+
+
+def test_scores_of_another_evaluation_are_refused(make_run, refused):
+    folder = make_run()
+    table = [line.split(",") for line in (folder / "scores.csv").read_text().splitlines()]
+    for column, name in ((2, "aucp"), (4, "last"), (5, "mean_intensity")):
+        mixed = [list(row) for row in table]
+        for row, other in zip(mixed[1:], table[:0:-1], strict=True):
+            row[column] = other[column]
+        (folder / "scores.csv").write_text("\n".join(map(",".join, mixed)) + "\n")
+        with refused(folder / "metrics.json", f" of {name}, scores.csv", "different evaluations", "again"):
+            write_report(folder)
+
+
+def test_scores_that_were_rounded_are_of_the_same_evaluation(make_run):
+    """Far apart or so near that the file holds most of them as equal."""
+    for number, scale in enumerate((1.0, 1e-6, 1e-12)):
+        labels = [0, 1] * 30
+        scores = scale * (np.random.default_rng(number).uniform(1, 2, 60) + 0.5 * np.array(labels))
+        folder = make_run(f"run{number}", labels=tuple(labels), columns=False)
+        lines = [f"{i}.png,{label},{score:.8f}" for i, (label, score) in enumerate(zip(labels, scores, strict=True))]
+        (folder / "scores.csv").write_text("\n".join(["image,label,score", *lines]) + "\n")
+        block = image_metrics(scores, labels)
+        metrics = {"aucp": block, "last": block, "n_normal": 30, "n_abnormal": 30}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+        write_report(folder)
+
+
+def test_tables_that_were_cut_are_refused(make_run, refused):
+    for name in ("history.csv", "scores.csv", "skipped.csv"):
+        folder = make_run(name)
+        whole = (folder / name).read_bytes()
+        for missing in (1, 2, 4):
+            (folder / name).write_bytes(whole[:-missing])
+            with refused(folder / name, "broken"):
+                write_report(folder)
+    folder = make_run("row")
+    for row in ("300,-0.5", "300,-0.5,0.5,0.5", "300,x,0.5"):
+        (folder / "history.csv").write_text(f"iteration,critic,aucp\n100,-0.5,0.5\n{row}\n")
+        with refused(folder / "history.csv", "broken"):
+            write_report(folder)
 
 
 def test_scores_that_do_not_fit_are_refused(make_run, refused):
@@ -423,14 +523,23 @@ def test_scores_that_do_not_fit_are_refused(make_run, refused):
 def test_pictures_that_do_not_fit_are_refused(make_run, refused):
     folder = make_run()
     place = folder / "heatmaps" / "gallery"
-    (place / "1.png").write_bytes(b"no picture")
-    with refused("1.png", "no picture"):
-        write_report(folder)
+    whole = png()
+    for content in (b"no picture", b"", whole[:100], whole[: len(whole) // 2], whole[:40] + bytes(60) + whole[100:]):
+        (place / "1.png").write_bytes(content)
+        with refused("1.png", "no whole picture", "again"):
+            write_report(folder)
     (place / "1.png").unlink()
     with refused("1.png", "not there"):
         write_report(folder)
     (place / "gallery.json").write_text('[{"file": "../../config.json"}]')
     with refused("gallery/config.json"):  # nothing outside the folder
+        write_report(folder)
+
+
+def test_heat_maps_that_were_cut_are_refused(make_run, refused):
+    folder = make_run(drop=["heatmaps/gallery"])
+    (folder / "heatmaps" / "1_normal.png").write_bytes(png()[:100])
+    with refused("1_normal.png", "no whole picture"):
         write_report(folder)
 
 

@@ -1,0 +1,57 @@
+"""Whether ``scores.csv`` and ``metrics.json`` were written by the same evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monai_sagan.errors import SaganError
+from monai_sagan.metrics.arrays import Labels, Values, split_by_class
+
+__all__ = ["check_belongs"]
+
+SLACK = 1e-4  # of an AUC
+
+
+def check_belongs(
+    folder: Path, metrics: Mapping[str, Any], scores: Mapping[str, Values], labels: Labels, mend: str
+) -> None:
+    """Check that the scores have the AUCs that the metrics tell of.
+
+    Scores are rounded in the file, which may make two of them equal but never changes their order. So the AUC of the
+    unrounded ones lies between those where all such pairs came out wrong, and where all came out right.
+
+    Args:
+        folder: of the run.
+        metrics: blocks of ``metrics.json``, by the name of the model or trivial row.
+        scores: (N,) by the same names, of ``scores.csv``; one that the metrics lack is left out.
+        labels: (N,), 0 normal, 1 abnormal, None unknown.
+        mend: what to do about it, as the end of a sentence.
+
+    Raises:
+        SaganError: for the first one whose AUC is another one.
+    """
+    for name, values in scores.items():
+        block = metrics.get(name)
+        normal, abnormal = split_by_class(values, labels)
+        if not isinstance(block, Mapping) or not len(normal) or not len(abnormal):
+            continue
+        told = block.get("auc")
+        low, high = _bounds(normal, abnormal)
+        if told is None or not low - SLACK <= told <= high + SLACK:
+            shown = "no AUC" if told is None else f"AUC {told:.4f}"
+            raise SaganError(
+                f"{folder / 'metrics.json'} says {shown} of {name}, scores.csv gives {(low + high) / 2:.4f}: they are "
+                f"of different evaluations; {mend}"
+            )
+
+
+def _bounds(normal: NDArray[np.float64], abnormal: NDArray[np.float64]) -> tuple[float, float]:
+    """The AUC where equal scores count nothing, and where they count as much as right ones."""
+    ordered = np.sort(normal)
+    low = np.searchsorted(ordered, abnormal, "left").mean() / len(normal)
+    return float(low), float(np.searchsorted(ordered, abnormal, "right").mean() / len(normal))
