@@ -8,53 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from monai_sagan import SaganDiscriminator, SaganGenerator, SaganTrainer, losses
+from monai_sagan import SaganDiscriminator, losses
 from monai_sagan.bench.counts import count, graphs_and_breaks
-from monai_sagan.bench.published_loop import PublishedLoop
+from monai_sagan.bench.same_draws import published_losses, trainer_losses
 from monai_sagan.bench.workloads import Size, make
-from monai_sagan.data.batches import TrainingBatches
-from monai_sagan.seeds import step_seed
 
 TINY = Size(channels=4, num_res_blocks=1, batch_size=4, images=16)
-LOSSES = ("critic", "gradient_penalty", "adversarial", "identity", "reconstruction")
-
-
-def networks() -> tuple[SaganGenerator, SaganDiscriminator]:
-    torch.manual_seed(0)
-    return SaganGenerator(channels=4, num_res_blocks=1), SaganDiscriminator(channels=4, init="he")
-
-
-def batches() -> TrainingBatches:
-    pixels = torch.randint(0, 256, (32, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return TrainingBatches(pixels[:16], pixels[16:], 4, length=100, augment=True)
-
-
-def plain_losses(iterations: int) -> list[dict[str, float]]:
-    """Of the published loop, on the images and draws of a `SaganTrainer` with seed 0."""
-    data = batches()
-    loop = PublishedLoop(*networks(), data.normal, data.unlabeled, 4, "cpu")
-    seen = []
-    for iteration in range(1, iterations + 1):
-        batch = data.batch(iteration - 1)
-        torch.manual_seed(step_seed(0, iteration))
-        alpha = torch.rand(4, 1, 1, 1)
-        uniform = [torch.rand(4, 1, 64, 64) for _ in range(3 if iteration % 2 == 0 else 1)]
-        gate = (uniform[0], uniform[-2] if len(uniform) > 1 else None, uniform[-1])
-        seen.append(loop.iterate(batch["normal"], batch["unlabeled"], batch["pseudo"], alpha, gate))
-    return seen
-
-
-def fast_losses(iterations: int, engine: str = "eager", amp: bool = False) -> list[dict[str, float]]:
-    generator, critic = (network.to(memory_format=torch.channels_last) for network in networks())
-    optimizers = [torch.optim.Adam(n.parameters(), 5e-5, (0.5, 0.999), fused=True) for n in (generator, critic)]
-    trainer = SaganTrainer("cpu", 1, batches(), generator, optimizers[0], critic, optimizers[1], engine=engine, amp=amp)
-    seen: list[dict[str, float]] = []
-    stream = iter(trainer.data_loader)
-    for iteration in range(1, iterations + 1):
-        trainer.state.iteration = iteration
-        output = trainer._iteration(trainer, next(stream))
-        seen.append({name: output[name].item() for name in LOSSES if name in output})
-    return seen
 
 
 def assert_same(found: list[dict[str, float]], expected: list[dict[str, float]], tolerance: float) -> None:
@@ -76,7 +35,7 @@ def in_float64(monkeypatch):
 def test_twenty_iterations_equal_the_published_loop():
     # In float32 any two ways to sum part after the first update of the generator, whose instance norms and Adam magnify
     # rounding: the plain loop in another memory layout differs from itself as much (benchmarks/README.md).
-    assert_same(fast_losses(20), plain_losses(20), 1e-7)
+    assert_same(trainer_losses(20), published_losses(20), 1e-7)
 
 
 def test_compiled_equals_eager(monkeypatch):
@@ -85,10 +44,10 @@ def test_compiled_equals_eager(monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda code, **options: compiler(code, backend="aot_eager", **options))
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    found = fast_losses(6, engine="compiled")
+    found = trainer_losses(6, engine="compiled")
     # One each of the generator with and without gradients and of both losses: no break, nothing compiled again.
     assert graphs_and_breaks() == (4, 0)
-    assert_same(found, fast_losses(6), 1e-5)
+    assert_same(found, trainer_losses(6), 1e-5)
 
 
 def test_a_failing_compiler_is_said_and_does_without(monkeypatch, caplog):
@@ -99,7 +58,7 @@ def test_a_failing_compiler_is_said_and_does_without(monkeypatch, caplog):
         return fail
 
     monkeypatch.setattr(torch, "compile", broken)
-    assert fast_losses(2, engine="compiled") == fast_losses(2)
+    assert trainer_losses(2, engine="compiled") == trainer_losses(2)
     assert "torch.compile failed (no C++ compiler)" in caplog.text
 
 

@@ -1,0 +1,78 @@
+"""The losses of the published loop and of `SaganTrainer` on the same images and draws, to compare them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from monai_sagan.bench.published_loop import PublishedLoop
+from monai_sagan.data.batches import TrainingBatches
+from monai_sagan.engines import SaganTrainer
+from monai_sagan.networks import SaganDiscriminator, SaganGenerator
+from monai_sagan.seeds import step_seed
+
+__all__ = ["LOSSES", "networks", "published_losses", "trainer_losses"]
+
+LOSSES = ("critic", "gradient_penalty", "adversarial", "identity", "reconstruction")
+BATCH = 4
+
+Losses = list[dict[str, float]]
+
+
+def networks(channels: int = 4) -> tuple[SaganGenerator, SaganDiscriminator]:
+    """A generator with one residual block and a critic, always with the same weights.
+
+    Args:
+        channels: width of both networks' first level.
+    """
+    torch.manual_seed(0)
+    return SaganGenerator(channels=channels, num_res_blocks=1), SaganDiscriminator(channels=channels, init="he")
+
+
+def published_losses(iterations: int, channels: int = 4, layout: Any = torch.contiguous_format) -> Losses:
+    """Of each iteration of the published loop, on the images and draws of `trainer_losses`.
+
+    Args:
+        iterations: how many.
+        channels: of `networks`.
+        layout: of the networks' weights in memory, a ``torch.memory_format``.
+    """
+    data = _batches()
+    generator, critic = (network.to(memory_format=layout) for network in networks(channels))
+    loop = PublishedLoop(generator, critic, data.normal, data.unlabeled, BATCH, "cpu")
+    seen = []
+    for iteration in range(1, iterations + 1):
+        batch = data.batch(iteration - 1)
+        torch.manual_seed(step_seed(0, iteration))
+        alpha = torch.rand(BATCH, 1, 1, 1)
+        uniform = [torch.rand(BATCH, 1, 64, 64) for _ in range(3 if iteration % 2 == 0 else 1)]
+        gate = (uniform[0], uniform[-2] if len(uniform) > 1 else None, uniform[-1])
+        seen.append(loop.iterate(batch["normal"], batch["unlabeled"], batch["pseudo"], alpha, gate))
+    return seen
+
+
+def trainer_losses(iterations: int, channels: int = 4, engine: str = "eager", amp: bool = False) -> Losses:
+    """Of each iteration of a `SaganTrainer` with the published loop's optimizers, seed 0.
+
+    Args:
+        iterations: how many.
+        channels: of `networks`.
+        engine: ``"eager"`` or ``"compiled"``.
+        amp: run the networks in bfloat16.
+    """
+    generator, critic = (network.to(memory_format=torch.channels_last) for network in networks(channels))
+    optimizers = [torch.optim.Adam(n.parameters(), 5e-5, (0.5, 0.999), fused=True) for n in (generator, critic)]
+    data = _batches()
+    trainer = SaganTrainer("cpu", 1, data, generator, optimizers[0], critic, optimizers[1], engine=engine, amp=amp)
+    seen = []
+    for iteration in range(1, iterations + 1):
+        trainer.state.iteration = iteration
+        output = trainer._iteration(trainer, data.batch(iteration - 1))
+        seen.append({name: output[name].item() for name in LOSSES if name in output})
+    return seen
+
+
+def _batches() -> TrainingBatches:
+    pixels = torch.randint(0, 256, (32, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return TrainingBatches(pixels[:16], pixels[16:], BATCH, length=100, augment=True)
