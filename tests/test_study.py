@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from monai_sagan.data.phantom import write_phantom
 from monai_sagan.files import only_one
 from monai_sagan.metrics.roc import delong
 from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command
+from monai_sagan.study.figure import draw_table
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
 from monai_sagan.study.processes import Job, available_cores, run_jobs, slots
 from monai_sagan.study.rows import named_rows, published_figures
@@ -472,6 +474,28 @@ def test_files_of_the_table(tmp_path, study):
     again = (tmp_path / "table.png").read_bytes()
     write_table(tmp_path, ["base", "same", "good"], study, ["A note."], {"good": (0.9, 0.8)})
     assert (tmp_path / "table.png").read_bytes() == again
+
+
+@pytest.mark.parametrize("column", ["score_oracle_test_no_result", "score_oracle_test"])
+def test_what_was_chosen_on_the_test_is_marked(tmp_path, study, column):
+    """By the older name of its column, too."""
+    for run in study:
+        path = run.folder / "scores.csv"
+        rows = [line.split(",") for line in path.read_text().splitlines()]
+        path.write_text("\n".join(",".join([*row, column if i == 0 else row[4]]) for i, row in enumerate(rows)) + "\n")
+    text = write_table(tmp_path, ["base", "same"], [run for run in study if run.row != "good"], [], {}).read_text()
+    assert text.count("| `oracle_test` (no result) |") == 2
+    with (tmp_path / "table.csv").open(newline="") as file:
+        marks = [(row["model"], row["no_result"]) for row in csv.DictReader(file)]
+    assert marks == 2 * [("aucp", ""), ("last", ""), ("oracle_test", "chosen by test labels: no result")]
+
+
+def test_the_picture_names_what_is_no_result(tmp_path, study, monkeypatch):
+    labels = []
+    monkeypatch.setattr("matplotlib.axes.Axes.errorbar", lambda self, *rest, label, **more: labels.append(label))
+    entries = make_entries(["base"], study[:1])
+    draw_table(tmp_path / "table.png", [*entries, replace(entries[0], model="oracle_test")])
+    assert labels == ["aucp", "last", "oracle_test (chosen by test labels: no result)"]
 
 
 def test_rows_and_seeds_may_be_lacking(tmp_path, study):

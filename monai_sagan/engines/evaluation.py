@@ -32,6 +32,7 @@ from monai_sagan.metrics import (
 )
 from monai_sagan.metrics.localization import localization_metrics
 from monai_sagan.report.heatmaps import write_gallery, write_heatmaps
+from monai_sagan.report.oracle import REASON, is_oracle, score_column
 from monai_sagan.report.page import write_report
 
 __all__ = ["check_finite", "evaluate", "versions", "write_scores"]
@@ -100,7 +101,7 @@ def evaluate(
             scores[f"{name}_masked"] = score(model.network, pixels, batch_size, MASK_SEED, amp=amp)
         in_networks += time.monotonic() - begin
         check_finite(scores[name])
-        metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items)
+        metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items) | _mark(name)
         if told:
             try:
                 metrics[name]["localization"] = _localization(model, maps, [items[i] for i in told])
@@ -108,7 +109,7 @@ def evaluate(
                 troubles.append(f"localization was left out: {error}")
                 told = []
         if model.settings.mask_at_test:
-            metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels)
+            metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels) | _mark(name)
     if rows := _trivial_scores(splits, images, pixels):
         metrics["baselines"] = {name: image_metrics(values, labels) for name, values in rows.items()}
     chosen = next(iter(models))
@@ -130,7 +131,9 @@ def evaluate(
     }
     write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     for name in scores:
-        logger.info(f"test, {name}: {_shown(metrics[name])} ({labels.count(0)} normal, {labels.count(1)} abnormal)")
+        mark = f" ({REASON})" if is_oracle(name) else ""
+        counts = f"{labels.count(0)} normal, {labels.count(1)} abnormal"
+        logger.info(f"test, {name}{mark}: {_shown(metrics[name])} ({counts})")
     for name, found in metrics.get("baselines", {}).items():
         logger.info(f"test, trivial row {name}: {_shown(found)}")
     for warning in metrics["warnings"]:
@@ -145,6 +148,10 @@ def _results(model: Trained, scores: Tensor, items: Sequence[Item]) -> dict[str,
     found["operating_points"] = operating_points(model.valid_normal_scores, scores, labels)
     groups = grouped_metrics(items, scores, labels)
     return found | ({"groups": groups} if groups else {})
+
+
+def _mark(name: str) -> dict[str, str]:
+    return {"no_result": REASON} if is_oracle(name) else {}
 
 
 def _told(items: Sequence[Item]) -> list[int]:
@@ -220,6 +227,8 @@ def write_scores(
 ) -> None:
     """Write a row for each image: its path, its label if known, the chosen score and its p-value, then the others.
 
+    The column of a model that test labels chose says so, see `monai_sagan.report.oracle`.
+
     Args:
         path: of the CSV file.
         items: the N images.
@@ -233,7 +242,7 @@ def write_scores(
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             p_value = [] if p_values is None else ["p_value"]
-            rows.writerow(["image", "label", "score", *p_value, *(f"score_{name}" for name in others)])
+            rows.writerow(["image", "label", "score", *p_value, *map(score_column, others)])
             for i, item in enumerate(items):
                 label = "" if item["label"] is None else item["label"]
                 p = [] if p_values is None else [f"{float(p_values[i]):.6f}"]

@@ -13,6 +13,7 @@ from typing import Any
 
 from monai_sagan.errors import SaganError
 from monai_sagan.report.belong import check_belongs
+from monai_sagan.report.oracle import model_of_column
 from monai_sagan.report.shapes import AUDIT, GALLERY, METRICS, MODEL, SPLITS, misfit
 
 __all__ = ["Names", "Picture", "Run", "read_run"]
@@ -200,7 +201,7 @@ def _scores(
 ) -> tuple[list[str], list[int | None], dict[str, list[float]], list[float] | None]:
     if not table or not {"image", "label", "score"} <= set(table[0]):
         raise SaganError(f"{path} has no rows of image, label and score: {EXPLAINED}")
-    columns = {name: name.removeprefix("score_") for name in table[0] if name and name.startswith("score_")}
+    columns = {column: name for column in table[0] if column and (name := model_of_column(column))}
     if chosen in columns.values():
         raise SaganError(
             f"{path} has a column score_{chosen} beside that of the chosen model, metrics.json chooses {chosen}: they "

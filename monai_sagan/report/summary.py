@@ -9,6 +9,7 @@ from typing import Any
 from monai_sagan.metrics import delong
 from monai_sagan.report.html import Html, join, paragraph, sentence, tag
 from monai_sagan.report.numbers import count, fraction, interval, percent
+from monai_sagan.report.oracle import is_oracle
 from monai_sagan.report.run_folder import Run
 
 __all__ = ["best_baseline", "cautions", "compare_baseline", "model_words", "summary", "test_images", "title"]
@@ -118,7 +119,7 @@ def cautions(run: Run) -> Html | None:
     words, beaten = compare_baseline(run)
     if beaten:
         found.insert(0, words)
-    if "oracle_test" in run.models:
+    if any(map(is_oracle, run.models)):
         found.append("the row chosen on the test set is not a result; it shows what looking at the test would bring")
     if not found:
         return None

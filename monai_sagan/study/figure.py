@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_sagan.report.oracle import REASON, is_oracle
+
 if TYPE_CHECKING:
     from monai_sagan.study.table import Entry
 
@@ -39,7 +41,7 @@ def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
     axis.set_xlim(-0.6, len(rows) - 0.4)
     axis.set_ylabel("AUC on the test images, 95 %")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=4, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 
@@ -50,7 +52,8 @@ def _draw_model(axis: Any, entries: Sequence[Entry], rows: Sequence[str], model:
         return
     places, means = [place for place, _, _ in drawn], [found.mean for _, _, found in drawn]
     reach = [[found.mean - found.low for _, _, found in drawn], [found.high - found.mean for _, _, found in drawn]]
-    axis.errorbar(places, means, reach, fmt=shape, color=color, capsize=3, markersize=5, label=model)
+    label = f"{model} ({REASON})" if is_oracle(model) else model
+    axis.errorbar(places, means, reach, fmt=shape, color=color, capsize=3, markersize=5, label=label)
     for place, runs in [(place, entry.runs["auc"]) for place, entry, _ in drawn if len(entry.seeds) > 1]:
         axis.plot([place + 0.07] * len(runs), runs, ".", color=color, alpha=0.5, markersize=4)
 

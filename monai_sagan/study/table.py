@@ -15,12 +15,13 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics.roc import delong
 from monai_sagan.report.belong import check_belongs
+from monai_sagan.report.oracle import REASON, is_oracle, model_of_column
 from monai_sagan.study.plan import Run, read_metrics
 from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
 
 __all__ = ["Entry", "make_entries", "write_table"]
 
-COLUMNS = {"aucp": "score", "last": "score_last", "oracle_test": "score_oracle_test"}
+MODELS = ("aucp", "last", "oracle_test")
 MEASURES = ("auc", "ap")
 
 Array = NDArray[np.float64]
@@ -32,7 +33,7 @@ variance between the K seeds over K (t of Student, K - 1 degrees of freedom), an
 these models' mean; on the logit scale. It is made to be wide enough, not narrow. With one seed it is of the test images
 alone: another seed may well lie outside. A difference is taken seed by seed and image by image, with an interval made
 alike; it is *inside the noise* when that holds 0. The intervals are not corrected for several rows."""
-MODELS = """\
+EXPLAINED = """\
 `aucp`: the model chosen without labels. `last`: the last one. `oracle_test`: chosen on the test set, and so not a
 result. The trivial row is the best of those without a network (`metrics.json`, `baselines`), picked by test AUC."""
 
@@ -90,7 +91,7 @@ def write_table(
 
     entries = make_entries(rows, runs, published)
     write_text(folder / "table.csv", _csv(entries))
-    write_text(folder / "table.md", _markdown(entries, [*notes, METHOD, MODELS]))
+    write_text(folder / "table.md", _markdown(entries, [*notes, METHOD, EXPLAINED]))
     write_whole(folder / "table.png", lambda unfinished: draw_table(unfinished, entries))
     return folder / "table.md"
 
@@ -108,7 +109,7 @@ def make_entries(
     labels, scores = _read_scores(runs)
     published, trials = published or {}, int(np.bincount(labels).min())
     entries = []
-    for model in COLUMNS:
+    for model in MODELS:
         if not all(model in found for found in scores.values()):
             continue
         matrix = np.stack([scores[run.folder][model] for run in runs])
@@ -167,8 +168,8 @@ def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dic
     labels = np.array([int(tables[first][i][1]) for i in known])
     scores = {}
     for folder, table in tables.items():
-        columns = {model: table[0].index(name) for model, name in COLUMNS.items() if name in table[0]}
-        scores[folder] = {model: _column(folder, table, known, place) for model, place in columns.items()}
+        names = ["aucp" if name == "score" else model_of_column(name) for name in table[0]]
+        scores[folder] = {m: _column(folder, table, known, names.index(m)) for m in MODELS if m in names}
         check_belongs(folder, read_metrics(folder) or {}, scores[folder], labels, f"delete {folder}")
     return labels, scores
 
@@ -193,11 +194,10 @@ def _csv(entries: Sequence[Entry]) -> str:
     rows = csv.writer(text, lineterminator="\n")
     figures = [f"{measure}{part}" for measure in MEASURES for part in ("", "_sd", "_low", "_high", "_runs")]
     differences = ["auc_difference", "auc_difference_low", "auc_difference_high", "inside_noise"]
-    rows.writerow(
-        ["row", "model", "seeds", *figures, *differences, "trivial", "trivial_auc", "published_auc", "published_ap"]
-    )
+    others = ["trivial", "trivial_auc", "published_auc", "published_ap"]
+    rows.writerow(["row", "model", "no_result", "seeds", *figures, *differences, *others])
     for entry in entries:
-        cells = [entry.row, entry.model, " ".join(map(str, entry.seeds))]
+        cells = [entry.row, entry.model, REASON if is_oracle(entry.model) else "", " ".join(map(str, entry.seeds))]
         for measure in MEASURES:
             found = entry.figures[measure] if entry.figures else None
             cells += [_plain(v) for v in ((found.mean, found.sd, found.low, found.high) if found else [None] * 4)]
@@ -225,7 +225,8 @@ def _markdown(entries: Sequence[Entry], notes: Sequence[str]) -> str:
         auc, ap = (_figure(entry.figures[name] if entry.figures else None) for name in MEASURES)
         each = " ".join(f"{value:.3f}" for value in entry.runs["auc"])
         trivial = f"{entry.trivial[0]} {entry.trivial[1]:.3f}" if entry.trivial else ""
-        cells = [entry.row, f"`{entry.model}`", str(len(entry.seeds)), auc, each, ap, trivial]
+        mark = " (no result)" if is_oracle(entry.model) else ""
+        cells = [entry.row, f"`{entry.model}`{mark}", str(len(entry.seeds)), auc, each, ap, trivial]
         cells += [_gap(entry)] * compared
         cells += [" / ".join(f"{value:.4f}" for value in entry.published or ())] * told
         lines.append(cells)

@@ -245,6 +245,20 @@ def test_the_training_mask_adds_entries(tmp_path, models, run, save_model):
     assert (tmp_path / "out" / "scores.csv").read_bytes() == first  # the mask has a seed of its own
 
 
+def test_a_model_chosen_on_the_test_is_marked_everywhere(tmp_path, models, run, caplog):
+    caplog.set_level("INFO")
+    metrics = run(models=models | {"oracle_test": models["last"]})
+    assert metrics["oracle_test"]["no_result"] == "chosen by test labels: no result"
+    assert metrics["oracle_test"]["auc"] == metrics["last"]["auc"]
+    assert "no_result" not in metrics["aucp"] | metrics["last"]
+    header, *_ = table(tmp_path / "out" / "scores.csv")
+    assert [name for name in header if "oracle" in name] == ["score_oracle_test_no_result"]
+    lines = [line for line in caplog.messages if "oracle_test" in line]
+    assert [line.split(":")[0] for line in lines] == ["test, oracle_test (chosen by test labels"]
+    assert "no result): AUC" in lines[0]
+    assert "chosen on the test set; not a result" in (tmp_path / "out" / "report.html").read_text()
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers(value, refused):
     with refused("1 scores are not finite"):

@@ -320,6 +320,21 @@ def test_a_row_chosen_on_the_test_is_red_and_no_result(make_run):
     assert "0.99" not in re.search(r'<p class="verdict">.*?</p>', page)[0]
 
 
+@pytest.mark.parametrize("column", ["score_oracle_test_no_result", "score_oracle_test"])
+def test_its_scores_must_be_its_own(make_run, refused, column):
+    folder = make_run()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["oracle_test"] = metrics["last"] | {"no_result": "chosen by test labels"}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    text = (folder / "scores.csv").read_text()
+    (folder / "scores.csv").write_text(text.replace("score_last", column))
+    write_report(folder)
+    metrics["oracle_test"]["auc"] -= 0.01
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    with refused("of oracle_test, scores.csv"):
+        write_report(folder)
+
+
 def test_warnings_stand_on_top(make_run):
     text = f"view alone tells {FOLDER}/000.png apart"
     page = write_report(make_run(change=lambda m: m.update(warnings=[text]))).read_text()
