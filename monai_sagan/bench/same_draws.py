@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from monai_sagan.bench.published_loop import PublishedLoop
 from monai_sagan.data.batches import TrainingBatches
@@ -38,9 +39,8 @@ def published_losses(iterations: int, channels: int = 4, layout: Any = torch.con
         channels: of `networks`.
         layout: of the networks' weights in memory, a ``torch.memory_format``.
     """
-    data = _batches()
-    generator, critic = (network.to(memory_format=layout) for network in networks(channels))
-    loop = PublishedLoop(generator, critic, data.normal, data.unlabeled, BATCH, "cpu")
+    data, pixels = _batches()
+    loop = PublishedLoop(*_laid_out(channels, layout), pixels[:16], pixels[16:], BATCH, "cpu")
     seen = []
     for iteration in range(1, iterations + 1):
         batch = data.batch(iteration - 1)
@@ -61,9 +61,9 @@ def trainer_losses(iterations: int, channels: int = 4, engine: str = "eager", am
         engine: ``"eager"`` or ``"compiled"``.
         amp: run the networks in bfloat16.
     """
-    generator, critic = (network.to(memory_format=torch.channels_last) for network in networks(channels))
+    generator, critic = _laid_out(channels, torch.channels_last)
     optimizers = [torch.optim.Adam(n.parameters(), 5e-5, (0.5, 0.999), fused=True) for n in (generator, critic)]
-    data = _batches()
+    data, _ = _batches()
     trainer = SaganTrainer("cpu", 1, data, generator, optimizers[0], critic, optimizers[1], engine=engine, amp=amp)
     seen = []
     for iteration in range(1, iterations + 1):
@@ -73,6 +73,12 @@ def trainer_losses(iterations: int, channels: int = 4, engine: str = "eager", am
     return seen
 
 
-def _batches() -> TrainingBatches:
+def _laid_out(channels: int, layout: Any) -> tuple[SaganGenerator, SaganDiscriminator]:
+    options: dict[str, Any] = {"memory_format": layout}
+    generator, critic = networks(channels)
+    return generator.to(**options), critic.to(**options)
+
+
+def _batches() -> tuple[TrainingBatches, Tensor]:
     pixels = torch.randint(0, 256, (32, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return TrainingBatches(pixels[:16], pixels[16:], BATCH, length=100, augment=True)
+    return TrainingBatches(pixels[:16], pixels[16:], BATCH, length=100, augment=True), pixels
