@@ -18,6 +18,7 @@ from typing import Any
 import torch
 
 from monai_sagan._version import __version__
+from monai_sagan.artifact.archive import without_pickles
 from monai_sagan.artifact.facts import FACTS, FORMAT_VERSION, FORMATS, LICENSE, SELF_TEST, Facts, digest, seal
 from monai_sagan.artifact.graph import ScoringGraph
 from monai_sagan.artifact.inputs import make_cases
@@ -211,7 +212,9 @@ def _write_torchscript(trained: Trained, path: Path) -> None:
 
 
 def _write_torch_export(trained: Trained, path: Path) -> None:
-    torch.export.save(_program(trained), path)
+    whole = io.BytesIO()
+    torch.export.save(_program(trained), whole)
+    path.write_bytes(without_pickles(whole))
 
 
 def _write_onnx(trained: Trained, path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sagan.artifact.archive import checked_archive
 from monai_sagan.artifact.facts import FORMATS, Facts
 from monai_sagan.errors import SaganError
 
@@ -25,9 +26,10 @@ Runtime = Callable[[NDArray[np.int32], int], Sequence[NDArray[Any]]]  # from ima
 def load_runtime(folder: Path, facts: Facts, threads: int | None = None) -> Runtime:
     """A function that runs the model of an artifact whose hashes were checked.
 
-    No pickle is read for ``safetensors`` and ``onnx``. A TorchScript file holds code, which runs inside torch's own
-    interpreter, and ``torch_export`` a program of torch's operators; torch reads the tensors of both by its restricted
-    unpickler, which makes nothing but tensors.
+    Python's pickle reads nothing of it. ``safetensors`` and ``onnx`` hold none; of ``torch_export`` nothing but tensors
+    and a program of torch's operators gets as far as torch, see `monai_sagan.artifact.archive`. A TorchScript file has
+    its own kind of pickle, which torch's C++ reads: it makes tensors, plain values and objects of the classes that the
+    file itself defines. Their code runs inside torch's interpreter, whose operators can read and write files.
 
     Args:
         folder: the artifact's.
@@ -79,7 +81,7 @@ def _load_torch_export(path: Path, threads: int | None) -> Runtime:
     logging.getLogger("torch.export").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _torch_runtime(torch.export.load(path).module(), threads)
+        return _torch_runtime(torch.export.load(checked_archive(path)).module(), threads)
 
 
 def _load_safetensors(path: Path, threads: int | None) -> Runtime:
