@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monai_sagan.report.html import Html, join, paragraph, section, sentence, table, tag
-from monai_sagan.report.numbers import NONE, fraction, interval, percent, plain, value_and_interval
+from monai_sagan.report.numbers import NONE, count, fraction, interval, percent, plain, value_and_interval
 from monai_sagan.report.run_folder import Run
 from monai_sagan.report.summary import compare_baseline, model_words
 from monai_sagan.report.svg import whisker
@@ -68,7 +68,7 @@ def operating_section(run: Run) -> Html:
     normal, abnormal, _ = run.counts
     if not points:
         text = "No thresholds were set on validation normals in this evaluation."
-        return section("operating-points", "Operating points", paragraph(text))
+        return section("operating-points", "Operating points", paragraph(text), _false_alarms(run))
     rows = [
         [
             percent(point.get("specificity_wanted")),
@@ -102,12 +102,23 @@ def _rate(point: dict[str, Any], name: str, total: int) -> str:
 def _false_alarms(run: Run) -> Html | None:
     if run.p_values is None:
         return None
+    known = [point.get("n_valid_normal") for point in run.chosen.get("operating_points") or []]
+    valid: int | None = next((number for number in known if number is not None), None)
+    expected = "5 % or fewer are expected"
+    if valid is not None and valid < 19:
+        return paragraph(
+            f"No p-value can be 0.05 or less with {count(valid, 'validation normal')}: the smallest is 1/{valid + 1}, "
+            f"{percent(1 / (valid + 1))}. It takes 19 of them: train with a larger --valid_fraction."
+        )
     shares = []
     for label, words in ((0, "normal"), (1, "abnormal"), (None, "unlabeled")):
         values = [p for p, known in zip(run.p_values, run.labels, strict=True) if known == label]
         if values:
             shares.append(f"{percent(sum(p <= 0.05 for p in values) / len(values))} of the {words} test images")
-    return paragraph(f"A p-value of at most 0.05: {', '.join(shares)}; of normal images about 5 % are expected.")
+    if valid is not None:  # of the n + 1 equally likely p-values of a normal image, these are 0.05 or less
+        share = (valid + 1) // 20 / (valid + 1)
+        expected = f"about {percent(share)} are expected with {count(valid, 'validation normal')}"
+    return paragraph(f"A p-value of at most 0.05: {', '.join(shares)}; of normal images {expected}.")
 
 
 def localization_section(run: Run) -> Html:

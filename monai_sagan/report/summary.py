@@ -71,12 +71,30 @@ def _verdict(run: Run) -> str:
         )
         return f"{count(len(run.images), 'test image')} scored; {reason}, so there is no AUC to report."
     bounds = interval(run.chosen.get("auc_ci95"))
-    within = f" (95 % interval {bounds})" if bounds else ""
-    chosen = "chosen without labels" if run.models[0] == "aucp" else f"called {run.models[0]}"
-    return (
-        f"The model {chosen} tells abnormal from normal images with an AUC of "
-        f"{fraction(run.chosen['auc'])}{within}, on {test_images(run)}."
-    )
+    auc = f"{fraction(run.chosen['auc'])}{f' (95 % interval {bounds})' if bounds else ''}"
+    model = "The model " + ("chosen without labels" if run.models[0] == "aucp" else f"called {run.models[0]}")
+    doubt = _doubt(run)
+    if doubt is None:
+        return f"{model} tells abnormal from normal images with an AUC of {auc}, on {test_images(run)}."
+    return f"{model} {doubt[0].format(auc=auc)}, on {test_images(run)}{doubt[1]}."
+
+
+def _doubt(run: Run) -> tuple[str, str, str] | None:
+    """Why the chosen model's AUC may be chance: two parts of the verdict, and what to be careful about; else None."""
+    bounds = run.chosen.get("auc_ci95")
+    if bounds is None:
+        normal, abnormal, _ = run.counts
+        few = [f"1 {kind} test image" for number, kind in ((normal, "normal"), (abnormal, "abnormal")) if number == 1]
+        why = f"with {' and '.join(few)} there is no interval" if few else "no interval was computed"
+        ask = "this may be chance" if few else "whether this is better than chance is not known"
+        return "has an AUC of {auc}", f"; {why}, so {ask}", f"the AUC has no interval: {why}, so {ask}"
+    if bounds[1] < 0.5:
+        care = "the model scores normal images higher than abnormal ones: its AUC is below 0.5, which is chance"
+        return "is worse than chance, with an AUC of {auc} where 0.5 is chance", "", care
+    if bounds[0] <= 0.5:
+        care = "these test images do not tell the model from chance: the interval of its AUC holds 0.5"
+        return "is not shown to be better than chance, with an AUC of {auc} where 0.5 is chance", "", care
+    return None
 
 
 def _tiles(run: Run) -> Html:
@@ -119,6 +137,9 @@ def cautions(run: Run) -> Html | None:
     words, beaten = compare_baseline(run)
     if beaten:
         found.insert(0, words)
+    doubt = _doubt(run) if run.comparable else None
+    if doubt is not None:
+        found.insert(0, doubt[2])
     if any(map(is_oracle, run.models)):
         found.append("the row chosen on the test set is not a result; it shows what looking at the test would bring")
     if not found:

@@ -41,7 +41,7 @@ def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
     axis.set_xlim(-0.6, len(rows) - 0.4)
     axis.set_ylabel("AUC on the test images, 95 %")
     axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
     figure.savefig(path, format="png", metadata={"Software": None})
 
 

@@ -238,6 +238,7 @@ def test_the_least_that_a_run_has(make_run):
     page = read(make_run(change=old, drop=every, columns=False))
     assert [attributes["id"] for attributes in page.named("section")] == list(LINKS)
     assert "no interval computed" in page.text
+    assert "no interval was computed, so whether this is better than chance is not known" in page.text
     assert "No trivial baselines" in page.text
     assert "commit not recorded" in page.text
 
@@ -259,6 +260,34 @@ def test_one_kind_of_labels(make_run, labels, words):
     page = read(make_run(labels=labels))
     assert words in page.text
     assert "there is no AUC to report" in page.text
+
+
+@pytest.mark.parametrize(
+    ("labels", "words", "care"),
+    [
+        ((0,) * 30 + (1,) * 30, "tells abnormal from normal images with an AUC of 1.000", None),
+        ((0, 1) * 30, "is not shown to be better than chance", "do not tell the model from chance"),
+        ((1,) * 30 + (0,) * 30, "is worse than chance", "scores normal images higher than abnormal ones"),
+        ((0,) + (1,) * 20, "with 1 normal test image there is no interval", "may be chance"),
+        ((0,) * 20 + (1,), "with 1 abnormal test image there is no interval", "may be chance"),
+    ],
+)
+def test_what_is_no_better_than_chance_is_said_on_top(make_run, labels, words, care):
+    """The scores rise with the place of the image; its label may have nothing to do with that, or the reverse."""
+    folder = make_run(labels=labels, columns=False)
+    scores = np.linspace(0.02, 0.03, len(labels))
+    lines = [f"{i}.png,{label},{score:.8f}" for i, (label, score) in enumerate(zip(labels, scores, strict=True))]
+    (folder / "scores.csv").write_text("\n".join(["image,label,score", *lines]) + "\n")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["aucp"] |= image_metrics(scores, labels)
+    del metrics["baselines"]
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    page = write_report(folder).read_text(encoding="utf-8")
+    verdict, note = page.split('class="verdict"')[1].split("</p>")[0], page.split('class="note"')[1].split("<nav")[0]
+    assert words in verdict
+    assert f"{metrics['aucp']['auc']:.3f}" in verdict
+    for said in ("from chance", "higher than abnormal", "may be chance"):
+        assert (said in note) == (care is not None and said in care)
 
 
 def test_some_labels_unknown(make_run):
@@ -366,6 +395,26 @@ def test_groups_and_localization(make_run):
     ):
         assert part in page.text, part
     assert "60 images, 30 images with lesions, 41 lesions" in page.text
+
+
+@pytest.mark.parametrize(
+    ("valid", "words"),
+    [
+        (15, "No p-value can be 0.05 or less with 15 validation normals: the smallest is 1/16, 6.2 %."),
+        (18, "the smallest is 1/19"),
+        (19, "of normal images about 5 % are expected with 19 validation normals"),
+        (37, "of normal images about 2.6 % are expected with 37"),
+        (50, "of normal images about 3.9 % are expected with 50"),
+        (None, "of normal images 5 % or fewer are expected."),
+    ],
+)
+def test_how_many_small_p_values_are_expected(make_run, valid, words):
+    def change(metrics):
+        metrics["aucp"]["operating_points"] = operating_points(range(valid), [0, 1], [0, 1], [0.9]) if valid else []
+
+    text = read(make_run(change=change)).text
+    assert words in text.replace("\xa0", " ")
+    assert ("--valid_fraction" in text) == (valid in (15, 18))
 
 
 def test_too_few_validation_normals(make_run):
