@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import re
 import sys
@@ -31,11 +32,18 @@ def show_errors_in_one_line() -> None:
 
     That is for a `SaganError`, also as the cause of another error; for MONAI's nested errors about a component or an
     expression of a config; and for an interruption. The environment variable ``MONAI_SAGAN_TRACEBACK=1`` brings the
-    whole trace back.
+    whole trace back. What ignite logs of the same error stays out of the console, and in a run's ``log.txt``.
     """
+    for handler in logging.getLogger().handlers:
+        if type(handler) is logging.StreamHandler and _not_said_again not in handler.filters:
+            handler.addFilter(_not_said_again)
     installed = isinstance(sys.excepthook, functools.partial) and sys.excepthook.func is _one_line_hook
     if not installed:
         sys.excepthook = functools.partial(_one_line_hook, sys.excepthook)
+
+
+def _not_said_again(record: logging.LogRecord) -> bool:
+    return not (record.name.startswith("ignite.") and record.getMessage().startswith("Engine run is terminating due"))
 
 
 def _one_line_hook(

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
+import pickletools
+import re
 import uuid
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +17,11 @@ from typing import Any
 from monai_sagan.distributed import is_main
 
 __all__ = ["load_tensors", "only_one", "save_tensors", "write_text", "write_whole"]
+
+PLAIN = re.compile(  # what pickles of tensors and plain values name
+    r"torch\.(\w+|(_utils|_tensor|storage)\.\w+|serialization\._get_layout|nn\.parameter\.Parameter)|"
+    r"collections\.OrderedDict|_codecs\.encode"
+)
 
 
 def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
@@ -85,18 +94,47 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     from monai_sagan.errors import SaganError
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of pickles that other programs wrote: an error follows
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise SaganError(f"no file {path}; give the path of a trained model, for example runs/rsna/model.pt") from None
     except Exception as error:
         if _is_cut(Path(path)):
             mend = "train again, or give another model file, such as model_last.pt beside it"
             raise SaganError(f"{path} is cut or damaged; {mend}") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if code := _code_in(Path(path)):
+            mend = "nothing was executed, get a file of tensors and plain values"
+            raise SaganError(f"{path} holds code ({code}) where weights should be; {mend}") from None
+        # Of a pickle torch's own words end in advice to load it with its code.
+        unknown = isinstance(error, pickle.UnpicklingError)
+        reason = "no file that torch saved" if unknown else (str(error).splitlines() or [type(error).__name__])[0]
         raise SaganError(f"{path} does not hold plain weights ({reason}); nothing of it was loaded") from None
     if not isinstance(content, dict):
         raise SaganError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
+
+
+def _code_in(path: Path) -> str | None:
+    """The first function or class that a pickle names besides torch's, found without executing anything."""
+    texts: list[str] = []
+    try:
+        for operation, value, _ in pickletools.genops(_pickled(path)):
+            if isinstance(value, str):
+                texts.append(value)
+            named = value.replace(" ", ".") if operation.name == "GLOBAL" else ".".join(texts[-2:])
+            if operation.name in ("GLOBAL", "STACK_GLOBAL") and not PLAIN.fullmatch(named):
+                return named
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        pass
+    return None
+
+
+def _pickled(path: Path) -> bytes:
+    if not zipfile.is_zipfile(path):
+        return path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        return b"".join(archive.read(name) for name in archive.namelist() if name.endswith("/data.pkl"))
 
 
 def _is_cut(path: Path) -> bool:

@@ -35,7 +35,7 @@ def refused():
     @contextmanager
     def expect(*parts: object):
         with pytest.raises(SaganError) as caught:
-            yield
+            yield caught
         message = str(caught.value)
         assert "\n" not in message
         for part in parts:

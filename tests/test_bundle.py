@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -321,6 +323,25 @@ def test_installed_once(capsys):
     hook = sys.excepthook
     show_errors_in_one_line()
     assert sys.excepthook is hook
+
+
+def test_ignite_does_not_say_it_again():
+    text, root = io.StringIO(), logging.getLogger()
+    console = logging.StreamHandler(text)
+    root.addHandler(console)
+    try:
+        for _ in range(2):
+            show_errors_in_one_line()
+        for name, line in {
+            "ignite.engine.engine.SaganTrainer": "Engine run is terminating due to exception: x.pt holds code",
+            "ignite.engine": "another line",
+            "mine": "Engine run is terminating due to me",
+        }.items():
+            logging.getLogger(name).error(line)
+    finally:
+        root.removeHandler(console)
+    assert text.getvalue().splitlines() == ["another line", "Engine run is terminating due to me"]
+    assert len(console.filters) == 1
 
 
 def test_traceback_on_demand(monkeypatch, capsys):

@@ -10,6 +10,7 @@ import random
 import signal
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -109,16 +110,26 @@ class Code:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.filterwarnings("error:Detected pickle protocol")
 @pytest.mark.parametrize("save", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
 def test_code_is_refused_and_not_executed(tmp_path, save, refused):
     path, trace = tmp_path / "model.pt", tmp_path / "executed"
-    save({"model": Code(trace)}, path)
-    with refused(path, "nothing of it was loaded"):
+    save({"tensor": torch.zeros(2), "model": Code(trace)}, path)
+    with refused(path, "holds code (io.open)", "nothing was executed") as caught:
         load_tensors(path)
+    assert "weights_only" not in str(caught.value)
     assert not trace.exists()
     torch.load(path, weights_only=False) if save is torch.save else pickle.loads(path.read_bytes())
     assert trace.exists()  # it would have been
+
+
+@pytest.mark.parametrize(
+    ("content", "named"), [(torch.nn.Linear(1, 1), "torch.nn.modules.linear.Linear"), (np.float64(1), "scalar")]
+)
+def test_objects_are_named(tmp_path, content, named, refused):
+    torch.save({"a": content}, tmp_path / "model.pt")
+    with refused("model.pt holds code", named):
+        load_tensors(tmp_path / "model.pt")
 
 
 def save_forever(path, saved):
