@@ -22,6 +22,8 @@ from monai_sagan.transforms.functional import anomaly_score
 
 __all__ = ["Trained", "describe_trained", "load_trained", "read_settings", "run_models"]
 
+VALIDATED = 64  # images at a time: this happens while training holds its memory
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -98,7 +100,7 @@ def describe_trained(
     """
     pixels = valid_normal.shape[0] * valid_normal.shape[-2] * valid_normal.shape[-1]
     highest, scores = torch.zeros(0), []
-    for _, _, maps in restore(network, valid_normal, **settings.mapping()):
+    for _, _, maps in restore(network, valid_normal, VALIDATED, **settings.mapping()):
         scores.append(anomaly_score(maps).cpu())
         # Both quantiles lie among the highest values: all maps together need not fit into memory.
         found = torch.cat([highest, maps.flatten().cpu()])
@@ -135,6 +137,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
     try:
         settings = _settings(content["settings"])
         network = SaganGenerator(**settings.generator())
+        _check_weights(content["model"], network.state_dict())
         network.load_state_dict(content["model"])
         return Trained(
             network=network_on(network, device).eval(),
@@ -148,6 +151,17 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _no_model(path, error) from None
+
+
+def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Name the first of the ``wanted`` weights that is missing or of another shape, or the first that is too many."""
+    for name, tensor in wanted.items():
+        if name not in weights:
+            raise ValueError(f"its weights lack {name}, {tuple(tensor.shape)}")
+        if (shape := tuple(weights[name].shape)) != tuple(tensor.shape):
+            raise ValueError(f"its {name} is {shape}, its settings ask for {tuple(tensor.shape)}")
+    if unexpected := [name for name in weights if name not in wanted]:
+        raise ValueError(f"its settings have no room for {unexpected[0]}")
 
 
 def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str, Path]:

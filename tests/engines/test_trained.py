@@ -137,3 +137,23 @@ def test_files_of_another_kind(tmp_path, save_model, change, refused):
     save_tensors(CHANGES[change](load_tensors(path)), path)
     with refused(path, "no model that a SAGAN run wrote"):
         load_trained(path)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path, save_model, refused):
+    path = tmp_path / "model.pt"
+    save_model(path)
+    content = load_tensors(path)
+    weights = content["model"]
+    first, *rest = weights
+    shape = tuple(weights[first].shape)
+    for changed_weights, parts in (
+        (weights | {first: torch.zeros(3, 5)}, (first, "(3, 5)", shape)),
+        ({name: weights[name] for name in rest}, ("lack", first, shape)),
+        (weights | {"extra.weight": torch.zeros(1)}, ("no room for extra.weight",)),
+    ):
+        save_tensors(content | {"model": changed_weights}, path)
+        with refused(path, *parts):
+            load_trained(path)
+    save_tensors(content | {"settings": content["settings"] | {"channels": 16}}, path)
+    with refused(path, "stem.0.weight", "(4, 1, 7, 7)", "(16, 1, 7, 7)"):
+        load_trained(path)
