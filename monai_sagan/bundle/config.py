@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from monai_sagan.data.cache import ImageCache
     from monai_sagan.data.datalist import Datalist
+    from monai_sagan.data.stored import StoredImages
     from monai_sagan.settings import Settings
 
 __all__ = [
@@ -73,9 +72,9 @@ def joined(parts: Sequence[Any]) -> list[Any]:
     return [one for part in parts for one in (part if isinstance(part, list) else [part])]
 
 
-def images_of(images: ImageCache, splits: Datalist, names: Sequence[str]) -> Tensor:
-    """The images of the splits called ``names``, one after the other, uint8 (N, C, H, W)."""
-    return images.pixels([item for name in names for item in splits[name]])
+def images_of(images: ImageCache, splits: Datalist, names: Sequence[str]) -> StoredImages:
+    """The images of the splits called ``names``, one after the other, uint8 (N, C, H, W), read when indexed."""
+    return images.stored([item for name in names for item in splits[name]])
 
 
 def labels_of(splits: Datalist, name: str) -> list[int | None]:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.stored import in_parts
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 
@@ -30,7 +31,7 @@ EXAMPLES = 20  # of each finding, in audit.json
 SIDE = 32  # pixels of the pictures that are compared
 NEAR = 0.92  # cosine of what they are compared by
 PROJECTED, SURELY = 256, 0.87
-CHUNK = 1024  # images at a time
+CHUNK, BLOCK = 2**20, 2048  # pixels, and rows of features, at a time
 MOST = 10_000  # near-duplicates after which looking ends: a set of look-alikes needs no list of all its pairs
 SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
 UNKNOWN = [
@@ -196,8 +197,11 @@ def _near_duplicates(splits: Datalist, images: ImageCache) -> list[dict[str, Any
 
 def _projected(items: list[Item], images: ImageCache) -> Tensor:
     """Short features (N, 256) of images that need not fit into memory together."""
-    parts = [_short(_features(images.pixels(items[start : start + CHUNK]))) for start in range(0, len(items), CHUNK)]
-    return torch.cat([torch.zeros(0, PROJECTED), *parts])
+    stored = images.stored(items)
+    short = torch.empty(len(items), PROJECTED, dtype=torch.float16)  # what it rounds off is far below `SURELY`
+    for part in in_parts(len(items), stored.shape, CHUNK):
+        short[part] = _short(_features(stored[part]))
+    return short
 
 
 def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, float]]:
@@ -219,8 +223,8 @@ def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, floa
 def _features(images: Tensor) -> Tensor:
     """Unit vectors (N, 1922) of dampened gradients."""
     parts = [torch.zeros(0, 2 * (SIDE - 1) ** 2)]
-    for chunk in images.split(CHUNK):
-        grey = chunk.float().mean(1, keepdim=True)
+    for part in in_parts(len(images), images.shape, CHUNK):
+        grey = images[part].float().mean(1, keepdim=True)
         small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
         gradients = torch.cat([small.diff(dim=2)[:, :-1].flatten(1), small.diff(dim=1)[:, :, :-1].flatten(1)], dim=1)
         size = gradients.abs()
@@ -240,9 +244,11 @@ def _short(features: Tensor) -> Tensor:
 
 def _candidates(one: Tensor, other: Tensor) -> Iterator[tuple[int, int]]:
     """Pairs of rows of `_short` features that may be near-duplicates."""
-    for start in range(0, len(one), CHUNK):
-        for i, j in (one[start : start + CHUNK] @ other.T >= SURELY).nonzero().tolist():
-            yield start + i, j
+    for i in range(0, len(one), BLOCK):
+        rows = one[i : i + BLOCK].float()
+        for j in range(0, len(other), BLOCK):
+            likely = rows @ other[j : j + BLOCK].float().T >= SURELY
+            yield from ((i + a, j + b) for a, b in likely.nonzero().tolist())
 
 
 def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:

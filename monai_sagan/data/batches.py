@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from monai_sagan.data.stored import StoredImages, joined, on_device
 from monai_sagan.distributed import rank_and_count
 from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
@@ -24,16 +26,17 @@ class TrainingBatches:
     """Batches of ``normal``, ``unlabeled`` and ``pseudo`` images (B, C, H, W) in [-1, 1], all drawn by (seed, step).
 
     Each stream goes through its images in a new random order each time round. A pseudo-anomaly is a normal image of
-    the batch with a patch of another normal image. All pixels live on ``device`` as uint8. Of several processes each
-    gives its part of the batch that one process would give.
+    the batch with a patch of another normal image. A GPU holds all pixels as uint8; on the CPU stored images are read
+    from the disk as their turn comes. Of several processes each gives its part of the batch that one process would
+    give.
 
     Args:
-        normal: uint8 (N, C, H, W).
-        unlabeled: uint8 (M, C, H, W).
+        normal: uint8 (N, C, H, W), a tensor or stored images.
+        unlabeled: uint8 (M, C, H, W), likewise.
         batch_size: B of this process; B times the number of processes is at most N and at most M.
         length: batches in an epoch.
         seed: of all draws.
-        device: where the images live and are blended.
+        device: where the images are blended.
         augment: rotate, scale and shift every image a little (`small_affine`).
         paired: the i-th unlabeled image always comes with the i-th normal one, as in the published code.
 
@@ -43,8 +46,8 @@ class TrainingBatches:
 
     def __init__(
         self,
-        normal: Tensor,
-        unlabeled: Tensor,
+        normal: Tensor | StoredImages,
+        unlabeled: Tensor | StoredImages,
         batch_size: int,
         length: int,
         seed: int = 0,
@@ -61,7 +64,8 @@ class TrainingBatches:
             )
         if len(normal) < 2:
             raise SaganError("pseudo-anomalies need at least two normal training images")
-        self.normal, self.unlabeled = normal.to(device), unlabeled.to(device)
+        self.device = torch.device(device)
+        self.normal, self.unlabeled = on_device(normal, self.device), on_device(unlabeled, self.device)
         self.batch_size = batch_size
         self.length = length
         self.seed = seed
@@ -84,7 +88,7 @@ class TrainingBatches:
 
     def batch(self, step: int) -> dict[str, Tensor]:
         """The batch of iteration ``step``: images (B, C, H, W) in [-1, 1] and ``pseudo_mask`` (B, 1, H, W)."""
-        device = self.normal.device
+        device = self.device
         draw = torch.Generator(device).manual_seed(step_seed(self.seed, step))
         n = self.batch_size * self.processes  # all processes draw for all of them, and each takes its part
         chosen = self._next(len(self.normal), step, stream=0)
@@ -118,7 +122,7 @@ class TrainingBatches:
         kept = self._orders.get(stream)
         if kept is None or kept[0] != number:
             draw = torch.Generator().manual_seed(step_seed(self.seed + stream + 1, -number - 1))
-            order = torch.randperm(count, generator=draw).to(self.normal.device)
+            order = torch.randperm(count, generator=draw).to(self.device)
             kept = self._orders[stream] = (number, order)
         return kept[1]
 
@@ -137,13 +141,13 @@ class EvaluationBatches:
     """Batches of ``image`` (B, C, H, W) in [-1, 1] and, where given, ``label`` (B,), in order.
 
     Args:
-        images: uint8 (N, C, H, W).
+        images: uint8 (N, C, H, W), a tensor or stored images.
         labels: int64 (N,), 0 and 1.
         batch_size: B for images of up to 64 x 64 pixels, see `images_at_a_time`; the last batch may be smaller.
     """
 
-    def __init__(self, images: Tensor, labels: Tensor | None = None, batch_size: int = 64) -> None:
-        self.images = images
+    def __init__(self, images: Tensor | StoredImages, labels: Tensor | None = None, batch_size: int = 64) -> None:
+        self.images: Any = images  # a tensor, or what stands for one
         self.labels = labels
         self.batch_size = images_at_a_time(batch_size, images.shape)
 
@@ -157,16 +161,19 @@ class EvaluationBatches:
             yield batch if self.labels is None else batch | {"label": self.labels[part]}
 
 
-def validation_batches(normal: Tensor, unlabeled: Tensor, batch_size: int = 256) -> EvaluationBatches:
+def validation_batches(
+    normal: Tensor | StoredImages, unlabeled: Tensor | StoredImages, batch_size: int = 64
+) -> EvaluationBatches:
     """Batches for AUCp, the AUC of validation normals (label 0) against validation unlabeled images (label 1).
 
     See https://github.com/mahfuzmohammad/AUCp. No true label is used; here the normals are kept out of training.
 
     Args:
-        normal: uint8 (N, C, H, W).
-        unlabeled: uint8 (M, C, H, W).
+        normal: uint8 (N, C, H, W), a tensor or stored images.
+        unlabeled: uint8 (M, C, H, W), likewise.
         batch_size: see `EvaluationBatches`.
     """
     labels = torch.cat([torch.zeros(len(normal)), torch.ones(len(unlabeled))]).long()
     rank, count = rank_and_count()  # a metric gathers what all processes found
-    return EvaluationBatches(torch.cat([normal, unlabeled])[rank::count], labels[rank::count], batch_size)
+    part = slice(rank, None, count)
+    return EvaluationBatches(joined(normal, unlabeled, part), labels[part], batch_size)

@@ -1,4 +1,4 @@
-"""Decode each image once: a uint8 array on disk, memory-mapped, that any number of runs share."""
+"""Decode each image once: a uint8 array on disk that any number of runs share and read from as they go."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.decode import Pixels, decode_file, foreground_share, split_fragment
+from monai_sagan.data.stored import ArrayFile, StoredImages
 from monai_sagan.data.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.distributed import is_main, main_first
 from monai_sagan.errors import SaganError
@@ -125,7 +127,7 @@ def fit_image(image: Image.Image, how: HowToDecode) -> Pixels:
 
 
 def _take_space(path: Path) -> None:
-    """Fail now, by an error, where the disk is too full: writing to a hole of a mapped file would end the process."""
+    """Fail now where the disk is too full, and not after an hour of decoding."""
     if not hasattr(os, "posix_fallocate"):
         return
     size = path.stat().st_size
@@ -148,7 +150,7 @@ class ImageCache:
     are tried again each time, for a decoder may have been installed meanwhile.
 
     Args:
-        datalist: lists of items; what `pixels` is asked for later must be among them.
+        datalist: lists of items; what `stored` and `pixels` are asked for later must be among them.
         how: how files become pixels.
         cache_dir: where the folder is.
         mixed_images: accept images of different sizes or color modes; False names the first that differs, for where
@@ -156,7 +158,7 @@ class ImageCache:
         jobs: decoding processes at a time; None takes one for each core.
 
     Raises:
-        SaganError: naming an image that is not there or differs from the first.
+        SaganError: naming an image that differs from the first, or a folder that is damaged and cannot be replaced.
     """
 
     def __init__(
@@ -174,10 +176,12 @@ class ImageCache:
         self._row = {path: row for row, path in enumerate(paths)}
         self.folder = Path(cache_dir) / f"images-{self._key(paths)}"
         with main_first():
-            if not self.folder.is_dir() or (is_main() and self._readable_now(paths, jobs)):
+            if self._opened(len(paths)) is None or (is_main() and self._readable_now(paths, jobs)):
                 self._write(paths, jobs)
-        self._array: Pixels = np.load(self.folder / PIXELS, mmap_mode="r")
-        notes = self._notes()
+        opened = self._opened(len(paths))
+        if opened is None:
+            raise SaganError(f"{self.folder} is damaged and cannot be replaced; remove it")
+        self._file, notes = opened
         self.images: dict[str, dict[str, Any]] = {
             path: note for path, note in zip(paths, notes["images"], strict=True) if note is not None
         }
@@ -186,12 +190,30 @@ class ImageCache:
         for path, image in self.images.items():
             self._check_alike(path, image)
 
-    def pixels(self, items: Sequence[Item]) -> Tensor:
-        """The images of ``items``, uint8 (N, C, H, W)."""
-        import torch
+    def stored(self, items: Sequence[Item]) -> StoredImages:
+        """The images of ``items``, uint8 (N, C, H, W), which are read from the disk when they are indexed."""
+        return StoredImages(self._file, [self._row[item["image"]] for item in items])
 
-        rows = [self._row[item["image"]] for item in items]
-        return torch.from_numpy(np.ascontiguousarray(self._array[rows]))
+    def pixels(self, items: Sequence[Item]) -> Tensor:
+        """The images of ``items``, uint8 (N, C, H, W), in memory."""
+        return self.stored(items)[:]
+
+    def _opened(self, count: int) -> tuple[ArrayFile, dict[str, Any]] | None:
+        """The array and the notes of the folder; None where it is not there, or not what `_write` wrote."""
+        if not self.folder.is_dir():
+            return None
+        try:
+            file, notes = ArrayFile(self.folder / PIXELS), self._notes()
+            shape = (count, self.how.channels, *self.how.image_size)
+            whole = file.shape == shape and file.dtype == np.uint8 and len(notes["images"]) == count
+            rows = [int(row) for name in ("unreadable", "left_out") for row, _ in notes[name].items()]
+            if whole and all(0 <= row < count for row in rows):
+                return file, notes
+            reason = "its files do not fit together"
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+        logger.warning(f"{self.folder} is damaged ({reason}): all images are decoded again")
+        return None
 
     def _notes(self) -> dict[str, Any]:
         return dict(json.loads((self.folder / NOTES).read_text(encoding="utf-8")))
@@ -208,9 +230,9 @@ class ImageCache:
             if name not in files:
                 try:
                     stat = os.stat(name)
-                except OSError:
-                    raise SaganError(f"{name} is not there; restore it or leave it out") from None
-                files[name] = os.path.abspath(name), stat.st_size, stat.st_mtime_ns
+                    files[name] = os.path.abspath(name), stat.st_size, stat.st_mtime_ns
+                except OSError:  # one that is not there counts as unreadable
+                    files[name] = os.path.abspath(name), -1, -1
         names = [os.path.abspath(path) for path in paths]
         content = json.dumps([FORMAT, asdict(self.how), names, list(files.values())])
         return hashlib.sha256(content.encode()).hexdigest()[:16]
@@ -220,10 +242,10 @@ class ImageCache:
         unfinished.mkdir(parents=True)
         shape = (len(paths), self.how.channels, *self.how.image_size)
         try:
-            pixels = np.lib.format.open_memmap(unfinished / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+            np.lib.format.open_memmap(unfinished / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
             _take_space(unfinished / PIXELS)
-            notes = self._decode(paths, pixels, jobs)
-            pixels.flush()
+            with closing(ArrayFile(unfinished / PIXELS, "r+")) as pixels:
+                notes = self._decode(paths, pixels, jobs)
             (unfinished / NOTES).write_text(json.dumps(notes), encoding="utf-8")
             shutil.rmtree(self.folder, ignore_errors=True)  # one whose unreadable images can be read now
             with contextlib.suppress(OSError):  # another run was first: its folder is as good
@@ -233,7 +255,7 @@ class ImageCache:
         bad = len(notes["unreadable"]) + len(notes["left_out"])
         logger.info(f"decoded {len(paths) - bad} images into {self.folder}")
 
-    def _decode(self, paths: list[str], pixels: Pixels, jobs: int | None) -> dict[str, Any]:
+    def _decode(self, paths: list[str], pixels: ArrayFile, jobs: int | None) -> dict[str, Any]:
         """Fill ``pixels``; the rows of images that are unreadable or left out stay black."""
         images: list[dict[str, Any] | None] = [None] * len(paths)
         notes: dict[str, Any] = {"images": images, "unreadable": {}, "left_out": {}}
@@ -245,7 +267,8 @@ class ImageCache:
             elif isinstance(result, str):
                 notes["left_out"][row] = result
             else:
-                pixels[row], description = result
+                values, description = result
+                pixels.write(row, values)
                 images[row] = description
                 self._check_alike(path, description)
         return notes

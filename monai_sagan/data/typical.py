@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_sagan.data.scaling import Pixels
+from monai_sagan.data.stored import in_parts
 
 __all__ = ["compare_typical", "measure_typical", "typical_as_json", "typical_from_json"]
 
@@ -19,14 +20,15 @@ RANGES = {
     "likeness": "likeness to the mean training image",
 }
 IMAGE = "mean_image"
-CHUNK = 256  # images at a time
+CHUNK = 2**20  # pixels at a time
 
 
 def measure_typical(images: Any) -> dict[str, Any]:
     """The ranges that training images cover, and their mean; no label has a part in it.
 
     Args:
-        images: uint8 (N, C, H, W), as the network sees them, an array or a tensor; N is 1 or more.
+        images: uint8 (N, C, H, W), as the network sees them: an array, a tensor, or stored images, which are read twice
+            and never all together; N is 1 or more.
 
     Returns:
         ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and ``standard_deviation`` of an
@@ -35,11 +37,11 @@ def measure_typical(images: Any) -> dict[str, Any]:
     Raises:
         ValueError: when there are no images.
     """
-    pixels = np.asarray(images)
-    if not len(pixels):
+    if not len(images):
         raise ValueError("there are no images to measure")
-    mean_image = np.rint(pixels.mean(0, dtype=np.float64)).astype(np.uint8)
-    measured = np.concatenate([_measure(part, mean_image) for part in _chunks(pixels)])
+    total = sum(part.sum(0, dtype=np.int64) for part in _chunks(images))
+    mean_image = np.rint(total / len(images)).astype(np.uint8)
+    measured = np.concatenate([_measure(part, mean_image) for part in _chunks(images)])
     ranges = {name: [float(column.min()), float(column.max())] for name, column in zip(RANGES, measured.T, strict=True)}
     return {**ranges, IMAGE: mean_image}
 
@@ -65,8 +67,8 @@ def compare_typical(image: Pixels, typical: Mapping[str, Any] | None) -> list[st
     return lines
 
 
-def _chunks(pixels: Pixels) -> Iterator[Pixels]:
-    return (pixels[start : start + CHUNK] for start in range(0, len(pixels), CHUNK))
+def _chunks(images: Any) -> Iterator[Pixels]:
+    return (np.asarray(images[part]) for part in in_parts(len(images), images.shape, CHUNK))
 
 
 def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:

@@ -247,15 +247,15 @@ def test_training_never_reads_the_test_images(dataset_dir, tmp_path, monkeypatch
     from monai_sagan.data.cache import ImageCache
 
     asked: list[str] = []
-    pixels = ImageCache.pixels
+    stored = ImageCache.stored
 
     def watched(self, items):
         asked.extend(item["image"] for item in items)
-        return pixels(self, items)
+        return stored(self, items)
 
     flow = workflow("phantom", "train", **SMALL, dataset_dir=str(dataset_dir), output_dir=str(tmp_path))
     flow.initialize()  # the audit compares test images with the others, and hands nothing on
-    monkeypatch.setattr(ImageCache, "pixels", watched)
+    monkeypatch.setattr(ImageCache, "stored", watched)
     flow.parser.get_parsed_content("train#trainer").run()
     lists = json.loads((dataset_dir / "data.json").read_text())
     test = {str(dataset_dir / "images" / name) for part in lists["test"].values() for name in part}

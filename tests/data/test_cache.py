@@ -241,10 +241,41 @@ def test_a_full_disk(datalist, tmp_path, monkeypatch, refused):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_missing_image(datalist, tmp_path, refused):
+def test_a_missing_image_is_unreadable_until_it_comes_back(datalist, tmp_path):
     path = tmp_path / "images" / "4.png"
+    content = path.read_bytes()
     path.unlink()
-    with refused(path, "not there"):
+    images = ImageCache(datalist, GREY, tmp_path / "cache")
+    assert images.unreadable == {str(path): f"{path} is not there; restore it or leave it out"}
+    assert len(images.images) == 4
+    path.write_bytes(content)
+    assert not ImageCache(datalist, GREY, tmp_path / "cache").unreadable
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("pixels.npy", b""), ("pixels.npy", b"text"), ("pixels.npy", None), ("images.json", None), ("images.json", b"{}"),
+     ("images.json", b'{"images": [], "unreadable": {}, "left_out": {}}'), ("images.json", b"[1]"),
+     ("images.json", b'{"images": [0, 0, 0, 0, 0], "unreadable": {"9": "x"}, "left_out": []}')],
+)  # fmt: skip
+def test_a_damaged_folder_is_decoded_anew(datalist, tmp_path, decoded, caplog, name, content):
+    first = ImageCache(datalist, GREY, tmp_path / "cache")
+    pixels = first.pixels(everything(datalist))
+    if content is None:
+        (first.folder / name).unlink()
+    else:
+        (first.folder / name).write_bytes(content)
+    again = ImageCache(datalist, GREY, tmp_path / "cache")
+    assert torch.equal(again.pixels(everything(datalist)), pixels)
+    assert len(decoded) == 10
+    assert "is damaged" in caplog.text
+
+
+def test_a_damaged_folder_that_cannot_be_replaced(datalist, tmp_path, monkeypatch, refused):
+    images = ImageCache(datalist, GREY, tmp_path / "cache")
+    (images.folder / "pixels.npy").write_bytes(b"")
+    monkeypatch.setattr(cache.shutil, "rmtree", lambda *rest, **options: None)
+    with refused(images.folder, "damaged", "remove it"):
         ImageCache(datalist, GREY, tmp_path / "cache")
 
 
