@@ -122,7 +122,7 @@ def _code_in(path: Path) -> str | None:
         for operation, value, _ in pickletools.genops(_pickled(path)):
             if isinstance(value, str):
                 texts.append(value)
-            named = value.replace(" ", ".") if operation.name == "GLOBAL" else ".".join(texts[-2:])
+            named = str(value).replace(" ", ".") if operation.name == "GLOBAL" else ".".join(texts[-2:])
             if operation.name in ("GLOBAL", "STACK_GLOBAL") and not PLAIN.fullmatch(named):
                 return named
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):

@@ -21,6 +21,7 @@ from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import Trained, load_trained
+from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics import (
@@ -122,8 +123,9 @@ def evaluate(
     write_scores(output / "scores.csv", items, scores | rows, chosen, p_values)
     metrics |= {
         "n_normal": labels.count(0),
+    unlike = tell_unlike([item["image"] for item in items], unlike_training(pixels, trained[chosen].typical))
         "n_abnormal": labels.count(1),
-        "warnings": [*troubles, *_too_few(points), *group_warnings(items, labels)],
+        "warnings": [*troubles, *unlike, *_too_few(points), *group_warnings(items, labels)],
         "precision": "bfloat16" if amp else "float32",
         "seconds": round(time.monotonic() - started, 2),
         "seconds_of_networks": round(in_networks, 2),
@@ -223,7 +225,12 @@ def _commit() -> str | None:
 
 
 def write_scores(
-    path: Path, items: Sequence[Item], scores: Mapping[str, Tensor], chosen: str, p_values: Tensor | None = None
+    path: Path,
+    items: Sequence[Item],
+    scores: Mapping[str, Tensor],
+    chosen: str,
+    p_values: Tensor | None = None,
+    warnings: Sequence[str] | None = None,
 ) -> None:
     """Write a row for each image: its path, its label if known, the chosen score and its p-value, then the others.
 
@@ -238,15 +245,18 @@ def write_scores(
     """
     others = [name for name in scores if name != chosen]
 
+        warnings: N texts, empty for most images; likewise.
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             p_value = [] if p_values is None else ["p_value"]
-            rows.writerow(["image", "label", "score", *p_value, *map(score_column, others)])
+            warning = [] if warnings is None else ["warning"]
+            rows.writerow(["image", "label", "score", *p_value, *warning, *map(score_column, others)])
             for i, item in enumerate(items):
                 label = "" if item["label"] is None else item["label"]
                 p = [] if p_values is None else [f"{float(p_values[i]):.6f}"]
                 rest = [f"{float(scores[name][i]):.8f}" for name in others]
-                rows.writerow([item["image"], label, f"{float(scores[chosen][i]):.8f}", *p, *rest])
+                told = [] if warnings is None else [warnings[i]]
+                rows.writerow([item["image"], label, f"{float(scores[chosen][i]):.8f}", *p, *told, *rest])
 
     write_whole(path, write)

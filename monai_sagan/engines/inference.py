@@ -26,6 +26,7 @@ from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.scoring import copy_shifts, restored_and_map
 from monai_sagan.engines.trained import Trained, load_trained
+from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.report.heatmaps import write_heatmaps
@@ -72,6 +73,7 @@ class FolderBatches(EvaluationBatches):
         found = _image_paths(Path(folder), output.resolve(), slice_axis, (slice_range[0], slice_range[1]))
         paths, pixels, unreadable, left_out = _decode(found, settings.decoding())
         self.items: list[Item] = [{"image": path, "label": None} for path in paths]
+        self.pixels = pixels
         self.skipped: dict[str, str] = unreadable | left_out
         if not paths:
             reason = self.skipped[found[0]]
@@ -120,8 +122,9 @@ class AnomalyInferer(Inferer):
 class WriteScores:
     """After an evaluator's run write ``scores.csv``, ``skipped.csv`` and ``heatmaps/``.
 
-    Beside each score stands its p-value against the validation normals of the model's run. The evaluator's output
-    must have ``anomaly_score`` (B,) in the order of the images.
+    Beside each score stand its p-value against the validation normals of the model's run, and a warning where the image
+    is unlike the training images, see `unlike_training`. The evaluator's output must have ``anomaly_score`` (B,) in the
+    order of the images.
 
     Args:
         trained: the model.
@@ -153,10 +156,14 @@ class WriteScores:
     def _write(self) -> None:
         scores, items, trained = torch.cat(self._scores), self.images.items, self.trained
         check_finite(scores)
-        write_heatmaps(self.output / "heatmaps", trained, self.images.images, items, scores, self.heatmaps)
+        pixels = self.images.pixels
+        write_heatmaps(self.output / "heatmaps", trained, pixels, items, scores, self.heatmaps)
         p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
-        write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values)
+        warnings = unlike_training(pixels, trained.typical)
+        write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values, warnings)
         write_skipped(self.output / "skipped.csv", self.images.skipped)
+        for line in tell_unlike([item["image"] for item in items], warnings):
+            logger.warning(line)
         skipped = len(self.images.skipped)
         logger.info(f"{len(items)} images scored, {skipped} skipped; results are in {self.output.resolve()}")
 

@@ -282,3 +282,16 @@ def test_versions():
         *("python", "monai-sagan", "torch", "monai", "pytorch-ignite", "numpy", "pillow", "scikit-learn")
     }
     assert evaluation.MASK_SEED == 0
+
+
+def test_test_images_unlike_the_training_images_are_warned_of(splits, models, run, caplog):
+    assert not any("unlike" in warning for warning in run()["warnings"])
+    for path in models.values():
+        content = load_tensors(path)
+        typical = {"mean_brightness": [200.0, 210.0], "standard_deviation": [0.0, 99.0], "likeness": [-1.0, 1.0]}
+        save_tensors(content | {"typical": typical | {"mean_image": torch.zeros(1, 64, 64, dtype=torch.uint8)}}, path)
+    first, *others = run()["warnings"]
+    assert first.startswith(f"10 of 10 images are unlike the training images, the first: {splits['test'][0]['image']}")
+    assert first.endswith("is outside 200.0 to 210.0 of the training images")
+    assert others
+    assert first in caplog.messages

@@ -13,6 +13,7 @@ from PIL import Image
 
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import HowToDecode, load_image
+from monai_sagan.data.typical import measure_typical
 from monai_sagan.engines.inference import AnomalyInferer, infer
 from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
@@ -67,7 +68,7 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
         path = infer(model, str(folder), tmp_path / "out", batch_size=3)
     assert path == tmp_path / "out" / "scores.csv"
     header, *rows = table(path)
-    assert header == ["image", "label", "score", "p_value"]
+    assert header == ["image", "label", "score", "p_value", "warning"]
     good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
     assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
     pixels = torch.stack([torch.from_numpy(load_image(image, HowToDecode((64, 64))).copy()) for image in good])
@@ -178,3 +179,20 @@ def test_heat_maps_of_an_earlier_call_are_no_input(folder, model, monkeypatch):
     first = table(infer(model, folder, folder / "results"))
     assert len(list((folder / "results" / "heatmaps").iterdir())) == 4
     assert table(infer(model, folder, folder / "results")) == first
+
+
+def test_images_unlike_the_training_images_are_warned_of(tmp_path, folder, model, random_pixels, caplog):
+    typical = measure_typical(random_pixels(9))
+    save_tensors(
+        load_tensors(model) | {"typical": typical | {"mean_image": torch.tensor(typical["mean_image"])}}, model
+    )
+    Image.fromarray(np.full((64, 64), 3, np.uint8)).save(folder / "a_dark.png")
+    low, high = typical["mean_brightness"]
+    with caplog.at_level(logging.WARNING):
+        header, *rows = table(infer(model, folder, tmp_path / "out"))
+    warnings = {row[0].rsplit("/", 1)[1]: row[header.index("warning")] for row in rows}
+    assert warnings["a_dark.png"].startswith(f"mean brightness 3.0 is outside {low:.1f} to {high:.1f} of the training")
+    assert warnings["b.png"] == ""
+    (line,) = (record.message for record in caplog.records if "unlike the training images" in record.message)
+    assert f"of {len(rows)} images" in line
+    assert warnings["a_dark.png"] in line
