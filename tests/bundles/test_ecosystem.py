@@ -231,6 +231,24 @@ def test_a_network_of_other_channels_is_refused():
 # Tracking.
 
 
+def test_a_tracked_run_goes_on_with_more_iterations(dataset_dir, tmp_path):
+    """Also where its first part was killed, so that MLflow takes it for one that still runs."""
+    mlflow = pytest.importorskip("mlflow")
+    pytest.importorskip("sqlalchemy", reason="MONAI tracks into an SQLite file, for which mlflow-skinny needs it")
+    config = Path(bundle_path("rsna")) / "train.json"
+    values = SMALL | {"max_iterations": 2, "dataset_dir": str(dataset_dir), "output_dir": "out"}
+    workflow(config, "train", tracking="mlflow", **values)
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'out/mlruns.db'}")
+    (experiment,) = (found for found in client.search_experiments() if found.name == "monai_experiment")
+    (first,) = client.search_runs([experiment.experiment_id])
+    client.set_terminated(first.info.run_id, "RUNNING")
+    workflow(config, "train", tracking="mlflow", **values | {"max_iterations": 4})
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.run_id == first.info.run_id
+    assert found.data.params["max_iterations"] == "2"
+    assert client.get_metric_history(found.info.run_id, "aucp")[-1].step == 2
+
+
 def test_mlflow_follows_a_training(dataset_dir, tmp_path):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy", reason="MONAI tracks into an SQLite file, for which mlflow-skinny needs it")
@@ -245,4 +263,11 @@ def test_mlflow_follows_a_training(dataset_dir, tmp_path):
         assert first.step == 1
         assert np.isfinite(first.value)
     assert 0 <= found.data.metrics["aucp"] <= 1
+    config = json.loads(Path("out/config.json").read_text())
+    assert {name: str(value) for name, value in config.items()}.items() <= found.data.params.items()
+    assert (found.data.params["channels"], found.data.params["max_epochs"]) == ("4", "2")
+    ours, monai = sorted(artifact.path for artifact in client.list_artifacts(found.info.run_id))
+    assert (ours, monai[:7]) == ("config.json", "config_")
+    for name in (ours, monai):
+        assert Path(client.download_artifacts(found.info.run_id, name)).read_text() == Path("out", name).read_text()
     assert {path.name for path in tmp_path.iterdir()} == {"out"}
