@@ -33,8 +33,10 @@ from monai_sagan.metrics import (
 )
 from monai_sagan.metrics.localization import localization_metrics
 from monai_sagan.report.heatmaps import write_gallery, write_heatmaps
+from monai_sagan.report.maps import how_maps_are_made
 from monai_sagan.report.oracle import REASON, is_oracle, score_column
 from monai_sagan.report.page import write_report
+from monai_sagan.report.run_folder import gallery_point
 
 __all__ = ["check_finite", "evaluate", "versions", "write_scores"]
 
@@ -118,12 +120,13 @@ def evaluate(
     output = Path(output_dir)
     write_heatmaps(output / "heatmaps", trained[chosen], pixels, items, scores[chosen])
     points = metrics[chosen]["operating_points"]
-    threshold = next((point["threshold"] for point in points if point["threshold"] is not None), None)
+    threshold = (gallery_point(points) or {}).get("threshold")
     write_gallery(output / "heatmaps", trained[chosen], pixels, items, scores[chosen], p_values, threshold)
     write_scores(output / "scores.csv", items, scores | rows, chosen, p_values)
-    metrics |= {
-        "n_normal": labels.count(0),
     unlike = tell_unlike([item["image"] for item in items], unlike_training(pixels, trained[chosen].typical))
+    metrics |= {
+        "anomaly_map": how_maps_are_made(trained[chosen].settings, trained[chosen].scale),
+        "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),
         "warnings": [*troubles, *unlike, *_too_few(points), *group_warnings(items, labels)],
         "precision": "bfloat16" if amp else "float32",
@@ -242,10 +245,10 @@ def write_scores(
         scores: (N,) by the name of the model or method.
         chosen: which of them comes first.
         p_values: (N,) of the chosen scores; None leaves the column out.
+        warnings: N texts, empty for most images; likewise.
     """
     others = [name for name in scores if name != chosen]
 
-        warnings: N texts, empty for most images; likewise.
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")

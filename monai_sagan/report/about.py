@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monai_sagan.report.html import Html, paragraph, section, tag
+from monai_sagan.report.maps import map_words
 from monai_sagan.report.numbers import plain
 from monai_sagan.report.run_folder import Run
 
@@ -23,7 +24,7 @@ WORDS = {
     "neither another training run nor another hospital.",
     "p-value": "(1 + number of validation normals that score as high or higher) / (1 + number of validation normals).",
     "operating point": "a threshold set on validation normals for a wanted specificity, and what it gives on the test.",
-    "anomaly map": "|image - restored| / 2, from 0 to 1; its mean is the anomaly score.",
+    "anomaly map": "{map}, from 0 to 1; its mean is the anomaly score.",
     "validation": "images kept out of training, to choose the model, the color scale and the thresholds.",
 }
 
@@ -58,7 +59,8 @@ def _pairs(values: dict[str, str]) -> Html:
     return tag("dl", *(tag("div", tag("dt", k), tag("dd", v)) for k, v in values.items()), class_="settings")
 
 
-def words_section() -> Html:
-    """What the words of the page mean."""
-    pairs = [part for word, meaning in WORDS.items() for part in (tag("dt", word), tag("dd", meaning))]
+def words_section(run: Run) -> Html:
+    """What the words of the page of ``run`` mean."""
+    meanings = {word: meaning.replace("{map}", map_words(run.how_maps_are_made)) for word, meaning in WORDS.items()}
+    pairs = [part for word, meaning in meanings.items() for part in (tag("dt", word), tag("dd", meaning))]
     return section("words", "Words", tag("dl", *pairs, class_="words"))

@@ -8,11 +8,11 @@ import numpy as np
 
 from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.report.curves import roc_and_precision_recall
-from monai_sagan.report.html import Html, paragraph, section, tag
+from monai_sagan.report.html import Html, join, paragraph, section, tag
 from monai_sagan.report.numbers import count, fraction, percent
 from monai_sagan.report.run_folder import Run
 from monai_sagan.report.summary import best_baseline, model_words
-from monai_sagan.report.svg import ROW, Frame, area, axes, bars, chart, line, rule
+from monai_sagan.report.svg import ROW, Frame, area, axes, bars, chart, line, rule, rules
 
 __all__ = ["curves_section", "scores_section", "training_section"]
 
@@ -75,7 +75,6 @@ def scores_section(run: Run) -> Html:
     counts = score_histogram(run.scores[run.models[0]], run.labels)
     edges = counts.pop("edges")
     points = [p for p in run.chosen.get("operating_points") or [] if p.get("threshold") is not None]
-    points.sort(key=lambda point: float(point["threshold"]))  # then no label lies on another's line
     thresholds = [point["threshold"] for point in points]
     span = (min([edges[0], *thresholds]), max([edges[-1], *thresholds]))
     figures: list[Html] = []
@@ -84,15 +83,12 @@ def scores_section(run: Run) -> Html:
             continue
         labels = [] if figures else [f"{percent(point.get('specificity_wanted'))} specificity" for point in points]
         top = 8 + ROW * len(labels)
-        frame = Frame(span, (0, 1.04 * max(heights)), width=480, height=150 + top, top=top)
-        rules = [
-            rule(frame, at, label, row=row)
-            for row, (at, label) in enumerate(zip(thresholds, labels or [""] * len(thresholds), strict=True))
-        ]
+        frame = Frame(span, (0, 1.04 * max(heights)), height=150 + top, top=top)
+        lines = rules(frame, thresholds, labels) if labels else join(*(rule(frame, at) for at in thresholds))
         unlabeled = "test" if set(run.labels) == {None} else "unlabeled"
         words = unlabeled if kind == "unknown" else kind
         title = f"Scores of {count(sum(heights), f'{words} image')}"
-        drawn = [axes(frame, "anomaly score", "images"), bars(frame, edges, heights, kind), *rules]
+        drawn = [axes(frame, "anomaly score", "images"), bars(frame, edges, heights, kind), lines]
         figures.append(tag("figure", chart(frame, title, *drawn), tag("figcaption", title)))
     dashed = " Dashed: thresholds set on validation normals." if points else ""
     note = paragraph(f"Scores of the chosen model; higher is more abnormal.{dashed}", kind="soft")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from monai_sagan.errors import SaganError
 from monai_sagan.report.html import Html, paragraph, section, tag
+from monai_sagan.report.maps import color_bar, map_words
+from monai_sagan.report.numbers import count, percent
 from monai_sagan.report.run_folder import Picture, Run
 
 if TYPE_CHECKING:
@@ -17,12 +19,13 @@ if TYPE_CHECKING:
 __all__ = ["gallery_section"]
 
 KINDS = {
-    "false positive": ("Highest false positives", "Normal images above the threshold, the highest score first."),
-    "false negative": ("Lowest false negatives", "Abnormal images below the threshold, the lowest score first."),
+    "false positive": ("Highest false positives", "Normal images above {threshold}, the highest score first."),
+    "false negative": ("Lowest false negatives", "Abnormal images not above {threshold}, the lowest score first."),
     "highest": ("Highest scores", "The images that look most abnormal to the model."),
-    "middle": ("Middle cases", "Close to the threshold, or without one around the median score."),
+    "middle": ("Middle cases", "The other images whose scores are closest to {threshold}."),
     "lowest": ("Lowest scores", "The images that look most normal to the model."),
 }
+MEDIAN = "Scores around the median: as many images look more abnormal to the model as look less so."
 LABELS = {0: "normal", 1: "abnormal"}
 WIDEST = 384  # pixels of an embedded triptych
 BUDGET = 1_900_000  # bytes of all pictures together, before they grow by a third as text
@@ -38,18 +41,48 @@ def gallery_section(run: Run) -> Html:
     return section("gallery", "Gallery", paragraph("The run's folder has no heatmaps: there are no pictures to show."))
 
 
-def _cases(run: Run, pictures: list[Picture]) -> list[Html]:
-    kinds = list(dict.fromkeys([*KINDS, *(str((picture.facts or {}).get("kind")) for picture in pictures)]))
-    parts = [
-        paragraph("All anomaly maps are on one color scale, which was measured on validation normals.", kind="soft")
-    ]
-    for kind in kinds:
-        these = [picture for picture in pictures if str((picture.facts or {}).get("kind")) == kind]
+def _cases(run: Run, pictures: list[Picture]) -> list[Html | None]:
+    of_kind: dict[str, list[Picture]] = {kind: [] for kind in KINDS}
+    for picture in pictures:
+        of_kind.setdefault(str((picture.facts or {}).get("kind")), []).append(picture)
+    ranked = bool(of_kind["highest"] or of_kind["lowest"])  # there was no threshold, or no label
+    parts = [*_scale(run), _too_few(run)]
+    for kind, these in of_kind.items():
         if these:
             heading, words = KINDS.get(kind, (kind.capitalize(), ""))
+            shown = MEDIAN if ranked and kind == "middle" else words.replace("{threshold}", _threshold(run))
             cases = tag("div", *(_case(run, picture) for picture in these), class_="cases")
-            parts += [tag("h3", heading), paragraph(words, kind="soft"), cases]
+            parts += [tag("h3", heading), paragraph(shown, kind="soft"), cases]
     return parts
+
+
+def _scale(run: Run) -> list[Html]:
+    """What the colors of the maps mean."""
+    how = run.how_maps_are_made
+    top = (how or {}).get("top_of_scale")
+    words = "which was measured on validation normals"
+    if top is not None:
+        words = f"whose top, {top:.3g}, is the value below which 99.9 % of the validation normals' pixels lie"
+    note = f"Anomaly map: {map_words(how)}. All are on one color scale, {words}."
+    return [paragraph(note, kind="soft"), *([] if top is None else [color_bar(top)])]
+
+
+def _threshold(run: Run) -> str:
+    """The name of the threshold that says what a mistake is."""
+    point = run.threshold
+    if point is None:
+        return "the threshold"
+    return f"the threshold for {percent(point.get('specificity_wanted'))} specificity"
+
+
+def _too_few(run: Run) -> Html | None:
+    """Why the threshold is not the first that was wanted."""
+    first = next(iter(run.chosen.get("operating_points") or []), None)
+    if run.threshold is None or first is None or first.get("threshold") is not None:
+        return None
+    normals = count(first.get("n_valid_normal") or 0, "validation normal")
+    words = f"The {normals} are too few for a threshold for {percent(first.get('specificity_wanted'))} specificity."
+    return paragraph(words, kind="soft")
 
 
 def _case(run: Run, picture: Picture) -> Html:
@@ -73,10 +106,10 @@ def _heat_maps(run: Run) -> list[Html]:
         if used > BUDGET:
             break
         figures.append(tag("figure", _embedded(content, picture.path.stem.replace("_", " ")), class_="picture"))
-    note = "The highest, middle and lowest scores, on one color scale that was measured on validation normals."
+    note = "The highest, middle and lowest scores."
     more = len(run.pictures) - len(figures)
     rest = [paragraph(f"{more} more in heatmaps/.", kind="soft")] if more else []
-    return [paragraph(note, kind="soft"), tag("div", *figures, class_="charts"), *rest]
+    return [paragraph(note, kind="soft"), *_scale(run), tag("div", *figures, class_="charts"), *rest]
 
 
 def _embedded(content: bytes, words: str) -> Html:

@@ -18,6 +18,7 @@ from torch import Tensor
 from monai_sagan.data.datalist import Item
 from monai_sagan.files import write_text
 from monai_sagan.report.cases import pick_cases
+from monai_sagan.report.maps import COLORS, how_maps_are_made, map_words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
 
-COLORS = "inferno"
 TITLES = ("image", "restored", "anomaly map")
 
 
@@ -82,6 +82,7 @@ def write_heatmaps(
     unfinished.mkdir(parents=True)
     ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
     picked = pick_images(scores, count)
+    words = map_words(how_maps_are_made(trained.settings, trained.scale))
     names = []
     try:
         for index in picked:
@@ -90,7 +91,7 @@ def write_heatmaps(
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
             rank = f"{ranks[index]} of {len(scores)}"
             title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
-            _draw(unfinished / name, (image, restored, maps), trained.scale, title)
+            _draw(unfinished / name, (image, restored, maps), trained.scale, title, words)
             names.append(folder / name)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
@@ -151,9 +152,9 @@ def _kind(item: Item) -> str:
     return {0: "normal", 1: "abnormal"}.get(item["label"], "unlabeled")
 
 
-def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, title: str) -> None:
+def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, title: str, words: str = "") -> None:
     image, restored, anomaly_map = (tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy() for tensor in tensors)
-    figure, panels = _figure(image.shape, scale)
+    figure, panels = _figure(image.shape, scale, words)
     for panel, values in zip(panels, ((image + 1) / 2, (restored + 1) / 2, anomaly_map), strict=True):
         panel.set_data(values)
     figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
@@ -161,7 +162,7 @@ def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, titl
 
 
 @lru_cache(maxsize=1)
-def _figure(shape: tuple[int, ...], scale: float) -> tuple[Figure, list[AxesImage]]:
+def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, list[AxesImage]]:
     """The figure for images of a shape and its three panels: laying it out takes longer than drawing it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -179,7 +180,8 @@ def _figure(shape: tuple[int, ...], scale: float) -> tuple[Figure, list[AxesImag
         axis.set_title(name, fontsize=10)
         axis.set_axis_off()
     bar = figure.colorbar(panels[-1], ax=axes, shrink=0.85, extend="max")
-    bar.set_label("|image - restored| / 2\nscale: 99.9 % of validation normals' pixels", fontsize=8)
+    lines = [*words.split(", "), "scale: 99.9 % of validation normals' pixels"]
+    bar.set_label("\n".join(lines), fontsize=8)
     figure.suptitle("a line", fontsize=10)
     ConstrainedLayoutEngine().execute(figure)
     return figure, panels

@@ -56,7 +56,13 @@ def section(name: str, title: str, *parts: Any) -> Html:
     return tag("section", tag("h2", title, id=f"{name}-title"), *parts, id=name, aria_labelledby=f"{name}-title")
 
 
-def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], title: str, kinds: Sequence[str | None] = ()) -> Html:
+def table(
+    head: Sequence[Any],
+    rows: Iterable[Sequence[Any]],
+    title: str,
+    kinds: Sequence[str | None] = (),
+    wide: str | None = None,
+) -> Html:
     """A table that scrolls by itself where the screen is narrow.
 
     Args:
@@ -64,13 +70,19 @@ def table(head: Sequence[Any], rows: Iterable[Sequence[Any]], title: str, kinds:
         rows: of cells, the first being the row's head; a row of one cell is a heading of the rows below it.
         title: the caption.
         kinds: classes of the rows.
+        wide: the head of the column, not the first, that is left out where the screen is narrow.
     """
-    columns = tag("tr", *(tag("th", name, scope="col") for name in head))
+    classes = ["wide" if name == wide else None for name in head]
+    columns = tag("tr", *(tag("th", name, scope="col", class_=c) for name, c in zip(head, classes, strict=True)))
     body = [
-        tag("tr", tag("th", first, scope="row"), *(tag("td", cell) for cell in cells), class_=kind)
+        tag("tr", tag("th", first, scope="row"), *map(_cell, cells, classes[1:]), class_=kind)
         if cells
         else tag("tr", tag("th", first, scope="rowgroup", colspan=len(head)), class_="group")
         for (first, *cells), kind in zip(rows, chain(kinds, repeat(None)), strict=False)
     ]
     inner = tag("table", tag("caption", tag("span", title)), tag("thead", columns), tag("tbody", *body))
     return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=title)
+
+
+def _cell(content: Any, kind: str | None) -> Html:
+    return tag("td", content, class_=kind)

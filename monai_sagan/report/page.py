@@ -82,7 +82,7 @@ def render_page(run: Run) -> str:
         groups_section(run),
         training_section(run),
         configuration_section(run),
-        words_section(),
+        words_section(run),
     ]
     end = paragraph("For research only. Not a medical device; no result on this page is a diagnosis.", kind="soft")
     body = join(tag("header", summary(run), cautions(run), links), tag("main", *parts), tag("footer", end))

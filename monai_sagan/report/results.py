@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from monai_sagan.report.html import Html, join, paragraph, section, sentence, table, tag
+from monai_sagan.report.maps import map_words
 from monai_sagan.report.numbers import NONE, count, fraction, interval, percent, plain, value_and_interval
 from monai_sagan.report.run_folder import Run
 from monai_sagan.report.summary import compare_baseline, model_words
@@ -32,8 +33,9 @@ def results_section(run: Run) -> Html:
     rows = [_row(name, block, bounds, "first") for name, block in blocks.items()]
     rows += [_row(name, block, bounds, "plain") for name, block in trivial.items()]
     kinds = ["chosen", *("red" if name.startswith("oracle") else None for name in run.models[1:])]
-    head = ["", f"AUC, from {bounds[0]:g} to {bounds[1]:g}", "AUC (95 %)", "AP (95 %)", "iteration"]
-    parts = [table(head, rows, "Test results of the models, and of trivial methods on the same images", kinds)]
+    scale = f"AUC, from {bounds[0]:g} to {bounds[1]:g}"
+    title = "Test results of the models, and of trivial methods on the same images"
+    parts = [table(["", "AUC (95 %)", "AP (95 %)", scale, "iteration"], rows, title, kinds, wide=scale)]
     parts.append(paragraph(compare_baseline(run)[0]))
     normal, abnormal, _ = run.counts
     if run.comparable:
@@ -59,7 +61,14 @@ def _row(name: str, block: dict[str, Any], bounds: tuple[float, float], kind: st
         low, high = block.get("auc_ci95") or (auc, auc)
         drawn = whisker(low, auc, high, bounds, "warn" if name.startswith("oracle") else kind, f"AUC {shown}")
     iteration = f"{block['iteration']:,}" if isinstance(block.get("iteration"), int) else NONE
-    return [model_words(name), drawn, shown, value_and_interval(block, "ap"), iteration]
+    return [model_words(name), _figure(block, "auc"), _figure(block, "ap"), drawn, iteration]
+
+
+def _figure(block: dict[str, Any], name: str, count: str = "") -> Html:
+    """The metric ``name`` of ``block``, its interval and a count: in a line, or below each other on a narrow screen."""
+    bounds = interval(block.get(f"{name}_ci95"))
+    parts = [fraction(block.get(name)), f" ({bounds})" if bounds else "", count]
+    return join(*(tag("span", part, class_="part") for part in parts if part))
 
 
 def operating_section(run: Run) -> Html:
@@ -92,11 +101,9 @@ def operating_section(run: Run) -> Html:
     )
 
 
-def _rate(point: dict[str, Any], name: str, total: int) -> str:
+def _rate(point: dict[str, Any], name: str, total: int) -> Html | str:
     value = point.get(name)
-    if value is None:
-        return NONE
-    return f"{value_and_interval(point, name)}, {round(value * total):,} of {total:,}"
+    return NONE if value is None else _figure(point, name, f" {round(value * total):,} of {total:,}")
 
 
 def _false_alarms(run: Run) -> Html | None:
@@ -146,8 +153,11 @@ def localization_section(run: Run) -> Html:
     counts = ", ".join(f"{plain(found[key])} {words}" for key, words in facts if key in found)
     share = found.get("abnormal_share")
     chance = "" if share is None else f" {percent(share)} of all pixels are in lesions, the pixel AP of chance."
+    told = found.get("threshold")
+    dice = "" if told is None else f" Dice counts pixels above {told:.3g}, where 1 % of the validation normals' are."
+    maps = f" Anomaly map: {map_words(run.how_maps_are_made)}."
     body = table(["measure", "value", "95 % interval"], unique, title)
-    return section("localization", "Localization", body, paragraph(f"{counts}.{chance}", kind="soft"))
+    return section("localization", "Localization", body, paragraph(f"{counts}.{chance}{dice}{maps}", kind="soft"))
 
 
 def groups_section(run: Run) -> Html:
@@ -163,7 +173,7 @@ def groups_section(run: Run) -> Html:
         for group, block in groups[column].items():
             if isinstance(block, dict):
                 sizes = [plain(block.get(key, NONE)) for key in ("n_normal", "n_abnormal")]
-                values = [value_and_interval(block, name) for name in ("auc", "ap")]
+                values = [_figure(block, name) for name in ("auc", "ap")]
                 rows.append([group or "not known", *sizes, *values])
     warnings = [
         sentence(run.names.short(text))

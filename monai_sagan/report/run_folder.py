@@ -16,7 +16,7 @@ from monai_sagan.report.belong import check_belongs
 from monai_sagan.report.oracle import model_of_column
 from monai_sagan.report.shapes import AUDIT, GALLERY, METRICS, MODEL, SPLITS, misfit
 
-__all__ = ["Names", "Picture", "Run", "read_run"]
+__all__ = ["Names", "Picture", "Run", "gallery_point", "read_run"]
 
 EXPLAINED = "the run is not evaluated to its end; run it again, or its evaluate.json"
 EVALUATE = "evaluate the run again"
@@ -110,9 +110,27 @@ class Run:
         return self.labels.count(0), self.labels.count(1), self.labels.count(None)
 
     @property
+    def threshold(self) -> dict[str, Any] | None:
+        """The operating point whose threshold says which cases of the gallery are mistakes, or None."""
+        return gallery_point(self.chosen.get("operating_points") or [])
+
+    @property
+    def how_maps_are_made(self) -> dict[str, Any] | None:
+        """How the anomaly maps are made, see `map_words`, or None where that is not known."""
+        config = self.config or {}
+        told: dict[str, Any] | None = self.metrics.get("anomaly_map")
+        names = ("passes", "smoothing", "sigma")
+        return told or {name: config[f"map_{name}"] for name in names if f"map_{name}" in config} or None
+
+    @property
     def comparable(self) -> bool:
         """Whether there are normal and abnormal test images."""
         return 0 in self.labels and 1 in self.labels
+
+
+def gallery_point(points: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The first of some operating points that has a threshold, or None."""
+    return next((point for point in points if point.get("threshold") is not None), None)
 
 
 def read_run(run_dir: str | Path) -> Run:

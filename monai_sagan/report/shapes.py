@@ -33,7 +33,7 @@ MODEL = FIGURES | {
     "no_result": str,
     "operating_points": [POINT],
     "groups": {ANY: {ANY: FIGURES}},
-    "localization": {"hit_rates": [RATE], "truth": str},
+    "localization": {"hit_rates": [RATE], "truth": str, "threshold": NUMBER},
 }
 METRICS = {
     **{name: MODEL for name in ("aucp", "last", "oracle_test")},

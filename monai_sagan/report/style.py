@@ -48,7 +48,7 @@ tr.chosen th, tr.chosen td { font-weight: 650; } td:last-child, th:last-child { 
 tr.red th, tr.red td { color: var(--red); } tr.group th { font-weight: 600; padding-top: 18px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); gap: 24px 32px; }
 .small { grid-template-columns: repeat(auto-fit, minmax(min(270px, 100%), 1fr)); }
-figure { margin: 0; } figcaption { margin-top: 6px; overflow-wrap: anywhere; } .limit { max-width: 580px; }
+figure { margin: 0; } figcaption { margin-top: 6px; overflow-wrap: anywhere; } .limit { max-width: 480px; }
 svg { display: block; width: 100%; height: auto; overflow: visible; font-size: 12.5px; fill: var(--ink); }
 svg text { fill: var(--soft); } svg .name { fill: var(--ink); } svg .label { fill: var(--ink); paint-order: stroke;
   stroke: var(--paper); stroke-width: 4px; stroke-linejoin: round; }
@@ -62,6 +62,7 @@ svg .first.dot { fill: var(--blue); } svg .warn.dot { fill: var(--red); } svg .p
 svg .band { fill: var(--blue); fill-opacity: .18; } svg .rule { stroke: var(--ink); stroke-dasharray: 5 4; }
 svg .normal { fill: var(--blue); fill-opacity: .75; } svg .abnormal { fill: var(--orange); fill-opacity: .8; }
 svg .unknown { fill: var(--soft); fill-opacity: .75; }
+svg.bar { width: 258px; margin: 4px 0 12px; } svg.bar rect { shape-rendering: crispEdges; }
 svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 .cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr)); gap: 28px 32px; }
 .cases img, .picture img { display: block; width: 100%; height: auto; border-radius: 4px; background: #000; }
@@ -75,6 +76,8 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 .settings dt { color: var(--soft); } .settings dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
 .words dt { font-weight: 600; margin-top: 12px; } .words dd { margin: 0; max-width: 74ch; }
 @media (max-width: 560px) { main, header, footer { padding-left: 16px; padding-right: 16px; }
+  .wide { display: none; } .part { display: block; } table { font-size: 14px; } th, td { padding-right: 12px; }
+  thead th { white-space: normal; } tbody th { min-width: 5em; }
   header { padding-top: 28px; } .verdict { font-size: 21px; } section { margin-top: 36px; padding-top: 24px; } }
 @media print { nav { display: none; } body { font-size: 10.5pt; } header { padding-top: 0; }
   main, header, footer { max-width: none; padding: 0; } section { margin-top: 24px; padding-top: 16px; }

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike
 
 from monai_sagan.report.html import Html, join, tag
 
-__all__ = ["ROW", "Frame", "area", "axes", "bars", "chart", "line", "rule", "ticks", "whisker"]
+__all__ = ["ROW", "Frame", "area", "axes", "bars", "chart", "line", "rule", "rules", "ticks", "whisker"]
 
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46  # margins, in units of the drawing
 ROW = 17  # of text
+LABEL = 115  # the width of a rule's label
 
 
 @dataclass(frozen=True)
@@ -138,20 +139,38 @@ def bars(frame: Frame, edges: ArrayLike, counts: ArrayLike, kind: str) -> Html:
     return _path([(frame.across(x), frame.up(y)) for x, y in points], kind, closed=True)
 
 
-def rule(frame: Frame, x: float, label: str = "", kind: str = "rule", row: int = 0) -> Html:
+def rule(frame: Frame, x: float, label: str = "", row: int = 0, before: bool = False) -> Html:
     """A line straight up at ``x``; its label stands above the data, in a row of the room there, from above.
 
     Args:
         frame: where the data lie.
         x: value across.
         label: its words.
-        kind: its class, by which the page's style colors it.
         row: of the label, 0 the highest.
+        before: the label stands to the left of the line.
     """
     at, top = frame.across(x), ROW * row if label else frame.top
-    late = at > frame.width - 130  # a label to the right would leave the drawing
-    place = _text(at + (-5 if late else 5), top + 11, label, "end" if late else "start", "label") if label else None
-    return join(_path([(at, top), (at, frame.up(frame.y[0]))], kind), place)
+    where, anchor = (at - 5, "end") if before else (at + 5, "start")
+    words = _text(where, top + 11, label, anchor, "label") if label else None
+    return join(_path([(at, top), (at, frame.up(frame.y[0]))], "rule"), words)
+
+
+def rules(frame: Frame, xs: Sequence[float], labels: Sequence[str]) -> Html:
+    """One or two rules, each with a label in a row of its own, through which no other's line runs.
+
+    To the right of the lines the leftmost stands in the highest row, to their left the rightmost: a line begins in its
+    own row, below the labels that reach over it.
+
+    Args:
+        frame: where the data lie, with ``ROW`` of room above them for each rule.
+        xs: values across.
+        labels: their words.
+    """
+    places = {i: frame.across(x) for i, x in enumerate(xs)}
+    no_room = any(at > frame.width - LABEL for at in places.values())  # to the right of the last line
+    before = {i for i, at in places.items() if no_room and at > LEFT + LABEL}
+    order = sorted(places, key=lambda i: (i in before, -places[i] if i in before else places[i]))
+    return join(*(rule(frame, xs[i], labels[i], row, i in before) for row, i in enumerate(order)))
 
 
 def whisker(low: float, value: float, high: float, bounds: tuple[float, float], kind: str, description: str) -> Html:

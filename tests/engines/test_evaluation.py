@@ -84,11 +84,13 @@ def test_what_is_written(tmp_path, splits, models, run):
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
     assert metrics.keys() == {
         *("aucp", "last", "baselines", "n_normal", "n_abnormal", "warnings", "seconds", "seconds_of_networks"),
-        *("precision", "versions"),
+        *("precision", "versions", "anomaly_map"),
     }
     assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 4)
     assert metrics["seconds"] >= metrics["seconds_of_networks"] >= 0
     assert metrics["last"]["iteration"] == 7
+    scale = load_trained(models["aucp"]).scale
+    assert metrics["anomaly_map"] == {"passes": 1, "smoothing": "none", "sigma": None, "top_of_scale": scale}
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert left == ["heatmaps", "metrics.json", "report.html", "scores.csv"]
     assert len(list((tmp_path / "out" / "heatmaps").glob("*.png"))) == 10

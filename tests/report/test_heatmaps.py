@@ -100,9 +100,24 @@ def test_ranks_sort_as_names(tmp_path, draw, monkeypatch):
     assert paths == sorted(paths)
 
 
+def test_the_bar_says_what_was_done_to_the_maps(tmp_path, save_model, random_pixels, monkeypatch):
+    labels = []
+    heatmaps._figure.cache_clear()
+    monkeypatch.setattr("matplotlib.colorbar.Colorbar.set_label", lambda self, words, **more: labels.append(words))
+    for smoothing in ("none", "gaussian"):
+        save_model(tmp_path / "model.pt", map_smoothing=smoothing)
+        items = [{"image": "a.png", "label": 0}]
+        write_heatmaps(tmp_path / "maps", load_trained(tmp_path / "model.pt"), random_pixels(1), items, torch.zeros(1))
+    plain, smoothed = filter(None, labels)  # matplotlib itself sets an empty one
+    assert "|image - restored| / 2" in plain
+    assert "Gaussian" not in plain
+    assert "smoothed by a Gaussian of 2 pixels" in smoothed
+    assert max(map(len, smoothed.splitlines())) < 50  # the bar's height has no more room
+
+
 def test_one_scale_for_all(tmp_path, draw, monkeypatch):
     drawn = []
-    monkeypatch.setattr(heatmaps, "_draw", lambda path, tensors, scale, title: drawn.append((scale, title)))
+    monkeypatch.setattr(heatmaps, "_draw", lambda path, tensors, scale, title, words: drawn.append((scale, title)))
     draw(tmp_path / "maps")
     assert {scale for scale, _ in drawn} == {draw.trained.scale}
     assert len(drawn) == 6
@@ -115,7 +130,7 @@ def test_pictures_show_the_scale(tmp_path, draw):
     heatmaps._figure.cache_clear()
     draw(tmp_path / "maps", count=1)
     assert heatmaps._figure.cache_info().misses == 1  # laid out once, for all pictures
-    _, panels = heatmaps._figure((64, 64), draw.trained.scale)
+    _, panels = heatmaps._figure((64, 64), draw.trained.scale, "|image - restored| / 2")
     assert heatmaps._figure.cache_info().misses == 1
     assert [panel.get_clim() for panel in panels] == [(0, 1), (0, 1), (0, draw.trained.scale)]
 

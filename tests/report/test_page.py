@@ -434,6 +434,54 @@ def test_without_a_list_the_heat_maps_are_shown(make_run):
     assert [image["alt"] for image in page.named("img")] == ["0 normal", "1 normal", "2 normal"]
 
 
+def test_the_page_says_how_maps_were_made_and_on_what_scale(make_run):
+    how = {"passes": 4, "smoothing": "gaussian", "sigma": 2.0, "top_of_scale": 0.15625}
+
+    def change(metrics):
+        metrics["anomaly_map"] = how
+        metrics["aucp"]["localization"] = {"truth": "masks", "dice": 0.5, "threshold": 0.0625}
+
+    page = read(make_run(change=change))
+    words = "the mean of 4 shifted passes, smoothed by a Gaussian of 2 pixels"
+    assert page.text.count(words) == 3  # gallery, localization, words
+    assert "99.9 % of the validation normals' pixels" in page.text.replace("\xa0", " ")
+    assert "0.156" in page.text
+    assert "pixels above 0.0625" in page.text
+    bars = [svg for svg in page.named("svg") if svg.get("class") == "bar"]
+    assert len(bars) == 1
+    folder = make_run("older")
+    assert "as the run's settings say" in read(folder).text
+    (folder / "config.json").write_text('{"map_passes": 1, "map_smoothing": "guided", "map_sigma": 2.0}')
+    assert "smoothed by a guided filter" in read(folder).text
+
+
+@pytest.mark.parametrize(
+    ("valid", "words"),
+    [
+        (40, "above the threshold for 95 % specificity, the highest"),
+        (15, "above the threshold for 90 % specificity, the highest"),
+    ],
+)
+def test_the_threshold_has_a_name(make_run, valid, words):
+    def change(metrics):
+        points = operating_points(np.linspace(0.02, 0.03, valid), [0.02, 0.03], [0, 1], (0.95, 0.9))
+        metrics["aucp"]["operating_points"] = points
+
+    text = read(make_run(change=change)).text.replace("\xa0", " ")
+    assert words in text
+    assert ("15 validation normals are too few for a threshold for 95 % specificity" in text) == (valid == 15)
+    assert "closest to the threshold for 9" in text
+
+
+def test_middle_cases_without_a_threshold(make_run):
+    folder = make_run()
+    place = folder / "heatmaps" / "gallery" / "gallery.json"
+    kinds = ["highest", "middle", "lowest"]
+    facts = [fact | {"kind": kind} for fact, kind in zip(json.loads(place.read_text()), kinds, strict=True)]
+    place.write_text(json.dumps(facts))
+    assert "Scores around the median" in read(folder).text
+
+
 def test_size_of_many_and_of_wide_pictures(make_run):
     path = write_report(make_run(pictures=24))
     assert path.read_text().count("<img ") == 24

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from monai_sagan.report.html import Html, tag
-from monai_sagan.report.svg import Frame, area, axes, bars, chart, line, rule, ticks, whisker
+from monai_sagan.report.svg import Frame, area, axes, bars, chart, line, rule, rules, ticks, whisker
 
 
 @pytest.mark.parametrize("scale", [1e-9, 3e-4, 0.02, 1, 7, 1234, 1e8])
@@ -57,8 +58,32 @@ def test_equal_points_are_drawn_once():
 
 @pytest.mark.parametrize(("x", "anchor"), [(0.1, "start"), (0.99, "end")])
 def test_labels_of_rules_stay_in_the_drawing(x, anchor):
-    assert f'text-anchor="{anchor}"' in rule(Frame((0, 1)), x, "95 % specificity")
+    assert f'text-anchor="{anchor}"' in rules(Frame((0, 1)), [x], ["95 % specificity"])
     assert "<text" not in rule(Frame((0, 1)), x)
+
+
+def boxes(drawn):
+    """Where each rule's line is, and about where its label: (x, from y, to y), (from x, to x, y)."""
+    lines = [(float(x), float(a), float(b)) for x, a, b in re.findall(r'd="M([\d.]+) ([\d.]+)L[\d.]+ ([\d.]+)"', drawn)]
+    texts = []
+    for attributes, words in re.findall(r"<text ([^>]*)>([^<]*)", drawn):
+        x, y = (float(re.search(rf'\b{name}="([\d.]+)"', attributes)[1]) for name in "xy")
+        width = 6.4 * len(html.unescape(words))
+        texts.append((x - width, x, y) if 'anchor="end"' in attributes else (x, x + width, y))
+    return lines, texts
+
+
+@pytest.mark.parametrize("left", np.linspace(0, 0.95, 20))
+@pytest.mark.parametrize("apart", [0.0, 0.001, 0.02, 0.1, 0.3, 0.9])
+def test_no_line_of_a_rule_runs_through_a_label(left, apart):
+    frame = Frame((0, 1), top=42)
+    places = [min(left + apart, 1), left]  # in any order
+    lines, texts = boxes(rules(frame, places, ["95 % specificity", "90 % specificity"]))
+    assert sorted(x for x, _, _ in lines) == pytest.approx(sorted(frame.across(x) for x in places), abs=0.06)
+    assert len({y for _, _, y in texts}) == 2
+    for start, end, y in texts:
+        assert 0 <= start < end <= frame.width
+        assert not [x for x, top, bottom in lines if start < x < end and top < y < bottom]
 
 
 def test_a_whisker_is_clipped_to_its_scale():
