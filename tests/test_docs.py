@@ -38,7 +38,7 @@ CI = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
 COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}
 SMALL = {"channels": 4, "num_res_blocks": 1, "batch_size": 4, "max_iterations": 2, "iterations_per_epoch": 2}
 EXPORT = "monai-sagan export RUN ARTIFACT --format onnx"
-PACK = "monai-sagan bundle pack rsna PACKED --run RUN"
+PACK = "monai-sagan bundle pack phantom PACKED --run RUN"
 TRAINING = {**SMALL, "anomaly_ratio": "none", "device": "cpu"}
 
 
@@ -327,7 +327,7 @@ def test_every_option_of_a_bundle_is_on_a_page(configs):
     for name, config in configs.items():
         keys = list(config)
         options = keys[: keys.index("settings")]
-        made = {"bundle_root", "datalist", "dataset_options"}
+        made = {"bundle", "bundle_root", "datalist", "dataset_options"}
         assert set(options) - named - made == set(), f"options of {name} that no page names"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +26,7 @@ SHARED = (
     *("mixed_images", "anomaly_ratio", "unlabeled_size", "valid_fraction", "max_unreadable", "strict", "seed", "amp"),
     *("third_class", "split_seed", "agreement", "official_test", "resplit", "slice_axis", "slice_range", "shares"),
 )
+NOT_MEASURED = re.compile(r"\s+Its\s+own\s+figure\s+on\s+\S+\s+has\s+not\s+been\s+measured\s+yet\.")
 NO_MODEL = """This folder will hold a trained model: `monai-sagan bundle pack {name} DIR --run RUN` packs one that
 `python -m monai.bundle run --config_file configs/train.json` has left in RUN.
 """
@@ -45,8 +47,8 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
         run: the output folder of a training run.
 
     Raises:
-        SaganError: when there is no such bundle, the folder has something in it, or the run is not whole; nothing is
-            written then.
+        SaganError: when there is no such bundle, the folder has something in it, or the run is not whole or another
+            bundle's; nothing is written then.
     """
     source = Path(bundle_path(name))
     configs: dict[str, Any] = {
@@ -66,8 +68,8 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
         shutil.copyfile(source / "logging.conf", folder / "configs" / "logging.conf")
         shutil.copyfile(source / "LICENSE", folder / "LICENSE")
         shutil.copyfile(source / "DATA_LICENSE.md", folder / "docs" / "data_license.txt")
-        readme = (source / "README.md").read_text(encoding="utf-8")
-        write_text(folder / "docs" / "README.md", readme.replace(f"bundles/{name}/", "configs/"))
+        readme = (source / "README.md").read_text(encoding="utf-8").replace(f"bundles/{name}/", "configs/")
+        write_text(folder / "docs" / "README.md", readme if run is None else _with_figures(readme, Path(run)))
     return Path(directory).resolve()
 
 
@@ -78,6 +80,9 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
 
     model = run_models(run)["aucp"]
     trained = load_trained(model)
+    made_by = _read(run / "config.json").get("bundle", name)
+    if made_by != name:
+        raise SaganError(f"{run} is a run of the bundle {made_by}, not of {name}; pack {made_by}, or give another run")
     made_with, digests = _made_with(run, trained, configs["train.json"]), _digests(run)
     save_tensors(trained.network.state_dict(), models / "model.pt")
     export_artifact(model, models / PACKED_MODEL, "safetensors", name=name)
@@ -133,6 +138,21 @@ def _metrics(run: Path) -> dict[str, float]:
     """The measured AUC and AP of the packed model, where the run was evaluated."""
     found = _read(run / "metrics.json").get("aucp", {}) if (run / "metrics.json").is_file() else {}
     return {name: found[name] for name in ("auc", "ap") if found.get(name) is not None}
+
+
+def _with_figures(readme: str, run: Path) -> str:
+    """A bundle's README that says what the run measured, where it did, instead of that nothing was measured."""
+    found = _metrics(run)
+    if not found:
+        return readme
+    whole = _read(run / "metrics.json")
+    counts = " and ".join(f"{whole[f'n_{kind}']} {kind}" for kind in ("normal", "abnormal") if f"n_{kind}" in whole)
+    figures = ", ".join(f"{name.upper()} {100 * value:.2f}" for name, value in found.items())
+    text = (
+        f"**The packed model's figures** (percent): {figures}, measured by its run on that run's own test images"
+        f"{f' ({counts})' if counts else ''}. They are of one run, and of the images that it was given.\n"
+    )
+    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}"
 
 
 def _read(path: Path) -> dict[str, Any]:

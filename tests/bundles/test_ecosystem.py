@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -94,7 +95,12 @@ def run(tmp_path_factory, dataset_dir):
 
 @pytest.fixture(scope="module", params=bundle_names())
 def packed(request, tmp_path_factory, run):
-    return pack_bundle(request.param, tmp_path_factory.mktemp("packed") / request.param, run)
+    folder = tmp_path_factory.mktemp("packed")
+    own = shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("cache", "heatmaps", "tensorboard"))
+    config = json.loads((own / "config.json").read_text())
+    assert config["bundle"] == "rsna"
+    (own / "config.json").write_text(json.dumps(config | {"bundle": request.param}))
+    return pack_bundle(request.param, folder / request.param, own)
 
 
 # What MONAI's verbs say.
@@ -200,7 +206,7 @@ def test_expressions_only_where_monai_has_them_by_convention(name, config):
 
 
 def test_inference_runs_where_expressions_are_off(run, dataset_dir, tmp_path):
-    bundle = pack_bundle("folder", tmp_path / "bundle", run)
+    bundle = pack_bundle("rsna", tmp_path / "bundle", run)
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
     command += ["--config_file", str(bundle / "configs/inference.json"), "--workflow_type", "infer"]
     command += ["--dataset_dir", str(dataset_dir / "images"), "--output_dir", "out", "--heatmaps", "0"]

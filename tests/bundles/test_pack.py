@@ -28,7 +28,7 @@ def run(tmp_path, save_model):
     folder.mkdir()
     save_model(folder / "model.pt", "official", image_size=[64, 96], in_channels=3, grid=[1, 2], gate_norm="none")
     settings = as_plain(load_trained(folder / "model.pt").settings)
-    given = {"preset": "official", "seed": 5, "dataset_dir": f"/data/{SECRET}", "device": "cpu"}
+    given = {"bundle": "rsna", "preset": "official", "seed": 5, "dataset_dir": f"/data/{SECRET}", "device": "cpu"}
     options = {"split_file": f"/home/{SECRET}/RSNA.json", "split_seed": 3}
     config = settings | given | {"dataset_options": options, "anomaly_ratio": 0.4}
     (folder / "config.json").write_text(json.dumps(config))
@@ -36,7 +36,8 @@ def run(tmp_path, save_model):
     splits = {name: [item] for name in ("train_normal", "train_unlabeled", "valid_normal", "valid_unlabeled", "test")}
     (folder / "splits.json").write_text(json.dumps(splits))
     (folder / "history.csv").write_text("iteration,aucp\n7,0.5\n")
-    (folder / "metrics.json").write_text(json.dumps({"aucp": {"auc": 0.75, "ap": None}}))
+    metrics = {"aucp": {"auc": 0.75, "ap": None}, "n_normal": 8, "n_abnormal": 6}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder
 
 
@@ -88,6 +89,32 @@ def test_with_a_run(tmp_path, run):
         for tensor in formats.values():
             assert (tensor["num_channels"], tensor["spatial_shape"]) == (3, [64, 96])
     assert metadata["eval_metrics"] == {"auc": 0.75}
+
+
+def test_the_readme_says_what_was_measured(tmp_path, run):
+    for name in ("rsna", "lag", "vindr_cxr", "phantom", "folder"):
+        write_config(run, bundle=name)
+        readme = (pack_bundle(name, tmp_path / name, run) / "docs/README.md").read_text()
+        assert "not been measured" not in readme
+        assert readme.endswith(
+            "**The packed model's figures** (percent): AUC 75.00, measured by its run on that run's own test images "
+            "(8 normal and 6 abnormal). They are of one run, and of the images that it was given.\n"
+        )
+    (run / "metrics.json").unlink()
+    write_config(run, bundle="rsna")
+    assert "has not been measured" in (pack_bundle("rsna", tmp_path / "again", run) / "docs/README.md").read_text()
+
+
+def write_config(run, **changes):
+    config = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(config | changes))
+
+
+def test_a_run_of_another_bundle(tmp_path, run, refused):
+    write_config(run, bundle="phantom")
+    with refused(run, "a run of the bundle phantom, not of rsna", "pack phantom"):
+        pack_bundle("rsna", tmp_path / "rsna", run)
+    assert not (tmp_path / "rsna").exists()
 
 
 def test_nothing_tells_whose_images_they_were(tmp_path, run):
