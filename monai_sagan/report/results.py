@@ -95,7 +95,8 @@ def operating_section(run: Run) -> Html:
         "A score above it counts as abnormal. The intervals are of the test images at this threshold: as many other "
     )
     note += "validation normals would have set another one."
-    named = table(head, rows, "At thresholds set on validation normals, measured on the test images")
+    title = "At thresholds set on validation normals, measured on the test images"
+    named = table(head, rows, title, wide=head[-1])
     return section(
         "operating-points", "Operating points", named, *warnings, paragraph(note, kind="soft"), _false_alarms(run)
     )

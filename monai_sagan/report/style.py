@@ -76,8 +76,9 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 .settings dt { color: var(--soft); } .settings dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
 .words dt { font-weight: 600; margin-top: 12px; } .words dd { margin: 0; max-width: 74ch; }
 @media (max-width: 560px) { main, header, footer { padding-left: 16px; padding-right: 16px; }
-  .wide { display: none; } .part { display: block; } table { font-size: 14px; } th, td { padding-right: 12px; }
-  thead th { white-space: normal; } tbody th { min-width: 5em; }
+  .wide { display: none; } .part { display: block; } table { font-size: 14px; } th, td { padding-right: 5px; }
+  .part + .part { font-size: 12px; font-weight: 400; letter-spacing: -.02em; }
+  thead th { white-space: normal; font-size: 11.5px; } tbody th { min-width: 3.5em; }
   header { padding-top: 28px; } .verdict { font-size: 21px; } section { margin-top: 36px; padding-top: 24px; } }
 @media print { nav { display: none; } body { font-size: 10.5pt; } header { padding-top: 0; }
   main, header, footer { max-width: none; padding: 0; } section { margin-top: 24px; padding-top: 16px; }
