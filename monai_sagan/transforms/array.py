@@ -6,6 +6,8 @@ data and the operations that were applied to it. Nothing is changed in place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -48,6 +50,10 @@ def _like(result: Tensor, image: NdarrayOrTensor) -> Any:
     return convert_to_dst_type(result, dst=image, dtype=result.dtype)[0]
 
 
+def _are_shares(*values: Any) -> bool:
+    return all(isinstance(value, Real) and 0 <= float(value) <= 1 for value in values)
+
+
 class RandForeignPatchInterpolation(Randomizable, Transform):
     """Make a pseudo-anomaly: blend a random square of another image into an image, at the same place.
 
@@ -62,7 +68,8 @@ class RandForeignPatchInterpolation(Randomizable, Transform):
 
     Raises:
         TypeError: when an image is no array or tensor of real numbers.
-        ValueError: when an image is not (C, H, W), the two differ in shape, or an argument is not a share in [0, 1].
+        ValueError: when an image is not (C, H, W), the two differ in shape, or an argument is not made of shares in
+            [0, 1].
     """
 
     backend = [TransformBackends.TORCH]
@@ -73,9 +80,11 @@ class RandForeignPatchInterpolation(Randomizable, Transform):
         size: tuple[float, float] = (0.05, 0.2),
         opacity: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        for name, shares in (("core", (core, core)), ("size", size), ("opacity", opacity)):
-            if not 0 <= shares[0] <= shares[1] <= 1:
-                raise ValueError(f"{name} is {shares}; it is made of shares from 0 to 1, the least first")
+        if not _are_shares(core):
+            raise ValueError(f"core is {core}; it is a share from 0 to 1")
+        for name, pair in (("size", size), ("opacity", opacity)):
+            if not isinstance(pair, Sequence) or len(pair) != 2 or not _are_shares(*pair) or pair[0] > pair[1]:
+                raise ValueError(f"{name} is {pair}; it is two shares from 0 to 1, the least first")
         self.core = core
         self.size = size
         self.opacity = opacity
@@ -108,12 +117,15 @@ class PatchPositionEncoding(Transform):
 
     Raises:
         TypeError: when the image is no array or tensor of real numbers.
-        ValueError: when it is not (C, H, W), or the grid does not divide it; it names the sides that fit.
+        ValueError: when it is not (C, H, W), or the grid does not divide it; it names the sides that fit. Also for a
+            grid that is not two whole numbers from 1.
     """
 
     backend = [TransformBackends.TORCH]
 
     def __init__(self, grid: tuple[int, int] = (2, 2), rounding: str = "ceil") -> None:
+        if not isinstance(grid, Sequence) or len(grid) != 2 or not all(isinstance(count, Integral) for count in grid):
+            raise ValueError(f"grid is {grid}; it is two whole numbers, rows and columns of patches")
         position_code(grid, rounding)  # names a wrong argument before any image is there
         self.grid = grid
         self.rounding = rounding

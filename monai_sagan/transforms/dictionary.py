@@ -24,14 +24,22 @@ def _partner(data: Mapping[Hashable, Any], key: str, transform: object) -> Any:
     return data[key]
 
 
+def _check_names(transform: MapTransform, **names: str) -> None:
+    """Each of several keys needs results of its own: what two of them wrote under one name only one would have."""
+    for argument, name in names.items():
+        if len(transform.keys) > 1 and name.format(key="a") == name.format(key="b"):
+            keys = ", ".join(map(str, transform.keys))
+            raise ValueError(f"{argument} is {name!r} for all of {keys}; write '{{key}}' in it, as '{{key}}_{name}'")
+
+
 class RandForeignPatchInterpolationd(Randomizable, MapTransform):
     """Dictionary form of `RandForeignPatchInterpolation`: the other image comes under a second key.
 
     Args:
         keys: images to make pseudo-anomalies of; all get the same square.
-        source_key: the other image, of the same shape.
-        pseudo_key: where the blended image goes; ``{key}`` stands for the image's own key, so that ``"{key}"``
-            replaces it.
+        source_key: the other image, of the same shape; ``{key}`` stands for the image's own key.
+        pseudo_key: where the blended image goes, written alike: ``"{key}"`` replaces the image. Of several keys each
+            needs a place of its own, such as ``"{key}_pseudo"``.
         mask_key: where the mask goes, written alike.
         core: see `RandForeignPatchInterpolation`.
         size: see there.
@@ -39,6 +47,7 @@ class RandForeignPatchInterpolationd(Randomizable, MapTransform):
         allow_missing_keys: skip images that are not there; the other image must be.
 
     Raises:
+        ValueError: when several keys would write to the same place.
         KeyError: when an image, or the other one, is not there.
     """
 
@@ -56,6 +65,7 @@ class RandForeignPatchInterpolationd(Randomizable, MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         MapTransform.__init__(self, keys, allow_missing_keys)
+        _check_names(self, pseudo_key=pseudo_key, mask_key=mask_key)
         self.source_key = source_key
         self.pseudo_key = pseudo_key
         self.mask_key = mask_key
@@ -75,7 +85,8 @@ class RandForeignPatchInterpolationd(Randomizable, MapTransform):
         result = dict(data)
         self.randomize()
         for key in self.key_iterator(result):
-            pseudo, mask = self.transform(result[key], _partner(data, self.source_key, self), randomize=False)
+            source = _partner(data, self.source_key.format(key=key), self)
+            pseudo, mask = self.transform(data[key], source, randomize=False)
             result[self.pseudo_key.format(key=key)] = pseudo
             result[self.mask_key.format(key=key)] = mask
         return result
@@ -118,12 +129,14 @@ class AnomalyMapd(MapTransform):
 
     Args:
         keys: the images in [-1, 1].
-        restored_key: their restored versions.
-        map_key: where the anomaly map (1, H, W) goes; ``{key}`` stands for the image's own key.
+        restored_key: their restored versions; ``{key}`` stands for the image's own key.
+        map_key: where the anomaly map (1, H, W) goes, written alike. Of several keys each needs a place of its own,
+            such as ``"{key}_map"``.
         score_key: where the anomaly score, the map's mean, goes, written alike.
         allow_missing_keys: skip images that are not there; their restored versions must be.
 
     Raises:
+        ValueError: when several keys would write to the same place.
         KeyError: when an image, or its restored version, is not there.
     """
 
@@ -138,6 +151,7 @@ class AnomalyMapd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        _check_names(self, map_key=map_key, score_key=score_key)
         self.restored_key = restored_key
         self.map_key = map_key
         self.score_key = score_key
@@ -146,8 +160,9 @@ class AnomalyMapd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         result = dict(data)
         for key in self.key_iterator(result):
-            anomaly_map = self.transform(result[key], _partner(data, self.restored_key, self))
+            anomaly_map = self.transform(data[key], _partner(data, self.restored_key.format(key=key), self))
             result[self.map_key.format(key=key)] = anomaly_map
             plain: torch.Tensor = convert_to_tensor(anomaly_map, track_meta=False)
-            result[self.score_key.format(key=key)] = anomaly_score(plain)
+            score = anomaly_score(plain)
+            result[self.score_key.format(key=key)] = score.numpy() if isinstance(anomaly_map, np.ndarray) else score
         return result

@@ -425,11 +425,36 @@ def test_the_dictionary_keeps_the_other_entries(name):
 @each
 def test_missing_keys(name):
     settings = ROWS[name].settings(*SIZE)
-    make = partial(PUBLIC[name + "d"], ("image", "other"), **settings)
+    make = partial(PUBLIC[name + "d"], ("image", "other"), **settings, **names_of_outputs(name))
     with pytest.raises(KeyError, match="other"):
         make()(data_of())
-    assert set(ROWS[name].outputs) <= set(make(allow_missing_keys=True)(data_of()))
+    made = {f"image_{output}" if output not in KEYS else output for output in ROWS[name].outputs}
+    assert made <= set(make(allow_missing_keys=True)(data_of()))
     assert make(allow_missing_keys=True)({"label": 1}) == {"label": 1}
+
+
+def names_of_outputs(name: str) -> dict[str, str]:
+    """Arguments that give each key outputs of its own."""
+    parameters = inspect.signature(PUBLIC[name + "d"]).parameters
+    outputs = {p.default: argument for argument, p in parameters.items() if argument.endswith("_key")}
+    return {argument: f"{{key}}_{default}" for default, argument in outputs.items() if default not in KEYS}
+
+
+@each
+def test_several_keys_never_write_to_one_place(name):
+    own, cls = names_of_outputs(name), PUBLIC[name + "d"]
+    settings = ROWS[name].settings(*SIZE)
+    for argument in own:
+        shared = own | {argument: "shared"}
+        with pytest.raises(
+            ValueError, match=rf"^{argument} is 'shared' for all of image, source; write '{{key}}' in it"
+        ):
+            cls(("image", "source"), **settings, **shared)
+        cls("image", **settings, **shared)
+    data = data_of()
+    result = cls(("image", "source"), **settings, **own)(data)
+    wanted = [text.format(key=key) for text in own.values() for key in ("image", "source")]
+    assert result.keys() - data.keys() == set(wanted)
 
 
 @each

@@ -75,6 +75,10 @@ def test_images_of_unlike_shape_are_refused():
         ({"size": (0.3, 0.2)}, r"size is \(0.3, 0.2\)"),
         ({"size": (-0.1, 0.2)}, "size is"),
         ({"opacity": (0.0, 1.1)}, "opacity is .* shares from 0 to 1"),
+        ({"size": 0.1}, r"^size is 0.1; it is two shares from 0 to 1, the least first$"),
+        ({"size": (0.1,)}, r"^size is \(0.1,\); it is two shares"),
+        ({"opacity": ("0", "1")}, "^opacity is .*; it is two shares"),
+        ({"core": (0.1, 0.2)}, "^core is .*; it is a share"),
     ],
 )
 def test_wrong_shares(cls, settings, says):
@@ -93,6 +97,17 @@ def test_all_keys_get_the_same_square_under_their_own_names():
     for key in ("image", "pred"):
         mask = result[f"{key}_mask"].bool()
         assert torch.equal(result[key], torch.where(mask, data["source"], data[key]))
+
+
+def test_each_of_several_keys_has_its_own_restored_version():
+    data = data_of()
+    both = {"a": data["image"], "b": data["pred"], "healthy_a": data["source"], "healthy_b": data["source"] * 0}
+    transform = transforms.AnomalyMapd(("a", "b"), "healthy_{key}", "{key}_map", "{key}_score")
+    result = transform(both)
+    for key in ("a", "b"):
+        alone = transforms.AnomalyMapd(key, f"healthy_{key}")(both)
+        assert torch.equal(result[f"{key}_map"], alone["anomaly_map"])
+        assert torch.equal(result[f"{key}_score"], alone["anomaly_score"])
 
 
 def test_dictionary_finds_its_source():
@@ -115,6 +130,9 @@ def test_position_encoding_errors(cls):
         cls(**keys, rounding="round")
     with pytest.raises(ValueError, match="no patches"):
         cls(**keys, grid=(0, 1))
+    for grid in ((2,), (2.0, 2), 2, "22", None):
+        with pytest.raises(ValueError, match=r"^grid is .*; it is two whole numbers, rows and columns of patches$"):
+            cls(**keys, grid=grid)
     transform = cls(**keys, grid=(3, 2))
     with pytest.raises(ValueError, match=r"image height of 64 .*; use 63 or 66"):
         transform(data_of() if keys else data_of()["image"])
@@ -131,3 +149,4 @@ def test_anomaly_score_is_the_mean_of_the_map(kind):
     result = transforms.AnomalyMapd(map_key="{key}_map", score_key="{key}_score")(data_of(kind))
     assert float(result["image_score"]) == pytest.approx(float(result["image_map"].mean()))
     assert torch.as_tensor(result["image_score"]).ndim == 0
+    assert isinstance(result["image_score"], np.ndarray if kind == "numpy" else torch.Tensor)
