@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow
+from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_sagan.bundle import bundle_names, bundle_path
 from monai_sagan.data.phantom import write_phantom
@@ -42,6 +42,7 @@ def torchrun(folder: Path, dies_at: int = 0, **values: object) -> subprocess.Com
         text=True,
         timeout=300,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        cwd=folder,
     )
 
 
@@ -81,13 +82,33 @@ def test_two_processes_train_as_one_of_twice_the_batch(dataset_dir, tmp_path):
     assert list(one_model) == list(two_model)
 
 
-def test_a_killed_process_ends_the_run(dataset_dir, tmp_path):
+def test_a_killed_process_ends_the_run_which_then_goes_on(dataset_dir, tmp_path):
     run = tmp_path / "run"
     done = torchrun(tmp_path, dies_at=3, dataset_dir=str(dataset_dir), output_dir=str(run))
     assert done.returncode != 0
     assert "Signal 9 (SIGKILL)" in done.stderr  # torchrun's report names the process and the signal
     assert torch.load(run / "checkpoint.pt")["iteration"] == 2  # the last whole epoch is there to go on from
     assert not (run / "metrics.json").exists()
+
+    done = torchrun(tmp_path, dataset_dir=str(dataset_dir), output_dir=str(run))
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    for part in ("network", "discriminator"):
+        assert all(torch.equal(weights, second[part][name]) for name, weights in first[part].items())
+    assert json.loads((run / "metrics.json").read_text())["last"]["iteration"] == 4
+    assert (run / "log.txt").read_text().count("resumed from") == 1
+    assert not (tmp_path / "runs").exists()  # where TensorBoard writes that was not told where
+
+
+def test_what_only_one_process_does():
+    """The second file names handlers by their places in the first."""
+    for name in bundle_names():
+        train, more = (
+            json.loads((Path(bundle_path(name)) / f"{file}.json").read_text()) for file in ("train", "multi_gpu_train")
+        )
+        quiet = [key.split("#")[:-1] for key in more if key.endswith("#_disabled_")]
+        parts = [ConfigParser(train)["#".join(ids)]["_target_"].split(".")[-1] for ids in quiet]
+        assert parts == ["SummaryWriter", "Progress", *["TensorBoardStatsHandler"] * 2, "TensorBoardTriptychs"]
 
 
 def test_one_process_needs_no_joining(tmp_path):
