@@ -26,6 +26,10 @@ COLUMNS = ("view", "sex", "age", "site")
 
 def results_section(run: Run) -> Html:
     """SAGAN's rows of ``run`` and the trivial ones beside them, on one scale."""
+    if not run.comparable:
+        text = "Without normal and abnormal labels in the test there is neither AUC nor AP. "
+        text += "The scores and p-values of all models and trivial methods are in scores.csv."
+        return section("results", "Results", paragraph(text))
     baselines = run.metrics.get("baselines") or {}
     blocks = {name: run.metrics[name] for name in run.models}
     trivial = {name: baselines[name] or {} for name in sorted(baselines)}
@@ -38,11 +42,8 @@ def results_section(run: Run) -> Html:
     parts = [table(["", "AUC (95 %)", "AP (95 %)", scale, "iteration"], rows, title, kinds, wide=scale)]
     parts.append(paragraph(compare_baseline(run)[0]))
     normal, abnormal, _ = run.counts
-    if run.comparable:
-        chance = f"Chance is an AUC of 0.5 and here, with {percent(abnormal / (normal + abnormal))} abnormal images, "
-        parts.append(paragraph(f"{chance}an AP of {abnormal / (normal + abnormal):.3f}.", kind="soft"))
-    else:
-        parts.insert(0, paragraph("Without normal and abnormal labels in the test there is neither AUC nor AP."))
+    chance = f"Chance is an AUC of 0.5 and here, with {percent(abnormal / (normal + abnormal))} abnormal images, "
+    parts.append(paragraph(f"{chance}an AP of {abnormal / (normal + abnormal):.3f}.", kind="soft"))
     return section("results", "Results", *parts)
 
 
