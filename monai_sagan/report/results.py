@@ -28,7 +28,7 @@ def results_section(run: Run) -> Html:
     """SAGAN's rows of ``run`` and the trivial ones beside them, on one scale."""
     if not run.comparable:
         text = "Without normal and abnormal labels in the test there is neither AUC nor AP. "
-        text += "The scores and p-values of all models and trivial methods are in scores.csv."
+        text += "The scores of all models and trivial methods, and the p-values, are in scores.csv."
         return section("results", "Results", paragraph(text))
     baselines = run.metrics.get("baselines") or {}
     blocks = {name: run.metrics[name] for name in run.models}
