@@ -46,32 +46,38 @@ def chosen(scores: Path) -> list[dict[str, str]]:
 
 
 def draw(run: Path, rows: list[dict[str, str]], output: Path) -> None:
-    """A column an image: the image, its restored version, and its anomaly map with the drawn opacities outlined."""
+    """Restore the images of ``rows`` and show them, with the drawn opacities outlined on their anomaly maps."""
     trained = load_trained(run / "model.pt")
     masks = {item["image"]: item.get("mask") for item in json.loads((run / "splits.json").read_text())["test"]}
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(row["image"])))[None] for row in rows])
-    image, restored, maps = next(trained.restore(pixels))
-    figure = Figure(figsize=(8.3, 4.2), dpi=120, layout="constrained")
+    tiles = zip(*(part[:, 0].numpy() for part in next(trained.restore(pixels))), strict=True)
+    outlines = [np.array(Image.open(mask)) > 0 if (mask := masks[row["image"]]) else None for row in rows]
+    lay_out(rows, list(tiles), outlines, trained.scale, output)
+
+
+def lay_out(rows: list[dict[str, str]], tiles: list[Any], outlines: list[Any], scale: float, output: Path) -> None:
+    """A line for each kind, low enough for the first screen: of each case the image, its restored version, its map."""
+    cases = len(rows) // len(KINDS)
+    figure = Figure(figsize=(8.5, 1.8), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    figure.get_layout_engine().set(h_pad=0.02, hspace=0.0)
-    axes: Any = figure.subplots(3, len(rows))
-    for column, row in enumerate(rows):
-        for axis, shown in zip(axes[:2, column], (image, restored), strict=True):
-            axis.imshow(shown[column, 0], cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
-        colors = axes[2, column].imshow(
-            maps[column, 0], cmap="inferno", vmin=0, vmax=trained.scale, interpolation="nearest"
-        )
-        if masks[row["image"]]:
-            outline = np.array(Image.open(masks[row["image"]])) > 0
-            axes[2, column].contour(outline, levels=[0.5], colors="#7fe7ff", linewidths=0.9)
-        axes[0, column].set_title(f"{KINDS[int(row['label'])]}\nscore {float(row['score']):.3f}", fontsize=9, color=INK)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    for axis, name in zip(axes[:, 0], ("image", "restored", "anomaly map"), strict=True):
-        axis.set_ylabel(name, fontsize=9, color=INK)
-    bar = figure.colorbar(colors, ax=axes[2, :], shrink=0.9, pad=0.01, extend="max", aspect=12)
-    bar.ax.tick_params(labelsize=7, colors=INK)
+    figure.get_layout_engine().set(h_pad=0.01, w_pad=0.01, hspace=0.02, wspace=0.0)
+    grid = figure.add_gridspec(len(KINDS), 4 * cases - 1, width_ratios=([1, 1, 1, 0.14] * cases)[:-1])
+    for place, (row, shown, outline) in enumerate(zip(rows, tiles, outlines, strict=True)):
+        line, case = divmod(place, cases)
+        axes: list[Any] = [figure.add_subplot(grid[line, 4 * case + part]) for part in range(3)]
+        for axis, tile in zip(axes[:2], shown[:2], strict=True):
+            axis.imshow(tile, cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
+        colors = axes[2].imshow(shown[2], cmap="inferno", vmin=0, vmax=scale, interpolation="nearest")
+        if outline is not None:
+            axes[2].contour(outline, levels=[0.5], colors="#7fe7ff", linewidths=0.8)
+        axes[0].set_ylabel(f"{KINDS[int(row['label'])]}\nscore {float(row['score']):.3f}", fontsize=7, color=INK)
+        for axis, name in zip(axes, ("image", "restored", "anomaly map"), strict=True):
+            axis.set(xticks=[], yticks=[], anchor="C")
+            axis.spines[:].set_visible(False)
+            if line == 0:
+                axis.set_title(name, fontsize=7, color=INK, pad=2)
+    bar = figure.colorbar(colors, ax=figure.axes, shrink=0.9, pad=0.005, extend="max", aspect=22)
+    bar.ax.tick_params(labelsize=6, colors=INK)
     bar.outline.set_visible(False)
     figure.savefig(output, transparent=True, metadata={"Software": None}, pil_kwargs={"optimize": True})
 

@@ -345,7 +345,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     build = pytest.importorskip("sphinx.cmd.build")
     source = tmp_path / "source"
     shutil.copytree(REPOSITORY / "docs", source / "docs")
-    shutil.copytree(REPOSITORY / "bundles", source / "bundles")
+    for folder in ("bundles", "tutorials"):
+        shutil.copytree(REPOSITORY / folder, source / folder)
     for path in REPOSITORY.glob("*.md"):
         shutil.copy(path, source)
     # The builder that resolves everything and writes nothing: pages of HTML take as long again.
