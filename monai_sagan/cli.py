@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -22,6 +25,8 @@ READER_OPTIONS = "further options are those of the dataset's reader, for example
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
 STUDY_OPTIONS = "further options are overrides of the config, --key value, for every run"
 
 
@@ -38,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
         arguments.options = _options(rest)
         _check_options(arguments)
-        return arguments.verb(arguments) or 0
+        code = arguments.verb(arguments) or 0
+        sys.stdout.flush()
+        return code
     except SaganError as error:
         print(f"monai-sagan: error: {error}", file=sys.stderr)
         return 2
@@ -48,9 +55,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"monai-sagan: error: this needs {error.name}, which is not installed; pip install monai-sagan brings it",
               file=sys.stderr)  # fmt: skip
         return 2
+    except BrokenPipeError:  # as by: monai-sagan ... | head
+        _silence_output()
+        return 141
+    except OSError as error:
+        if error.errno not in NO_ROOM or error.filename is not None:
+            raise
+        _silence_output()
+        print(f"monai-sagan: error: cannot write ({error.strerror}); make room, or write elsewhere", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("monai-sagan: stopped; the same command goes on where it can", file=sys.stderr)
         return 130
+
+
+def _silence_output() -> None:
+    """What could not be written must not be tried again when the process ends."""
+    with contextlib.suppress(OSError, ValueError):  # a stream without a file behind it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
@@ -95,11 +117,11 @@ def _data(arguments: argparse.Namespace) -> int:
     from monai_sagan.data.overview import describe_dataset, look_at_files, write_items
 
     dataset = read_dataset(arguments.directory, arguments.layout, **arguments.options)
-    findings = look_at_files(dataset.datalist, arguments.check, arguments.jobs)
-    print(describe_dataset(dataset, findings, arguments.check))
+    findings = look_at_files(dataset.datalist, arguments.check, arguments.jobs, arguments.min_foreground)
     if arguments.table:
-        write_items(dataset.datalist, arguments.table)
-    return 1 if findings[1] else 0
+        write_items(dataset.datalist, arguments.table, findings.good)
+    print(describe_dataset(dataset, findings, arguments.check or arguments.min_foreground > 0))
+    return 1 if findings.bad else 0
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
@@ -114,6 +136,7 @@ def _prepare(arguments: argparse.Namespace) -> None:
         arguments.preparation,
         arguments.max_unreadable,
         arguments.jobs,
+        arguments.min_foreground,
     )
     print(folder)
 
@@ -239,6 +262,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _dataset_arguments(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("directory", metavar="DIR", help="the dataset, in any layout that a bundle reads")
+    verb.add_argument("--min_foreground", type=float, default=0.0, metavar="SHARE",
+                      help="leave out images with less above their background (default: 0)")  # fmt: skip
     verb.add_argument("--layout", metavar="NAME", help="the layout; without it, it is found out")
     verb.add_argument("--jobs", type=int, help="decoding processes at a time (default: one for each core)")
     verb.set_defaults(takes_options=True)

@@ -78,3 +78,30 @@ def test_a_package_that_was_left_out_is_one_line(words, monkeypatch, capsys, tmp
     monkeypatch.setattr("monai_sagan.cli.LEFT_OUT", set())
     with pytest.raises(ModuleNotFoundError):
         main(words)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of so many pictures that what is said of them fills a pipe."""
+    for part in ("normal", "unlabeled"):
+        (tmp_path / "set" / part).mkdir(parents=True)
+        for i in range(700):
+            (tmp_path / "set" / part / f"{part}-{i:060d}.png").touch()
+    return tmp_path / "set"
+
+
+def test_output_that_nobody_reads_to_its_end(pictures):
+    command = f"{sys.executable} -m monai_sagan.cli data {pictures} --jobs 1 | head -2"
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("layout     folder")
+    assert done.stderr == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_output_that_cannot_be_written(pictures):
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "monai_sagan.cli", "data", str(pictures), "--jobs", "1"]
+        done = subprocess.run(words, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("monai-sagan: error: cannot write (No space left on device)")
+    assert done.stderr.count("\n") == 1

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.stored import in_parts
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_text
+from monai_sagan.files import write_text, write_whole
 
 __all__ = ["audit_splits", "near_duplicates", "splits_to_evaluate"]
 
@@ -31,7 +32,7 @@ EXAMPLES = 20  # of each finding, in audit.json
 SIDE = 32  # pixels of the pictures that are compared
 NEAR = 0.92  # cosine of what they are compared by
 PROJECTED, SURELY = 256, 0.87
-CHUNK, BLOCK = 2**20, 2048  # pixels, and rows of features, at a time
+CHUNK, BLOCK = 2**20, 1024  # pixels, and rows of features, at a time
 MOST = 10_000  # near-duplicates after which looking ends: a set of look-alikes needs no list of all its pairs
 SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
 UNKNOWN = [
@@ -83,7 +84,7 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
         "cannot_know": unknown,
     }
     output = Path(output_dir)
-    write_text(output / "splits.json", json.dumps(splits, indent=1) + "\n")
+    write_whole(output / "splits.json", partial(_write_splits, splits))
     write_text(output / "audit.json", json.dumps(audit, indent=2) + "\n")
     ratio = audit["splits"]["train_unlabeled"]["anomaly_ratio"]
     logger.info(f"anomaly ratio of train_unlabeled: {'not known' if ratio is None else ratio}")
@@ -137,6 +138,12 @@ def splits_to_evaluate(datalist: Datalist, run_dir: str | Path, output_dir: str 
         if (run / name).is_file():
             write_text(output / name, (run / name).read_text(encoding="utf-8"))
     return splits
+
+
+def _write_splits(splits: Datalist, path: Path) -> None:
+    with path.open("w", encoding="utf-8") as file:  # piece by piece: the text of all takes more memory than the items
+        json.dump(splits, file, indent=1)
+        file.write("\n")
 
 
 def _summary(items: list[Item]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.decode import Pixels, decode_file, foreground_share, split_fragment
+from monai_sagan.data.decode import Pixels, decode_file, lacks_foreground, split_fragment
 from monai_sagan.data.stored import ArrayFile, StoredImages
 from monai_sagan.data.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.distributed import is_main, main_first
@@ -105,9 +105,8 @@ def _decode(task: tuple[list[str], HowToDecode]) -> list[Any]:
             results.append(Failure(str(decoded)))
             continue
         image, description = decoded
-        share = foreground_share(image) if how.min_foreground else 1.0
-        if share < how.min_foreground:
-            results.append(f"foreground {share:.3f} of the image, below {how.min_foreground:g}")
+        if empty := lacks_foreground(image, how.min_foreground):
+            results.append(empty)
             continue
         digest = hashlib.blake2b(image.tobytes(), digest_size=12, key=f"{image.size} {image.mode}".encode())
         results.append((fit_image(image, how), description | {"digest": digest.hexdigest()}))

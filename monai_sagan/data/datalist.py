@@ -125,17 +125,25 @@ def _carve(items: Sequence[Item], fraction: float, seed: int, sides: Sides) -> t
 
     ``sides`` holds the patients whose side earlier lists have decided, and takes up the others.
     """
+    groups = _by_patient(items)
+    keys = sorted(_shuffled(list(groups), seed), key=lambda key: key not in sides)
+    free = [key for key in keys if key not in sides]
+    short = max(round(fraction * len(items)), 1)
+    for key in keys:
+        # The share may be overrun by less than it would stay short.
+        short -= len(groups[key]) * sides.setdefault(key, len(groups[key]) <= 2 * short)
+    if free and len(groups) > 1 and not any(sides[key] for key in groups):
+        sides[min(free, key=lambda key: len(groups[key]))] = True  # some must validate, however large each group is
+    parts = [[item for key in keys if sides[key] is side for item in groups[key]] for side in (False, True)]
+    return parts[0], parts[1]
+
+
+def _by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
         patient = item.get("patient")
         groups.setdefault(("image", item["image"]) if patient is None else ("patient", patient), []).append(item)
-    wanted = max(round(fraction * len(items)), 1)
-    train: list[Item] = []
-    valid: list[Item] = []
-    for key, group in sorted(_shuffled(list(groups.items()), seed), key=lambda entry: entry[0] not in sides):
-        validates = sides.setdefault(key, len(valid) < wanted)
-        (valid if validates else train).extend(group)
-    return train, valid
+    return groups
 
 
 def _shuffled(items: Sequence[Any], seed: int) -> list[Any]:
@@ -173,10 +181,7 @@ def split_published(normal: Sequence[Item], abnormal: Sequence[Item], counts: Se
 
 def _fill(items: Sequence[Item], sizes: dict[str, int], places: dict[Hashable, str]) -> Datalist:
     """Deal out items in order, patient by patient, the first list first; ``places`` has patients that are dealt out."""
-    groups: dict[Hashable, list[Item]] = {}
-    for item in items:
-        patient = item.get("patient")
-        groups.setdefault(("image", item["image"]) if patient is None else ("patient", patient), []).append(item)
+    groups = _by_patient(items)
     filled: Datalist = {name: [] for name in sizes}
     for key, group in sorted(groups.items(), key=lambda entry: entry[0] not in places):  # they have no choice
         room = {name: size - len(filled[name]) for name, size in sizes.items()}

@@ -6,6 +6,7 @@ a slice (see `monai_sagan.data.nifti`). Neither torch nor MONAI is imported here
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,18 +16,21 @@ import numpy as np
 from PIL import Image
 
 from monai_sagan.data.scaling import Pixels
+from monai_sagan.data.workers import one_line
 from monai_sagan.errors import SaganError
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "Decoded",
     "Pixels",
+    "check_min_foreground",
     "decode",
     "decode_file",
     "describe_file",
     "foreground_share",
     "is_dicom",
     "is_image_file",
+    "lacks_foreground",
     "nifti_slices",
     "read_image",
     "split_fragment",
@@ -168,10 +172,33 @@ def foreground_share(image: Image.Image) -> float:
     return float((np.asarray(image.convert("L")) > BACKGROUND).mean())
 
 
+def lacks_foreground(image: Image.Image, least: float) -> str | None:
+    """Why an image counts as empty, or None: its `foreground_share` is below ``least``.
+
+    Args:
+        image: of 8 bits a channel, in any mode of Pillow's.
+        least: share, 0 to 1; 0 leaves out none.
+    """
+    share = foreground_share(image) if least else 1.0
+    return f"foreground {share:.3f} of the image, below {least:g}" if share < least else None
+
+
+def check_min_foreground(value: float) -> None:
+    """Check the share of foreground below which images are left out.
+
+    Raises:
+        SaganError: when it is none from 0 to 1.
+    """
+    if not 0 <= value <= 1:
+        raise SaganError(f"min_foreground is {value}; it is a share from 0 to 1, for example 0.05")
+
+
 def _each(paths: Sequence[str | Path], opened: Callable[[Path], Callable[[str], T]]) -> Iterator[T | SaganError]:
     """Open the one file of ``paths``; for each of them what that makes of its fragment, or the refusal."""
     file = split_fragment(paths[0])[0]
     try:
+        if os.path.exists(file) and not os.path.isfile(file):
+            raise ValueError("it is no file")  # a named pipe would be waited for
         part = opened(Path(file))
     except Exception as error:
         yield from [_refusal(path, error) for path in paths]
@@ -219,6 +246,8 @@ def is_dicom(path: Path) -> bool:
 
 
 def _has_dicom_mark(path: Path) -> bool:
+    if not path.is_file():  # a named pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
@@ -250,5 +279,5 @@ def _refusal(path: str | Path, error: Exception) -> SaganError:
         return error if str(path) in str(error) else SaganError(str(error).replace(file, str(path), 1))
     if isinstance(error, FileNotFoundError):
         return SaganError(f"{path} is not there; restore it or leave it out")
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = one_line(str(error)) or type(error).__name__
     return SaganError(f"{path} is not a readable image ({reason}); replace it or leave it out")

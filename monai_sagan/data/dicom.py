@@ -26,6 +26,7 @@ from monai_sagan.data.decode import choose_frame
 from monai_sagan.data.dicom_frames import raw_frame
 from monai_sagan.data.dicom_values import grey_of, used_bits
 from monai_sagan.data.scaling import Pixels, check_numbers, stretch
+from monai_sagan.data.workers import one_line
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -169,7 +170,7 @@ def _from_palette(pixels: Pixels, header: Dataset) -> Pixels:
 
 def _describe(dataset: Dataset) -> dict[str, Any]:
     """What the header tells of the image and the patient, without anything that names the patient."""
-    words = {key: str(dataset.get(keyword) or "").strip().upper() for key, keyword in WORDS.items()}
+    words = {key: one_line(str(dataset.get(keyword) or "")).upper() for key, keyword in WORDS.items()}
     known: dict[str, Any] = {"format": "DICOM"} | {key: word for key, word in words.items() if word}
     if known.get("sex") not in (None, "F", "M", "O"):
         del known["sex"]

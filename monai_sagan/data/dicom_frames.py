@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from monai_sagan.data.scaling import Pixels
+from monai_sagan.data.workers import one_line
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def raw_frame(dataset: Dataset, frame: int, path: Path) -> Pixels:
         decoder = get_decoder(syntax)
     except NotImplementedError:
         raise SaganError(
-            f"{path} is encoded as {syntax.name}, which nothing here decodes; export it as images"
+            f"{path} is encoded as {one_line(syntax.name)}, which nothing here decodes; export it as images"
         ) from None
     if syntax == JPEGExtended12Bit and dataset.BitsStored > 8:
         raw = _decode_12_bit_jpeg(dataset, frame, path)
@@ -98,5 +99,5 @@ def _decode_12_bit_jpeg(dataset: Dataset, frame: int, path: Path) -> Pixels:
 
 
 def _not_installed(dataset: Dataset, path: Path) -> SaganError:
-    name = dataset.file_meta.TransferSyntaxUID.name
+    name = one_line(dataset.file_meta.TransferSyntaxUID.name)
     return SaganError(f'{path} is encoded as {name}; its decoder comes with: pip install "monai-sagan[dicom]"')

@@ -4,32 +4,40 @@
     DIR/unlabeled/        images of which nobody knows; or, for a benchmark, unlabeled/normal/ and unlabeled/abnormal/
     DIR/test/normal/      optional, to measure: labeled images that training never sees
     DIR/test/abnormal/
+    DIR/test/             images in the folder itself, or in test/unlabeled/: scored, and of no say in any measure
 
 Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, DICOM (also without a suffix) and
-NIfTI. The slices of a NIfTI volume are images of their own, ``volume.nii.gz#z41``, and the volume is their patient;
-each has the label of the volume. Nothing is opened but the headers of NIfTI files, and of files without a known suffix
-the first 132 bytes, which tell whether they are DICOM. Whose images these are, and under which terms, you know.
+NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
+their own, ``volume.nii.gz#z41``, and the volume is their patient; each has the label of the volume. Nothing is opened
+but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they are
+DICOM. Whose images these are, and under which terms, you know.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad
 from monai_sagan.data.table import find_table, read_table
-from monai_sagan.data.tables import LeftOut, report_left_out
+from monai_sagan.data.tables import LeftOut, check_slices, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_folder", "list_images", "read_folder"]
 
-PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1))
+logger = logging.getLogger(__name__)
+
+PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1),
+         ("test", "test/unlabeled", None))  # fmt: skip
 KINDS = ("normal", "abnormal")  # the sub-folders of unlabeled/ that tell its labels
 LAYOUT = "normal/, unlabeled/ and, to measure, test/normal/ and test/abnormal/"
 NIFTI = (".nii", ".nii.gz")
+# Windows, macOS and network disks put these everywhere.
+SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "System Volume Information"}
 
 
 def find_folder(folder: Path) -> str | None:
@@ -63,45 +71,36 @@ def read_folder(
         SaganError: naming the folder that is missing or holds no image, or the option that is out of range.
     """
     folder = Path(dataset_dir)
+    axis, keep = check_slices(slice_axis, slice_range)
     if find_med_ad(folder):
         return read_med_ad(folder, left_out)
     if find_table(folder):
         return read_table(
-            folder,
-            shares=shares,
-            split_seed=split_seed,
-            slice_axis=slice_axis,
-            slice_range=slice_range,
-            left_out=left_out,
+            folder, shares=shares, split_seed=split_seed, slice_axis=axis, slice_range=keep, left_out=left_out
         )
-    if slice_axis not in (0, 1, 2):
-        raise SaganError(f"slice_axis is {slice_axis}; it is 0, 1 or 2")
-    try:
-        first, last = (float(share) for share in slice_range)
-        in_range = 0 <= first < last <= 1
-    except (TypeError, ValueError):
-        in_range = False
-    if not in_range:
-        raise SaganError(f"slice_range is {slice_range}; it is two shares from 0 to 1, for example [0.2, 0.8]")
     for name in ("normal", "unlabeled"):
         if not (folder / name).is_dir():
             raise SaganError(f"no folder {folder / name}; {folder} holds {LAYOUT}; give the folder by --dataset_dir")
+    kinds = [f"unlabeled/{kind}" for kind in KINDS]
+    labels_known = all((folder / kind).is_dir() for kind in kinds)
     parts = [part for part in PARTS if (folder / part[1]).is_dir()]
-    inside = sorted(path.name for path in (folder / "unlabeled").iterdir() if not path.name.startswith("."))
-    labels_known = inside == sorted(KINDS)
-    if labels_known:
-        parts += [("unlabeled", f"unlabeled/{kind}", label) for label, kind in enumerate(KINDS)]
+    parts += [("unlabeled", kind, label) for label, kind in enumerate(kinds)] if labels_known else []
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
     reasons: dict[str, int] = {"files that are no images": 0}
-    items_of = partial(_items, folder, slice_axis=slice_axis, slice_range=(first, last), reasons=reasons)
     for name, part, label in parts:
-        datalist[name] += items_of(part, label)
-    if not labels_known:
-        datalist["unlabeled"] = items_of("unlabeled", None)
+        datalist[name] += _items(folder, part, label, axis, keep, reasons)
+    inner = [path.relative_to(folder).as_posix() for path in (folder / "test").glob("*") if path.is_dir()]
+    datalist["test"] += _items(folder, "test", None, axis, keep, reasons, inner)
+    beside = _items(folder, "unlabeled", None, axis, keep, reasons, kinds if labels_known else [])
+    if beside and labels_known:
+        logger.warning(f"{beside[0]['image']} and {len(beside) - 1} more unlabeled images are in neither of "
+                       f"{' and '.join(kinds)}: their labels are unknown")  # fmt: skip
+    datalist["unlabeled"] += beside
     for name in ("normal", "unlabeled"):
         if not datalist[name]:
             raise SaganError(f"no images in {folder / name}; put there PNG, JPEG, TIFF, DICOM or NIfTI files")
     report_left_out(folder, reasons, left_out)
+    report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), left_out, logging.WARNING)
     return datalist
 
 
@@ -109,20 +108,36 @@ def _items(
     folder: Path,
     part: str,
     label: int | None,
-    slice_axis: int,
-    slice_range: tuple[float, float],
+    axis: int,
+    keep: tuple[float, float],
     reasons: dict[str, int],
+    without: Sequence[str] = (),
 ) -> list[Item]:
     items: list[Item] = []
-    for path, names in list_images(folder / part, slice_axis, slice_range):
+    for path, names in list_images(folder / part, axis, keep, [folder / inner for inner in without]):
         patient = {"patient": path.relative_to(folder).as_posix()} if path.name.lower().endswith(NIFTI) else {}
         items += [{"image": name, "label": label} | patient for name in names]
         reasons["files that are no images"] += not names
     return items
 
 
+def _strays(folder: Path, parts: Sequence[str]) -> dict[str, int]:
+    """How many images lie where none belong, by the reason that names the place."""
+    from monai_sagan.data.decode import is_image_file
+
+    counts: Counter[str] = Counter()
+    for path in _files(folder, [folder / part for part in (*parts, "unlabeled")]):
+        inner = path.parent.relative_to(folder).parts
+        if is_image_file(path) and inner != ("test",):
+            counts["/".join(inner[: 2 if inner[:1] == ("test",) else 1])] += 1
+    return {f"in {folder / place}, which is none of {LAYOUT}": count for place, count in counts.items()}
+
+
 def list_images(
-    folder: Path, slice_axis: int = 2, slice_range: tuple[float, float] = (0.0, 1.0)
+    folder: Path,
+    slice_axis: int = 2,
+    slice_range: tuple[float, float] = (0.0, 1.0),
+    without: Sequence[Path] = (),
 ) -> Iterator[tuple[Path, list[str]]]:
     """Every file below a folder, in order, with the names of its images: a volume's slices; none if it is no image.
 
@@ -130,27 +145,32 @@ def list_images(
         folder: to look through, all below it included.
         slice_axis: of volumes, 0, 1 or 2: x, y or z.
         slice_range: where along that axis, as shares of the volume's extent from 0 to 1.
+        without: folders below it that are passed over.
     """
     from monai_sagan.data.decode import is_image_file
 
-    for path in _files(folder):
+    for path in _files(folder, without):
         if path.name.lower().endswith(NIFTI):
             yield path, _slices(path, slice_axis, slice_range)
         else:
             yield path, [str(path)] if is_image_file(path) else []
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """All files below a folder in order of their names, but hidden ones; links to folders are followed, once each."""
-    seen: set[str] = set()
+def _files(folder: Path, without: Sequence[Path] = ()) -> Iterator[Path]:
+    """All files below a folder in order of their names, but hidden ones, those of the system, and what is no file.
+
+    Links to folders are followed, once each; one that leads to nothing is a file that is missing.
+    """
+    seen = {os.path.realpath(path) for path in without}
     for place, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith((".", "__MACOSX")))
-        yield from (Path(place, name) for name in sorted(files) if not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith((".", "$")) and name not in SYSTEM)
+        names = (name for name in sorted(files) if not name.startswith(".") and name.lower() not in SYSTEM)
+        yield from (path for path in (Path(place, name) for name in names) if path.is_file() or not path.exists())
 
 
 def _slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:

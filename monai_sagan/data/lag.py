@@ -15,6 +15,7 @@ only); cite Li et al., CVPR 2019, https://doi.org/10.1109/CVPR.2019.01082.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
@@ -74,8 +75,9 @@ def read_lag(
         raise SaganError(f"{min(both)} is both in {NORMAL} and in {ABNORMAL} of {folder}; remove one")
     if split_file is None:
         return split_published(list(normal.values()), list(abnormal.values()), TABLE_1, resplit or 0)
-    datalist = split_as_listed(split_file, normal | abnormal, folder)
-    unlisted = len(normal | abnormal) - sum(map(len, datalist.values()))
+    datalist = split_as_listed(split_file, normal | abnormal, folder, partial(_absent, folder))
+    listed = {item["image"] for items in datalist.values() for item in items}
+    unlisted = sum(item["image"] not in listed for item in (normal | abnormal).values())
     report_left_out(folder, {f"not in {split_file}": unlisted}, left_out)
     return datalist
 
@@ -92,6 +94,12 @@ def _items(folder: Path, label: int) -> dict[str, Item]:
     if not items:
         raise SaganError(f"no images in {place}; unpack {ARCHIVE} again")
     return items
+
+
+def _absent(folder: Path, file: str, label: int | None) -> Item:
+    kind = _root(folder) / (ABNORMAL if label == 1 else NORMAL)
+    place = kind / "image" if (kind / "image").is_dir() else kind
+    return {"image": str(place / f"{Path(file).stem}{SUFFIXES[0]}"), "label": label}
 
 
 def _split_anew(folder: Path, datalist: Datalist, seed: int) -> Datalist:

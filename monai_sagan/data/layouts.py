@@ -11,10 +11,10 @@ from monai_sagan.data.datalist import Datalist
 from monai_sagan.data.folder import find_folder, read_folder
 from monai_sagan.data.lag import find_lag, read_lag
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad
-from monai_sagan.data.rsna import find_rsna, read_rsna
+from monai_sagan.data.rsna import almost_rsna, find_rsna, read_rsna
 from monai_sagan.data.table import find_table, read_table
 from monai_sagan.data.tables import LeftOut
-from monai_sagan.data.vindr_cxr import find_vindr_cxr, read_vindr_cxr
+from monai_sagan.data.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
 __all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "read_dataset"]
@@ -28,11 +28,13 @@ class Layout:
         find: returns what in a folder tells that it has this layout, or None.
         read: returns its datalist.
         looks: in one line.
+        almost: returns what tells that it would be this layout if nothing were missing, or None; the reader says what.
     """
 
     find: Callable[[Path], str | None]
     read: Callable[..., Datalist]
     looks: str
+    almost: Callable[[Path], str | None] = lambda folder: None
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,10 @@ class Dataset:
 # In the order in which they are looked for: a list or table that says what belongs where comes first.
 LAYOUTS = {
     "med_ad": Layout(find_med_ad, read_med_ad, "images/ and data.json"),
-    "rsna": Layout(find_rsna, read_rsna, "stage_2_train_images/ and the two tables stage_2_*.csv"),
-    "vindr_cxr": Layout(find_vindr_cxr, read_vindr_cxr, "train/ and train.csv, or train/ and annotations/"),
+    "rsna": Layout(find_rsna, read_rsna, "stage_2_train_images/ and the two tables stage_2_*.csv", almost_rsna),
+    "vindr_cxr": Layout(
+        find_vindr_cxr, read_vindr_cxr, "train/ and train.csv, or train/ and annotations/", almost_vindr_cxr
+    ),
     "lag": Layout(find_lag, read_lag, "non_glaucoma/ and suspicious_glaucoma/"),
     "table": Layout(find_table, read_table, "images.csv, or the table itself"),
     "folder": Layout(find_folder, read_folder, "normal/ and unlabeled/"),
@@ -104,7 +108,8 @@ def read_dataset(dataset_dir: str | Path, layout: str | None = None, **options: 
 
 
 def _found(folder: Path) -> tuple[str, str] | None:
-    for name, layout in LAYOUTS.items():
-        if evidence := layout.find(folder):
-            return name, evidence
+    for look in ("find", "almost"):
+        for name, layout in LAYOUTS.items():
+            if evidence := getattr(layout, look)(folder):
+                return name, evidence
     return None

@@ -7,7 +7,8 @@
                      {file: {"patient": "p1", "boxes": [[x, y, width, height], ...], "mask": "masks/<file>",
                              "view": "AP", "sex": "F", "age": 43, "site": "..."}, ...}
 
-``unlabeled`` may also be one list, of images whose labels nobody knows. Boxes are in pixels of the file in images/,
+``unlabeled`` may also be one list, of images whose labels nobody knows; so may ``test``, or it has such a list under
+"unlabeled" beside the others. Boxes are in pixels of the file in images/,
 [] says that there is none; a mask has the size of that file, its path starts at DIR. Source: Cai et al., DDAD-ASR
 (https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly (https://doi.org/10.1016/j.media.2025.103500); for
 academic use, and the terms of each original dataset hold.
@@ -16,17 +17,20 @@ academic use, and the terms of each original dataset hold.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.tables import LeftOut, report_left_out
+from monai_sagan.data.tables import LeftOut, check_some_there, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
+
+logger = logging.getLogger(__name__)
 
 LAYOUT = '{"train": {"0": [files], "unlabeled": {"0": [files], "1": [files]}}, "test": {"0": [files], "1": [files]}}'
 COLUMNS = ("patient", "boxes", "mask", "view", "sex", "age", "site")
@@ -47,7 +51,7 @@ def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Dat
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
-        SaganError: naming the missing folder or the broken part of a JSON file, the first file that is not there,
+        SaganError: naming the missing folder or the broken part of a JSON file, the first image where all are missing,
             or a file listed twice.
     """
     folder = Path(dataset_dir)
@@ -65,13 +69,20 @@ def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Dat
     return datalist
 
 
-def split_as_listed(split_file: str | Path, items: Mapping[str, Item], dataset_dir: Path) -> Datalist:
+def split_as_listed(
+    split_file: str | Path,
+    items: Mapping[str, Item],
+    dataset_dir: Path,
+    absent: Callable[[str, int | None], Item] | None = None,
+) -> Datalist:
     """Split a dataset by a published list in the form of ``data.json``.
 
     Args:
         split_file: names files; only their names without suffix count.
         items: by the name of their file without suffix; a label that is None is taken from the list.
         dataset_dir: for the message.
+        absent: of a dataset whose tables do not tell which images belong to it: makes the item of a listed file that is
+            not there, from its name and label; unless that are most of them.
 
     Raises:
         SaganError: naming a listed image that is none of the items, is listed twice, or has another label.
@@ -79,10 +90,18 @@ def split_as_listed(split_file: str | Path, items: Mapping[str, Item], dataset_d
     path = Path(split_file)
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
     seen: set[str] = set()
-    for name, label, files in _read_lists(path):
+    lists = _read_lists(path)
+    listed = [file for *_, files in lists for file in files]
+    unknown = [file for file in listed if os.path.splitext(file)[0] not in items]
+    if 2 * len(unknown) > len(listed):  # the list of another dataset
+        absent = None
+    if absent and unknown:
+        logger.warning(f"{unknown[0]} and {len(unknown) - 1} more images of {path} are not there, of {len(listed)}: "
+                       f"they count as unreadable")  # fmt: skip
+    for name, label, files in lists:
         for file in files:
             stem = os.path.splitext(file)[0]
-            item = items.get(stem)
+            item = absent(file, label) if absent and stem not in items else items.get(stem)
             if item is None:
                 raise SaganError(
                     f"{path} lists {file}, which is no normal or abnormal image of {dataset_dir}; give the list of "
@@ -117,10 +136,13 @@ def _read_lists(path: Path) -> Lists:
         if isinstance(unlabeled, list):
             lists.append(("unlabeled", None, unlabeled))
             unlabeled = {}
-        for name, part in (("unlabeled", unlabeled), ("test", dict(test.items()))):
+        test = {"unlabeled": test} if isinstance(test, list) else dict(test.items())
+        unknown = test.pop("unlabeled", [])
+        for name, part in (("unlabeled", unlabeled), ("test", test)):
             lists += [(name, label, part.pop(str(label), [])) for label in (0, 1)]
             if part:
                 raise SaganError(f"{path} has a list under {next(iter(part))!r}; it holds {LAYOUT}")
+        lists.append(("test", None, unknown))
         named = all(isinstance(part, list) and all(isinstance(file, str) for file in part) for _, _, part in lists)
     except (KeyError, TypeError, AttributeError):
         named = False
@@ -168,17 +190,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_files(folder: Path, datalist: Datalist) -> set[str]:
-    """Every listed file is there, and once; returns the files in images/."""
+    """Every file is listed once, and not all are missing; returns the files in images/."""
     try:
         there = {str(path) for path in (folder / "images").iterdir()}
     except OSError:
         raise SaganError(f"no folder {folder / 'images'}; the images that data.json lists belong there") from None
     seen: set[str] = set()
     for item in (item for items in datalist.values() for item in items):
-        path = Path(item["image"])
-        if item["image"] not in there and not path.is_file():
-            raise SaganError(f"{path} is listed in {folder / 'data.json'} but is not there; restore it or unlist it")
         if item["image"] in seen:
-            raise SaganError(f"{path.name} is listed twice in {folder / 'data.json'}; an image belongs to one split")
+            name = Path(item["image"]).name
+            raise SaganError(f"{name} is listed twice in {folder / 'data.json'}; an image belongs to one split")
         seen.add(item["image"])
+    missing = sorted(image for image in seen - there if not Path(image).is_file())
+    check_some_there(missing, len(seen), f"images of {folder / 'data.json'}", "restore them, or give another folder")
     return there

@@ -6,12 +6,18 @@ import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.decode import decode_file, describe_file, split_fragment
+from monai_sagan.data.decode import (
+    check_min_foreground,
+    decode_file,
+    describe_file,
+    lacks_foreground,
+    split_fragment,
+)
 from monai_sagan.data.layouts import Dataset
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
@@ -20,43 +26,74 @@ from monai_sagan.files import write_whole
 __all__ = ["Findings", "describe_dataset", "look_at_files", "write_items"]
 
 COLUMNS = ("split", "image", "label", "patient", "view", "sex", "age", "site", "boxes")
+EMPTY = "empty"  # instead of a description: why an image is left out
 
-Findings = tuple[dict[str, dict[str, Any]], dict[str, str]]  # descriptions of good images, reasons of bad ones
+
+class Findings(NamedTuple):
+    """What was found in files, by the image's name.
+
+    Args:
+        good: descriptions.
+        bad: why an image is unreadable.
+        empty: why one is left out, for want of foreground.
+    """
+
+    good: dict[str, dict[str, Any]]
+    bad: dict[str, str]
+    empty: dict[str, str]
 
 
-def look_at_files(datalist: Datalist, check: bool = False, jobs: int | None = None) -> Findings:
-    """What the headers of all images say, and which images are unreadable and why.
+def look_at_files(
+    datalist: Datalist, check: bool = False, jobs: int | None = None, min_foreground: float = 0.0
+) -> Findings:
+    """What the headers of all images say, and which images are unreadable or empty and why.
 
     Args:
         datalist: lists of items.
         check: decode all pixels, too; else only what the headers give away is found.
         jobs: processes at a time; None takes one for each core.
+        min_foreground: share of an image's pixels, 0 to 1, below which it counts as empty; only pixels tell.
+
+    Raises:
+        SaganError: for a share below 0 or above 1, or a number of ``jobs`` below 1.
     """
+    check_min_foreground(min_foreground)
     files: dict[str, list[str]] = {}
     for item in (item for items in datalist.values() for item in items):
         files.setdefault(split_fragment(item["image"])[0], []).append(item["image"])
     groups = list(files.values())
-    results = run_in_workers(_decode_all if check else _describe_all, groups, jobs)
-    good: dict[str, dict[str, Any]] = {}
-    bad: dict[str, str] = {}
+    tasks = [(group, min_foreground) for group in groups]
+    results = run_in_workers(_decode_all if check or min_foreground else _describe_all, tasks, jobs)
+    findings = Findings({}, {}, {})
     bar = tqdm(results, "decoding" if check else "looking", len(groups), unit="file", disable=None)
     for group, found in zip(groups, bar, strict=True):
         for image, result in zip(
             group, [found.reason] * len(group) if isinstance(found, Failure) else found, strict=True
         ):
             if isinstance(result, str):
-                bad[image] = result if image in result or split_fragment(image)[0] in result else f"{image}: {result}"
+                named = image in result or split_fragment(image)[0] in result
+                findings.bad[image] = result if named else f"{image}: {result}"
+            elif EMPTY in result:
+                findings.empty[image] = result[EMPTY]
             else:
-                good[image] = result
-    return good, bad
+                findings.good[image] = result
+    return findings
 
 
-def _decode_all(images: list[str]) -> list[dict[str, Any] | str]:
-    return [str(found) if isinstance(found, SaganError) else found.description for found in decode_file(images)]
+def _decode_all(task: tuple[list[str], float]) -> list[dict[str, Any] | str]:
+    images, least = task
+    return [
+        str(found)
+        if isinstance(found, SaganError)
+        else {EMPTY: empty}
+        if (empty := lacks_foreground(found.image, least))
+        else found.description
+        for found in decode_file(images)
+    ]
 
 
-def _describe_all(images: list[str]) -> list[dict[str, Any] | str]:
-    return [str(found) if isinstance(found, SaganError) else found for found in describe_file(images)]
+def _describe_all(task: tuple[list[str], float]) -> list[dict[str, Any] | str]:
+    return [str(found) if isinstance(found, SaganError) else found for found in describe_file(task[0])]
 
 
 def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False) -> str:
@@ -67,10 +104,12 @@ def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False
         findings: of `look_at_files`.
         checked: whether pixels were decoded.
     """
-    good, bad = findings
+    good, bad, empty = findings
     lines = [f"layout     {dataset.layout}, because of {dataset.evidence}", ""]
-    lines += _table(dataset.datalist, good)
-    lines += ["", *_left_out(dataset.left_out), *_kinds(good)]
+    used = {name: [i for i in items if i["image"] not in empty] for name, items in dataset.datalist.items()}
+    lines += _table(used, good)
+    reasons = Counter(f"foreground {reason.partition(', ')[2]}" for reason in empty.values())
+    lines += ["", *_left_out(dataset.left_out | reasons), *_kinds(good)]
     how = "decoded" if checked else "headers read; add --check to decode all pixels"
     lines += [f"{'unreadable':<10} {len(bad)} of {len(good) + len(bad)} images ({how})"]
     lines += [f"{'':<10} {reason}" for reason in bad.values()]
@@ -129,12 +168,13 @@ def _most_common(values: Sequence[str], shown: int = 6) -> str:
     return most + (f", and {rest} more" if rest > 0 else "")
 
 
-def write_items(datalist: Datalist, path: str | Path) -> None:
+def write_items(datalist: Datalist, path: str | Path, described: Mapping[str, Mapping[str, Any]] | None = None) -> None:
     """Write a table of all images: which is in which split, with all that is known of it.
 
     Args:
         datalist: items by the name of their split.
         path: of the CSV file.
+        described: what the files say, by the image; it fills in what the dataset does not say.
 
     Raises:
         SaganError: when the file cannot be written.
@@ -144,7 +184,12 @@ def write_items(datalist: Datalist, path: str | Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(COLUMNS)
-            rows.writerows(_row(name, item) for name, items in datalist.items() for item in items)
+            told = described or {}
+            rows.writerows(
+                _row(name, {**told.get(item["image"], {}), **item})
+                for name, items in datalist.items()
+                for item in items
+            )
 
     try:
         write_whole(path, write)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.decode import decode_file, split_fragment
+from monai_sagan.data.decode import check_min_foreground, decode_file, lacks_foreground, split_fragment
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
@@ -27,6 +27,7 @@ __all__ = ["prepare"]
 
 logger = logging.getLogger(__name__)
 
+How = tuple[int, str, float]  # size, preparation, least foreground
 KEPT = ("patient", "view", "sex", "age", "site")  # of an item or its file, in items.json
 
 
@@ -37,12 +38,13 @@ def prepare(
     preparation: str = "display",
     max_unreadable: float = 0.01,
     jobs: int | None = None,
+    min_foreground: float = 0.0,
 ) -> Path:
     """Write ``images/*.png``, ``data.json`` and ``items.json``: the Med-AD layout, which every bundle reads.
 
     Images are resized to a square by Pillow's antialiased bilinear filter, grey or in color as they are; boxes and
-    masks come along, resized. The same command goes on where it was stopped. Unreadable images are listed in
-    ``skipped.csv``.
+    masks come along, resized. The same command goes on where it was stopped, and writes anew what is no longer there or
+    whose file has changed. Unreadable images are listed in ``skipped.csv``.
 
     Args:
         datalist: of any dataset reader.
@@ -52,6 +54,8 @@ def prepare(
             `monai_sagan.data.dicom`.
         max_unreadable: share of unreadable images, 0 to 1, above which no ``data.json`` is written.
         jobs: processes at a time; None takes one for each core.
+        min_foreground: images with a smaller share of pixels above their background, 0 to 1, are left out, and listed
+            in ``skipped.csv``, too.
 
     Returns:
         ``output_dir``.
@@ -63,31 +67,36 @@ def prepare(
         raise SaganError(f"image_size is {image_size}; it is a number of pixels, 1 or more")
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
+    check_min_foreground(min_foreground)
     folder = Path(output_dir).resolve()
     items = {item["image"]: item for part in datalist.values() for item in part}
     names = _names(list(items))
+    how = (image_size, preparation, min_foreground)
     recipe = {"version": 1, "image_size": image_size, "preparation": preparation, "images": names}
-    _begin(folder, recipe)
+    _begin(folder, recipe | ({"min_foreground": min_foreground} if min_foreground else {}))
     with only_one(folder, "prepare"):
         _clean(folder)
-        done = _prepare_all(folder, items, names, image_size, preparation, jobs)
+        done = _prepare_all(folder, items, names, how, jobs)
         _finish(folder, datalist, names, done, image_size, max_unreadable)
     return folder
 
 
 def _prepare_all(
-    folder: Path,
-    items: Mapping[str, Item],
-    names: Mapping[str, str],
-    image_size: int,
-    preparation: str,
-    jobs: int | None,
+    folder: Path, items: Mapping[str, Item], names: Mapping[str, str], how: How, jobs: int | None
 ) -> dict[str, dict[str, Any]]:
-    """What became of each image: its description, or the error."""
+    """What became of each image: its description, why it is left out, or the error."""
     journal = folder / "prepared.jsonl"
-    done = {entry["image"]: entry for entry in _entries(journal)}
+    sources = {image: _source(image) for image in items}
+    there = set(os.listdir(folder / "images"))
+    done = {
+        image: entry
+        for entry in _entries(journal)
+        if (image := entry["image"]) in sources
+        and entry.get("source") == sources[image]
+        and ("left_out" in entry or names[image] in there)
+    }
     tasks = [
-        (group, [str(folder / "images" / names[image]) for image in group], image_size, preparation)
+        (group, [str(folder / "images" / names[image]) for image in group], how)
         for group in _by_file([image for image in items if image not in done])
     ]
     bar = tqdm(total=len(items), initial=len(done), desc="preparing", unit="image", disable=None)
@@ -97,12 +106,22 @@ def _prepare_all(
                 raise SaganError(f"cannot write to {folder} ({results}); make room and give the same command again")
             failed = isinstance(results, Failure)
             for image, result in zip(group, [results.reason] * len(group) if failed else results, strict=True):
-                entry = {"image": image} | ({"error": result} if isinstance(result, str) else result)
+                found = {"error": result} if isinstance(result, str) else result
+                entry = {"image": image, "source": sources[image]} | found
                 file.write(json.dumps(entry) + "\n")
                 done[image] = entry
                 bar.update()
             file.flush()
     return {image: done[image] for image in items}
+
+
+def _source(image: str) -> list[int]:
+    """By what a source that was replaced is told: its size and time; nothing where there is no file."""
+    try:
+        stat = os.stat(split_fragment(image)[0])
+    except OSError:
+        return []
+    return [stat.st_size, stat.st_mtime_ns]
 
 
 def _names(images: Sequence[str]) -> dict[str, str]:
@@ -126,15 +145,28 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
     note = folder / "prepared.json"
     try:
         if note.is_file():
-            if json.loads(note.read_text(encoding="utf-8")) != recipe:
+            if _read_note(note) != recipe:
                 raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
-            return
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        elif folder.exists() and not (folder.is_dir() and _only_begun(folder)):
             raise SaganError(f"{folder} is not empty; name a new folder")
-        (folder / "images").mkdir(parents=True)
+        (folder / "images").mkdir(parents=True, exist_ok=True)
         write_text(note, json.dumps(recipe))
     except OSError as error:
         raise SaganError(f"cannot write to {folder} ({error.strerror or error}); name another folder") from None
+
+
+def _read_note(note: Path) -> Any:
+    try:
+        return json.loads(note.read_text(encoding="utf-8"))
+    except ValueError:
+        raise SaganError(f"{note} is damaged: how its folder was begun is lost; remove the folder") from None
+
+
+def _only_begun(folder: Path) -> bool:
+    """Whether a folder holds no more than a call leaves that was killed before it wrote its note."""
+    begun = re.compile(r"images|\.lock|\.prepared\.json\..*")
+    names = os.listdir(folder)
+    return all(map(begun.fullmatch, names)) and ("images" not in names or not os.listdir(folder / "images"))
 
 
 def _clean(folder: Path) -> None:
@@ -144,14 +176,17 @@ def _clean(folder: Path) -> None:
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:
-    """What an earlier call finished; a line that it did not finish is cut off."""
+    """What an earlier call finished; a line that it did not finish is cut off, one that is damaged passed over."""
     if not journal.is_file():
         return
-    whole = journal.read_text(encoding="utf-8").rpartition("\n")[0]
+    whole = journal.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
     write_text(journal, whole + "\n" if whole else "")
     for line in whole.splitlines():
-        entry = json.loads(line)
-        if "error" not in entry:  # a file that failed is tried again
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(entry, dict) and "image" in entry and "error" not in entry:  # what failed is tried again
             yield entry
 
 
@@ -162,20 +197,23 @@ def _by_file(images: Sequence[str]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _prepare_file(task: tuple[list[str], list[str], int, str]) -> list[dict[str, Any] | str] | str:
+def _prepare_file(task: tuple[list[str], list[str], How]) -> list[dict[str, Any] | str] | str:
     """What a worker does: write the images of one file, and say what they are or why there is none.
 
     One text instead of a list says why nothing can be written.
     """
     from PIL import Image
 
-    images, targets, size, preparation = task
+    images, targets, (size, preparation, min_foreground) = task
     results: list[dict[str, Any] | str] = []
     for decoded, target in zip(decode_file(images, preparation), targets, strict=True):
         if isinstance(decoded, SaganError):
             results.append(str(decoded))
             continue
         image, description = decoded
+        if empty := lacks_foreground(image, min_foreground):
+            results.append({"left_out": empty})
+            continue
         image = image.convert("L" if image.mode in ("1", "L", "LA", "I", "F") else "RGB")
         # Radiographs come out as small as at Pillow's own level 6, and three times as soon.
         resized = image.resize((size, size), Image.Resampling.BILINEAR)
@@ -204,18 +242,22 @@ def _finish(
     image_size: int,
     max_unreadable: float,
 ) -> None:
-    unreadable = {image: entry["error"] for image, entry in entries.items() if "error" in entry}
-    write_skipped(folder / "skipped.csv", unreadable)
-    if len(unreadable) > max_unreadable * len(entries):
+    unreadable, empty = (
+        {image: entry[why] for image, entry in entries.items() if why in entry} for why in ("error", "left_out")
+    )
+    skipped = unreadable | empty
+    write_skipped(folder / "skipped.csv", skipped)
+    total = len(entries) - len(empty)
+    if len(unreadable) > max_unreadable * total:
         raise SaganError(
-            f"{len(unreadable)} of {len(entries)} images are unreadable, more than max_unreadable {max_unreadable} "
+            f"{len(unreadable)} of {total} images are unreadable, more than max_unreadable {max_unreadable} "
             f"allows; {folder / 'skipped.csv'} lists them, the first: {next(iter(unreadable.values()))}"
         )
-    good = {name: [item for item in part if item["image"] not in unreadable] for name, part in datalist.items()}
+    good = {name: [item for item in part if item["image"] not in skipped] for name, part in datalist.items()}
     items = {item["image"]: item for part in good.values() for item in part}
     bad_masks: dict[str, str] = {}
     notes = {names[i]: _note(folder, item, entries[i], names[i], image_size, bad_masks) for i, item in items.items()}
-    write_skipped(folder / "skipped.csv", unreadable | bad_masks)
+    write_skipped(folder / "skipped.csv", skipped | bad_masks)
 
     def listed(split: str, label: int | None) -> list[str]:
         return [names[item["image"]] for item in good[split] if item["label"] == label]
@@ -223,15 +265,18 @@ def _finish(
     normal, unlabeled = ([names[item["image"]] for item in good[split]] for split in ("normal", "unlabeled"))
     known = all(item["label"] is not None for item in good["unlabeled"])
     kinds = {"0": listed("unlabeled", 0), "1": listed("unlabeled", 1)}
+    unknown = listed("test", None)
     lists = {
         "train": {"0": normal, "unlabeled": kinds if known else unlabeled},
-        "test": {"0": listed("test", 0), "1": listed("test", 1)},
+        "test": {"0": listed("test", 0), "1": listed("test", 1)} | ({"unlabeled": unknown} if unknown else {}),
     }
     write_text(folder / "items.json", json.dumps(notes, indent=1) + "\n")
     write_text(folder / "data.json", json.dumps(lists, indent=1) + "\n")
-    logger.info(f"prepared {len(items)} images, skipped {len(unreadable)}; they are in {folder}")
-    if without := len(listed("test", None)):
-        logger.warning(f"{without} test images have no label; data.json does not list them")
+    logger.info(f"prepared {len(items)} images, skipped {len(skipped)}; they are in {folder}")
+    if skipped or bad_masks:
+        parts = (("unreadable images", unreadable), ("images of too little foreground", empty), ("masks", bad_masks))
+        counts = ", ".join(f"{len(found)} {kind}" for kind, found in parts if found)
+        logger.warning(f"skipped {counts}: {folder / 'skipped.csv'} lists them")
 
 
 def _note(
@@ -258,8 +303,7 @@ def _write_mask(folder: Path, item: Item, entry: dict[str, Any], name: str, imag
     from monai_sagan.metrics.localization import read_mask
 
     target = folder / "masks" / name
-    if not target.is_file():
-        target.parent.mkdir(exist_ok=True)
-        present = Image.fromarray(read_mask(item, (entry["width"], entry["height"])).astype("uint8") * 255)
-        _save(present.resize((image_size, image_size), Image.Resampling.NEAREST), target)
+    target.parent.mkdir(exist_ok=True)
+    present = Image.fromarray(read_mask(item, (entry["width"], entry["height"])).astype("uint8") * 255)
+    _save(present.resize((image_size, image_size), Image.Resampling.NEAREST), target)
     return f"masks/{name}"

@@ -21,10 +21,18 @@ from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad, split_as_listed
-from monai_sagan.data.tables import LeftOut, check_images, files_by_stem, read_box, read_rows, report_left_out
+from monai_sagan.data.tables import (
+    LeftOut,
+    check_some_there,
+    files_by_stem,
+    find_packed,
+    read_box,
+    read_rows,
+    report_left_out,
+)
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_rsna", "read_rsna"]
+__all__ = ["almost_rsna", "find_rsna", "read_rsna"]
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (3851, 4000, 5012, 1000, 1000)
@@ -38,7 +46,13 @@ Boxes = dict[str, list[list[float]]]
 
 def find_rsna(folder: Path) -> str | None:
     """What tells that the folder is in the challenge's own layout."""
-    return CLASSES if (folder / CLASSES).is_file() else None
+    table = find_packed(folder / CLASSES)
+    return table.name if table else None
+
+
+def almost_rsna(folder: Path) -> str | None:
+    """What tells that it would be in that layout if it had the table of classes."""
+    return f"{IMAGES}/" if (folder / IMAGES).is_dir() else None
 
 
 def read_rsna(
@@ -60,8 +74,8 @@ def read_rsna(
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
-        SaganError: naming both layouts when neither is there; the table, column or image that is missing; or the
-            image about which the tables disagree.
+        SaganError: naming both layouts when neither is there; the table or column that is missing, or the first image
+            where all are; or the image about which the tables disagree.
     """
     folder = Path(dataset_dir)
     if third_class not in THIRD_CLASS:
@@ -70,7 +84,7 @@ def read_rsna(
         if split_file is not None or third_class is not None:
             raise SaganError(f"{folder} has lists of its own in data.json; leave split_file and third_class away")
         return read_med_ad(folder, left_out)
-    if not find_rsna(folder):
+    if not find_rsna(folder) and not almost_rsna(folder):
         raise SaganError(
             f"no RSNA data in {folder}: expected either images/ with data.json (Med-AD layout) or {IMAGES}/ with "
             f"{CLASSES} and {LABELS} (Kaggle layout); give the folder by --dataset_dir, or run "
@@ -86,12 +100,14 @@ def _read_challenge(
     kinds = _agreed(folder, classes, boxes)
     there = files_by_stem(folder / IMAGES, (".dcm",))
     used = [name for name, kind in kinds.items() if kind in (NORMAL, OPACITY) or (third_class and kind == THIRD)]
-    check_images(used, there, folder / IMAGES, ".dcm", f"{CLASSES} and {LABELS}")
+    absent = {name: str(folder / IMAGES / f"{name}.dcm") for name in used if name not in there}
+    check_some_there(list(absent.values()), len(used), f"images of {CLASSES} and {LABELS}", "unpack the archive again")
+    paths = there | absent
 
     def items(kind: str | None, label: int | None) -> dict[str, Item]:
         found: dict[str, Item] = {}
-        for name in sorted(name for name in kinds if kinds[name] == kind and name in there):
-            found[name] = {"image": there[name], "label": label, "patient": name}
+        for name in sorted(name for name in kinds if kinds[name] == kind and name in paths):
+            found[name] = {"image": paths[name], "label": label, "patient": name}
             if name in boxes and kind != THIRD:  # in the third class something else is abnormal, and nobody says where
                 found[name]["boxes"] = boxes[name]
         return found

@@ -9,9 +9,10 @@
 | label | 0 or normal, 1 or abnormal, empty for unknown |
 | patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
 
-With ``split``, labels are needed for test images only. Without it, images are split by their labels and by patient,
-and those of unknown label are unlabeled; where no column names patients, DICOM headers are asked, and the slices
-of a volume belong together. Whose images these are, and under which terms, you know.
+With ``split``, labels are needed to measure only, of test images; one without is scored all the same. Without it,
+images are split by their labels and by patient, and those of unknown label are unlabeled; where no column names
+patients, DICOM headers are asked, and the slices of a volume belong together. Whose images these are, and under which
+terms, you know.
 """
 
 from __future__ import annotations
@@ -22,7 +23,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
-from monai_sagan.data.tables import LeftOut, read_rows, report_left_out
+from monai_sagan.data.tables import (
+    PACKED,
+    LeftOut,
+    check_slices,
+    check_some_there,
+    find_packed,
+    read_rows,
+    report_left_out,
+)
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_table", "read_table"]
@@ -31,14 +40,16 @@ IMAGE = ("image", "path", "file")
 LABELS = {"0": 0, "0.0": 0, "normal": 0, "1": 1, "1.0": 1, "abnormal": 1, "": None}
 SPLITS = ("normal", "unlabeled", "test")
 KNOWN = ("patient", "view", "sex", "site")
-FILES = (".csv", ".tsv", ".txt")
+TEXT = (".csv", ".tsv", ".txt")
+FILES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED))
 
 
 def find_table(folder: Path, table: str = "images.csv") -> str | None:
     """What tells that there is such a table: in the folder, or the path itself."""
     if folder.is_file() and folder.name.lower().endswith(FILES):
         return folder.name
-    return table if (folder / table).is_file() else None
+    found = find_packed(folder / table)
+    return found.name if found else None
 
 
 def read_table(
@@ -66,10 +77,12 @@ def read_table(
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
-        SaganError: naming the table and the row or column that is wrong, or the first image that is not there.
+        SaganError: naming the table and the row or column that is wrong, the first image where all are missing, or an
+            option that is out of range.
     """
     path = Path(dataset_dir) if Path(dataset_dir).is_file() else Path(dataset_dir) / table
-    if not path.is_file():
+    axis, keep = check_slices(slice_axis, slice_range)
+    if not find_packed(path):
         raise SaganError(f"no table {path}; give by --dataset_dir the table, or the folder that holds it")
     names = [*IMAGE, *([image_column] if image_column else []), "split", "label", *KNOWN, "age", "mask"]
     rows = read_rows(path, (), names)
@@ -82,10 +95,12 @@ def read_table(
     if "split" not in columns and "label" not in columns:
         raise SaganError(f"{path} has neither a column split nor a column label; add one of them")
     items = [_item(path, row, column) for row in rows]
+    _check_once(path, items, "")
     _check_files(path, items)
-    slices = [_slices(item, slice_axis, slice_range) for item in items]
+    slices = [_slices(item, axis, keep) for item in items]
     rows = [row for row, group in zip(rows, slices, strict=True) for _ in group]
     items = [item for group in slices for item in group]
+    _check_once(path, items, ", by itself and with its volume")
     reasons: dict[str, int] = {}
     datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed, reasons)
     report_left_out(path, reasons, left_out)
@@ -121,33 +136,37 @@ def _age(path: Path, name: str, text: str) -> float:
     return age
 
 
+def _check_once(path: Path, items: Sequence[Item], how: str) -> None:
+    seen: set[str] = set()
+    for item in items:
+        if item["image"] in seen:
+            raise SaganError(f"{item['image']} is listed twice in {path}{how}; remove a row")
+        seen.add(item["image"])
+
+
 def _check_files(path: Path, items: Sequence[Item]) -> None:
     from monai_sagan.data.decode import split_fragment
 
-    seen: set[str] = set()
-    missing: list[str] = []
     files: dict[str, bool] = {}
+    missing: dict[str, list[str]] = {"image": [], "mask": []}
     for item in items:
-        if item["image"] in seen:
-            raise SaganError(f"{item['image']} is listed twice in {path}; remove a row")
-        seen.add(item["image"])
-        for name in (item["image"], item.get("mask")):
-            file = name and split_fragment(name)[0]
-            if file and not files.setdefault(file, os.path.isfile(file)):
-                missing.append(file)
-    if missing:
-        raise SaganError(
-            f"{missing[0]} and {len(missing) - 1} more files of {path} are not there; paths start at the table's folder"
-        )
+        for kind, names in missing.items():
+            file = item.get(kind) and split_fragment(item[kind])[0]
+            if file and not files.setdefault(file, os.path.exists(file)):
+                names.append(file)
+    mend = "paths start at the table's folder"
+    check_some_there(missing["image"], len(items), f"files of {path}", mend)
+    if masks := missing["mask"]:
+        raise SaganError(f"{masks[0]} and {len(masks) - 1} more masks of {path} are not there; {mend}")
 
 
-def _slices(item: Item, axis: int, keep: Sequence[float]) -> list[Item]:
+def _slices(item: Item, axis: int, keep: tuple[float, float]) -> list[Item]:
     from monai_sagan.data.decode import nifti_slices
 
     if not item["image"].lower().endswith((".nii", ".nii.gz")):
         return [item]
     try:
-        names = nifti_slices(item["image"], axis, (keep[0], keep[1]))
+        names = nifti_slices(item["image"], axis, keep)
     except SaganError:
         return [item]  # whoever decodes it says what is wrong
     return [{"patient": item["image"]} | item | {"image": name} for name in names]
@@ -161,8 +180,6 @@ def _as_listed(path: Path, rows: Sequence[dict[str, str]], items: Sequence[Item]
             raise SaganError(f"{path} gives {image} the split {split!r}; it is {', '.join(SPLITS)}")
         if split == "normal" and item["label"] == 1:
             raise SaganError(f"{path} gives {image} the split normal and the label abnormal; mend one")
-        if split == "test" and item["label"] is None:
-            raise SaganError(f"{path} has the test image {image} without a label; give it one, or another split")
         datalist[split].append(item | {"label": 0} if split == "normal" else item)
     return datalist
 

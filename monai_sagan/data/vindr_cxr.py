@@ -13,7 +13,8 @@ and that of PhysioNet,
     DIR/annotations/image_labels_{train,test}.csv image_id, rad_id (train only), a column for each finding, "No finding"
     DIR/annotations/annotations_{train,test}.csv  image_id, rad_id (train only), class_name, x_min, y_min, x_max, y_max
 
-Normal are the images in which no reader finds anything (10,606), abnormal all others (4,394). Source:
+Normal are the images in which no reader finds anything (10,606), abnormal all others (4,394). The published images name
+no patients; where headers do, as those of a hospital's own set may, all images of a patient fall into one list. Source:
 https://www.kaggle.com/c/vinbigdata-chest-xray-abnormalities-detection and https://doi.org/10.13026/3akn-b287
 (credentialed access, data use agreement); cite Nguyen et al., https://doi.org/10.1038/s41597-022-01498-w.
 """
@@ -25,10 +26,19 @@ from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad, split_as_listed
-from monai_sagan.data.tables import LeftOut, check_images, files_by_stem, read_box, read_rows, report_left_out
+from monai_sagan.data.patients import patients_of_headers
+from monai_sagan.data.tables import (
+    LeftOut,
+    check_some_there,
+    files_by_stem,
+    find_packed,
+    read_box,
+    read_rows,
+    report_left_out,
+)
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_vindr_cxr", "read_vindr_cxr"]
+__all__ = ["almost_vindr_cxr", "find_vindr_cxr", "read_vindr_cxr"]
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (4000, 5606, 3394, 1000, 1000)
@@ -59,9 +69,14 @@ class Readings(dict[str, dict[str, list[list[float]] | None]]):
 def find_vindr_cxr(folder: Path) -> str | None:
     """What tells that the folder is in one of the two original layouts."""
     for name in (_labels("train"), TABLE):
-        if (folder / name).is_file() and (folder / "train").is_dir():
-            return f"train/ and {name}"
+        if (table := find_packed(folder / name)) and (folder / "train").is_dir():
+            return f"train/ and {table.relative_to(folder).as_posix()}"
     return None
+
+
+def almost_vindr_cxr(folder: Path) -> str | None:
+    """What tells that it would be in one of them if it had the table."""
+    return "train/*.dicom" if next((folder / "train").glob(f"*{SUFFIXES[0]}"), None) else None
 
 
 def read_vindr_cxr(
@@ -85,8 +100,8 @@ def read_vindr_cxr(
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
 
     Raises:
-        SaganError: naming the layouts when none is there; the table, column or image that is missing; or the image
-            of which a reader says contrary things.
+        SaganError: naming the layouts when none is there; the table or column that is missing, or the first image where
+            all are; or the image of which a reader says contrary things.
     """
     folder = Path(dataset_dir)
     if agreement not in ("all", "majority"):
@@ -102,11 +117,16 @@ def read_vindr_cxr(
             )
         return read_med_ad(folder, left_out)
     if not find_vindr_cxr(folder):
+        if almost_vindr_cxr(folder):
+            raise SaganError(
+                f"{folder / TABLE} is missing, and so is {_labels('train')}, beside the images in train/; put the "
+                f"table there that came with them"
+            )
         raise SaganError(
             f"no VinDr-CXR data in {folder}: expected images/ with data.json (Med-AD layout), train/ with {TABLE} "
             f"(Kaggle layout) or train/ with {_labels('train')} (PhysioNet layout); give the folder by --dataset_dir"
         )
-    physionet = (folder / _labels("train")).is_file()
+    physionet = find_packed(folder / _labels("train")) is not None
     if official_test and (not physionet or split_file is not None):
         raise SaganError(f"official_test needs the PhysioNet layout and no split_file; leave it away for {folder}")
     reasons: dict[str, int] = {}
@@ -139,9 +159,15 @@ def _with_label(items: dict[str, Item], label: int) -> list[Item]:
 def _items(folder: Path, part: str, agreement: str, physionet: bool, reasons: dict[str, int]) -> dict[str, Item]:
     readings = _read_physionet(folder, part) if physionet else _read_challenge(folder / TABLE)
     there = files_by_stem(folder / part, SUFFIXES)
-    check_images(readings, there, folder / part, SUFFIXES[0], _labels(part) if physionet else TABLE)
-    reasons[f"in {part}/, but in no table"] = len(there) - len(readings)
-    return {name: _item(there[name], list(readings[name].values()), agreement) for name in sorted(readings)}
+    absent = {name: str(folder / part / f"{name}{SUFFIXES[0]}") for name in readings if name not in there}
+    table = _labels(part) if physionet else TABLE
+    check_some_there(list(absent.values()), len(readings), f"images of {table}", "unpack the archive again")
+    reasons[f"in {part}/, but in no table"] = len(there.keys() - readings.keys())
+    paths = there | absent
+    items = {name: _item(paths[name], list(readings[name].values()), agreement) for name in sorted(readings)}
+    patients = patients_of_headers([there[name] for name in items if name in there])
+    known = {image: {"patient": patient} for image, patient in patients.items()}
+    return {name: item | known.get(item["image"], {}) for name, item in items.items()}
 
 
 def _item(path: str, said: list[list[list[float]] | None], agreement: str) -> Item:

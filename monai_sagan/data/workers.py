@@ -25,7 +25,7 @@ from typing import Any
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Failure", "run_in_workers"]
+__all__ = ["Failure", "one_line", "run_in_workers"]
 
 LIMIT = 120.0  # seconds that a task may take
 AHEAD = 64  # tasks for each worker that are handed out at a time: results wait in memory until their turn
@@ -37,6 +37,11 @@ class Failure:
     """Why a task has no result: its ``reason``, in one line."""
 
     reason: str
+
+
+def one_line(text: str) -> str:
+    """A text without line ends and control characters, which broken headers bring along; single blanks instead."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def run_in_workers(
@@ -178,6 +183,6 @@ def serve() -> None:
         try:
             answer = function(task)
         except BaseException as error:  # a panic in Rust is a BaseException
-            answer = Failure(" ".join(str(error).split()) or type(error).__name__)
+            answer = Failure(one_line(str(error)) or type(error).__name__)
         pickle.dump(answer, answers)
         answers.flush()

@@ -158,6 +158,25 @@ def test_patients_of_both_lists_count_towards_the_share(seed):
     assert (len(splits["valid_normal"]), len(splits["valid_unlabeled"])) == (10, 40)  # 2 and 4 patients, whole
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_large_patient_overruns_no_share(seed):
+    """As where 30 pictures and one volume of 300 slices are normal: the volume trains."""
+    datalist = dataset(30, 40, 10, 3)
+    datalist["normal"] += [{"image": f"v#z{i}", "label": 0, "patient": "volume"} for i in range(300)]
+    splits = make_splits(datalist, seed=seed)
+    assert len(splits["valid_normal"]) == 30  # of the 33 that are a tenth: as near as whole patients allow
+    assert {item.get("patient") for item in splits["valid_normal"]} == {None}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_some_patient_validates_however_large_each_is(seed):
+    datalist = dataset(0, 40, 10, 3)
+    for patient, count in (("a", 300), ("b", 280), ("c", 310)):
+        datalist["normal"] += [{"image": f"{patient}#z{i}", "label": 0, "patient": patient} for i in range(count)]
+    splits = make_splits(datalist, seed=seed)
+    assert {item["patient"] for item in splits["valid_normal"]} == {"b"}
+
+
 def test_unknown_patients_are_not_one_patient():
     datalist = dataset()
     for item in datalist["normal"]:

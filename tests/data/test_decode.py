@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -343,3 +344,24 @@ def test_headers_tell_what_cannot_be_there(tmp_path, stack, save_volume):
         (told,), (found,) = describe_file([name]), decode_file([name])
         assert isinstance(told, SaganError)
         assert str(told) == str(found)
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path, refused):
+    os.mkfifo(tmp_path / "pipe.png")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder.png").mkdir()
+    for name in ("pipe.png", "folder.png"):
+        with refused(tmp_path / name, "no file"):
+            read_image(tmp_path / name)
+    assert not is_image_file(tmp_path / "pipe")
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_control_characters_of_a_header_reach_nobody(tmp_path, write_dicom, refused):
+    write_dicom(tmp_path / "a.dcm", np.zeros((4, 4), np.uint8), ViewPosition="P\x1b[31mA\x00", Modality="\x00D\x07X")
+    found = decode(tmp_path / "a.dcm").description
+    assert (found["view"], found["modality"]) == ("P [31MA", "D X")
+    write_dicom(tmp_path / "b.dcm", np.zeros((4, 4), np.uint8), photometric="MONO\x00\x1b\x07")
+    with refused(tmp_path / "b.dcm") as caught:
+        read_image(tmp_path / "b.dcm")
+    assert str(caught.value).isprintable()

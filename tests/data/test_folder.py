@@ -47,16 +47,60 @@ def test_without_a_test(folder):
     assert datalist["test"] == []
 
 
-def test_unlabeled_images_of_known_kinds(folder):
-    """Exactly the two sub-folders tell labels: beside them may be neither images nor other folders."""
+def test_test_images_of_which_nobody_knows(folder, caplog):
+    """They lie in test/ itself, or in test/unlabeled/; other folders there are still left out with a warning."""
+    for place in ("test", "test/unlabeled/deep", "test/normal", "test/abnorml"):
+        (folder / place).mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / "normal" / "n0.png", folder / place / f"{place.replace('/', '-')}.png")
+    (folder / "test" / "notes.txt").write_text("no image")
+    left_out = {}
+    labels = {Path(item["image"]).stem: item["label"] for item in read_folder(folder, left_out=left_out)["test"]}
+    assert labels == {"test-normal": 0, "test-unlabeled-deep": None, "test": None}
+    assert sum("abnorml" in reason for reason in left_out) == 1
+    assert sum(count for reason, count in left_out.items() if "test" in reason) == 1
+
+
+def test_unlabeled_images_of_known_kinds(folder, caplog):
+    """The two sub-folders tell labels, whatever lies beside them; of images there nobody knows, and that is said."""
     for i, kind in enumerate(("normal", "abnormal")):
         (folder / "unlabeled" / kind / "deep").mkdir(parents=True)
         (folder / "unlabeled" / f"u{i}.png").rename(folder / "unlabeled" / kind / "deep" / f"u{i}.png")
-    (folder / "unlabeled" / ".DS_Store").touch()
+    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+        (folder / "unlabeled" / name).touch()
     labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder)["unlabeled"]}
     assert labels == {"u0.png": 0, "u1.png": 1}
+    assert not caplog.records
     shutil.copy(folder / "normal" / "n0.png", folder / "unlabeled" / "more.png")
-    assert {item["label"] for item in read_folder(folder)["unlabeled"]} == {None}
+    labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder)["unlabeled"]}
+    assert labels == {"u0.png": 0, "u1.png": 1, "more.png": None}
+    assert "more.png and 0 more unlabeled images are in neither of unlabeled/normal" in caplog.text
+
+
+def test_images_in_places_of_no_meaning(folder, caplog, write_dicom):
+    """Left out and counted, with a warning; what the system puts there is no image."""
+    for place in ("Test/normal/deep", "abnormal", "test/other"):
+        (folder / place).mkdir(parents=True)
+        shutil.copy(folder / "normal" / "n0.png", folder / place / "x.png")
+    write_dicom(folder / "abnormal" / "IM0001", np.zeros((8, 8), np.uint8))
+    for name in ("Thumbs.db", ".hidden.png", "readme.txt"):
+        (folder / "abnormal" / name).touch()
+    (folder / "@eaDir").mkdir()
+    shutil.copy(folder / "normal" / "n0.png", folder / "@eaDir" / "x.png")
+    wanted = {"Test": 1, "abnormal": 2, "test/other": 1}
+    left_out = {}
+    read_folder(folder, left_out=left_out)
+    assert {reason.split(",")[0]: count for reason, count in left_out.items()} == {
+        f"in {folder / place}": count for place, count in wanted.items()
+    }
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 3
+
+
+def test_what_is_no_file_is_passed_over_and_a_link_to_nothing_is_a_missing_image(folder, tmp_path):
+    os.mkfifo(folder / "normal" / "pipe")
+    os.mkfifo(folder / "normal" / "pipe.png")
+    (folder / "normal" / "link.png").symlink_to(tmp_path / "nowhere.png")
+    assert names(read_folder(folder)["normal"]) == ["link.png", "n0.png", "n1.png"]
 
 
 def test_dicom_without_a_suffix(folder, write_dicom):

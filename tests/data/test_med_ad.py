@@ -48,6 +48,18 @@ def test_unlabeled_may_be_one_list(tmp_path):
     assert datalist["test"] == []
 
 
+@pytest.mark.parametrize(
+    ("test", "wanted"),
+    [
+        (["f.png", "g.png"], [("f.png", None), ("g.png", None)]),
+        ({"1": ["g.png"], "unlabeled": ["f.png"]}, [("g.png", 1), ("f.png", None)]),
+        ([], []),
+    ],
+)
+def test_test_images_need_no_label(tmp_path, test, wanted):
+    assert names(read_med_ad(write(tmp_path / "set", LISTS | {"test": test}))["test"]) == wanted
+
+
 def test_files_that_are_not_listed_are_left_out(tmp_path):
     datalist = read_med_ad(write(tmp_path / "set", LISTS, (*FILES, "stray.png")))
     assert sum(map(len, datalist.values())) == len(FILES)
@@ -115,7 +127,8 @@ def test_json_of_another_encoding_or_a_folder(tmp_path, refused):
         {"train": {"0": [], "unlabeled": "c.png"}, "test": {}},
         {"train": {"0": [], "unlabeled": {"0": None}}, "test": {}},
         {"train": {"0": [], "unlabeled": None}, "test": {}},
-        {"train": {"0": [], "unlabeled": []}, "test": []},
+        {"train": {"0": [], "unlabeled": []}, "test": [3]},
+        {"train": {"0": [], "unlabeled": []}, "test": {"unlabeled": 3}},
         {"train": {"0": [], "unlabeled": []}, "test": {"1": "g.png"}},
         {"train": {"0": [], "unlabeled": {"0": [["c.png"]]}}, "test": {}},
     ],
@@ -126,10 +139,13 @@ def test_wrong_types(tmp_path, lists, refused):
         read_med_ad(folder)
 
 
-def test_a_listed_file_that_is_not_there(tmp_path, refused):
+def test_listed_files_that_are_not_there(tmp_path, refused, caplog):
+    """Some are left to those who decode, all are the wrong folder."""
     folder = write(tmp_path / "set", LISTS, [name for name in FILES if name != "d.png"])
-    with refused(folder / "images" / "d.png", folder / "data.json", "not there"):
-        read_med_ad(folder)
+    assert str(folder / "images" / "d.png") in {item["image"] for part in read_med_ad(folder).values() for item in part}
+    assert f"{folder / 'images' / 'd.png'} and 0 more" in caplog.text
+    with refused(tmp_path / "other" / "images" / "a.png", tmp_path / "other" / "data.json", "not there"):
+        read_med_ad(write(tmp_path / "other", LISTS, []))
 
 
 @pytest.mark.parametrize("again", ["a.png", "g.png", "./a.png"])

@@ -49,6 +49,49 @@ def test_what_is_said(folder, capsys, tmp_path):
     assert [row["label"] for row in rows if row["split"] == "unlabeled"] == [""] * 5
 
 
+def test_test_images_without_a_label_are_counted(folder, capsys):
+    (folder / "test" / "normal" / "2.png").rename(folder / "test" / "2.png")
+    main(["data", str(folder)])
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert lines["test"][1:5] == ["6", "2", "3", "1"]
+
+
+def test_the_table_has_what_headers_say(folder, tmp_path):
+    main(["data", str(folder), "--table", str(tmp_path / "table.csv")])
+    with (tmp_path / "table.csv").open(newline="") as file:
+        (row,) = (row for row in csv.DictReader(file) if row["image"].endswith("x.dcm"))
+    assert row["view"] == "PA"
+    assert len(row["patient"]) == 16  # a hash
+
+
+def test_images_without_foreground(folder, tmp_path, capsys):
+    """They are shown as what a run with this option leaves out."""
+    for i in range(2):
+        Image.new("L", (30, 20), 2).save(folder / "normal" / f"{i}.png")
+    assert main(["data", str(folder), "--min_foreground", "0.05"]) == 1
+    said = capsys.readouterr().out
+    assert "left out   1 images, files that are no images\n" in said
+    assert "2 images, foreground below 0.05\n" in said
+    assert "2 of 12 images (decoded)" in said  # that others are broken is found, too
+    lines = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
+    assert lines["normal"][1:3] == ["1", "1"]
+    assert main(["data", str(folder), "--min_foreground", "5"]) == 2
+    assert "min_foreground is 5.0" in capsys.readouterr().err
+
+
+def test_images_in_places_of_no_meaning_are_shown(folder, capsys):
+    (folder / "Test" / "normal").mkdir(parents=True)
+    (folder / "normal" / "0.png").rename(folder / "Test" / "normal" / "0.png")
+    main(["data", str(folder)])
+    assert f"1 images, in {folder / 'Test'}, which is none of normal/" in capsys.readouterr().out
+
+
+def test_a_missing_image_is_shown(folder, capsys, tmp_path):
+    (folder / "normal" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    main(["data", str(folder)])
+    assert f"{folder / 'normal' / 'gone.png'} is not there; restore it or leave it out" in capsys.readouterr().out
+
+
 def test_check_finds_what_headers_do_not_tell(folder, capsys):
     assert main(["data", str(folder), "--check"]) == 1
     said = capsys.readouterr().out
@@ -74,11 +117,12 @@ def test_options_of_the_reader(folder, capsys):
     assert main(["data", str(folder), "loose"]) == 2
 
 
-def test_prepare_by_command(folder, capsys, tmp_path):
+def test_prepare_by_command(folder, capsys, tmp_path, caplog):
     arguments = ["prepare", str(folder), str(tmp_path / "out"), "--image_size", "64"]
     assert main(arguments) == 2
     assert "2 of 14 images are unreadable" in capsys.readouterr().err
     assert main([*arguments, "--max_unreadable", "0.2"]) == 0
+    assert f"skipped 2 unreadable images: {tmp_path / 'out' / 'skipped.csv'} lists them" in caplog.text
     assert main(["data", str(tmp_path / "out"), "--check"]) == 0
     said = capsys.readouterr().out
     assert "med_ad" in said

@@ -87,6 +87,14 @@ def test_unlabeled_images_whose_labels_nobody_knows(datalist, tmp_path):
     assert [item["label"] for item in read_med_ad(folder)["unlabeled"]] == [None] * 4
 
 
+def test_test_images_whose_labels_nobody_knows(datalist, tmp_path):
+    known = [item["label"] for item in datalist["test"]]
+    datalist["test"][0]["label"] = None
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    labels = [item["label"] for item in read_med_ad(folder)["test"]]
+    assert sorted(labels, key=str) == sorted([None, *known[1:]], key=str)
+
+
 def test_the_same_command_goes_on(datalist, tmp_path, monkeypatch):
     run, asked = module.run_in_workers, []
 
@@ -192,3 +200,74 @@ def test_values_out_of_range(datalist, tmp_path, values, said, refused):
     with refused(said):
         prepare(datalist, tmp_path / "out", **values)
     assert not (tmp_path / "out").exists()
+
+
+def pixels_of(path):
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_what_changed_since_or_is_gone_is_written_anew(datalist, tmp_path):
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    kept = (folder / "images" / "c.png").stat().st_mtime_ns
+    wanted = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+    (folder / "images" / "d.png").unlink()
+    (folder / "images" / "v_z1.png").unlink()
+    Image.new("L", (80, 40), 99).save(datalist["normal"][0]["image"])
+    marked = np.zeros((40, 80), np.uint8)
+    marked[:, :40] = 1
+    Image.fromarray(marked).save(datalist["test"][1]["mask"])
+    prepare(datalist, folder, image_size=32)
+    found = {path.name: path.read_bytes() for path in (folder / "images").iterdir()}
+    assert (pixels_of(folder / "images" / "a.png") == 99).all()
+    assert {name for name in wanted if wanted[name] != found[name]} == {"a.png"}
+    assert found.keys() == wanted.keys()
+    assert (folder / "images" / "c.png").stat().st_mtime_ns == kept
+    assert (pixels_of(folder / "masks" / "e.png")[:, :16] == 255).all()
+
+
+def test_damaged_notes(datalist, tmp_path, refused):
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    lists = (folder / "data.json").read_text()
+    lines = (folder / "prepared.jsonl").read_bytes().splitlines()
+    lines[1], lines[3], lines[4] = b"{", b"\xff\x00", b"[1]"
+    (folder / "prepared.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    prepare(datalist, folder, image_size=32)
+    assert (folder / "data.json").read_text() == lists
+    for content in (b"", b"{", b"\xff"):
+        (folder / "prepared.json").write_bytes(content)
+        with refused(folder / "prepared.json", "damaged", "remove the folder"):
+            prepare(datalist, folder, image_size=32)
+
+
+def test_a_call_that_was_killed_before_its_note(datalist, tmp_path, refused):
+    (tmp_path / "out" / "images").mkdir(parents=True)
+    (tmp_path / "out" / ".prepared.json.123").touch()
+    (tmp_path / "out" / ".lock").touch()
+    assert len(read_med_ad(prepare(datalist, tmp_path / "out", image_size=32))["normal"]) == 3
+    (tmp_path / "mine" / "images").mkdir(parents=True)
+    (tmp_path / "mine" / "images" / "mine.png").touch()
+    with refused("not empty"):
+        prepare(datalist, tmp_path / "mine", image_size=32)
+
+
+def test_what_is_left_out_is_said(datalist, tmp_path, caplog, refused):
+    empty, broken = datalist["unlabeled"][0]["image"], datalist["normal"][1]["image"]
+    Image.new("L", (80, 40), 3).save(empty)
+    os.unlink(broken)
+    for _ in range(2):
+        caplog.clear()
+        folder = prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2, min_foreground=0.05)
+        (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
+        assert line == (
+            f"skipped 1 unreadable images, 1 images of too little foreground: {folder / 'skipped.csv'} lists them"
+        )
+        with (folder / "skipped.csv").open(newline="") as file:
+            rows = dict(csv.reader(file))
+        assert rows[broken] == f"{broken} is not there; restore it or leave it out"
+        assert rows[empty] == "foreground 0.000 of the image, below 0.05"
+        assert sum(map(len, read_med_ad(folder).values())) == 7
+    with refused("in another way"):
+        prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
+    with refused("min_foreground is 2"):
+        prepare(datalist, tmp_path / "new", min_foreground=2)

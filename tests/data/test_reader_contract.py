@@ -6,9 +6,12 @@ abnormal, and of those with u nobody knows.
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
 import pickle
 import random
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,6 +78,16 @@ def add(name, line):
 def remove(name):
     """A defect: a file that is missing."""
     return lambda folder: (folder / name).unlink()
+
+
+def remove_all(pattern):
+    """A defect: images that are all missing, as in a wrong folder."""
+
+    def change(folder):
+        for path in list(folder.glob(pattern)):
+            path.unlink()
+
+    return change
 
 
 def write_med_ad(folder):
@@ -194,7 +207,8 @@ def write_table_of_labels(folder):
 PHYSIONET = "annotations/image_labels_train.csv"
 BOXES = "annotations/annotations_train.csv"
 VINDR_BROKEN = {
-    "missing file": (remove("train/n03.dicom"), ("train/n03.dicom", "0 more")),
+    "missing file": (remove("train/n03.dicom"), None),
+    "no images": (remove_all("train/*.dicom"), ("train/", "31 more images", "are not there")),
     "file of no table": (lambda folder: touch(folder / "train", ["n99.dicom"]), None),
 }
 RSNA_BROKEN = {
@@ -204,7 +218,9 @@ RSNA_BROKEN = {
     "duplicate box": (add(rsna.LABELS, "a00,0.0,20,30,40,1"), None),
     "unknown class": (edit(rsna.CLASSES, f"n03,{rsna.NORMAL}", "n03,normal"), (rsna.CLASSES, "n03", "'normal'")),
     "two classes": (add(rsna.CLASSES, f"n03,{rsna.OPACITY}"), (rsna.CLASSES, "n03", "two classes")),
-    "missing file": (remove(f"{rsna.IMAGES}/a03.dcm"), (f"{rsna.IMAGES}/a03.dcm", "0 more")),
+    "missing file": (remove(f"{rsna.IMAGES}/a03.dcm"), None),
+    "no images": (remove_all(f"{rsna.IMAGES}/*.dcm"), (f"{rsna.IMAGES}/", "31 more images", "are not there")),
+    "missing class table": (remove(rsna.CLASSES), (rsna.CLASSES, "is missing")),
 }
 
 READERS = {
@@ -217,7 +233,8 @@ READERS = {
             "missing column": (edit("data.json", '"unlabeled"', '"mixed"'), ("data.json", "lacks a list")),
             "duplicate row": (edit("data.json", '"n02.png"', '"n02.png", "n00.png"'), ("n00.png", "listed twice")),
             "unknown class": (edit("data.json", '"1": ["a02', '"2": ["a02'), ("data.json", "'2'")),
-            "missing file": (remove("images/n03.png"), ("images/n03.png", "not there")),
+            "missing file": (remove("images/n03.png"), None),
+            "no images": (remove_all("images/*"), ("images/a00.png", "6 more images", "data.json", "not there")),
         },
     ),
     "rsna": Reader("rsna", rsna.read_rsna, write_rsna, seed="split_seed", broken=RSNA_BROKEN),
@@ -228,7 +245,7 @@ READERS = {
         seed="split_seed",
         broken=VINDR_BROKEN
         | {
-            "missing table": (remove("train.csv"), ("no VinDr-CXR data", "train.csv")),
+            "missing table": (remove("train.csv"), ("train.csv", "is missing", "annotations/")),
             "missing column": (edit("train.csv", "rad_id", "reader"), ("train.csv", "no column rad_id")),
             "duplicate row": (add("train.csv", "a00,Cardiomegaly,3,R0,1.5,2,30,40"), None),
             "duplicate healthy row": (add("train.csv", "n00,No finding,14,R0,,,,"), None),
@@ -256,7 +273,11 @@ READERS = {
         write_vindr_official_test,
         {"official_test": True},
         seed="split_seed",
-        broken=VINDR_BROKEN | {"missing test file": (remove("test/a90.dicom"), ("test/a90.dicom", "0 more"))},
+        broken=VINDR_BROKEN
+        | {
+            "missing test file": (remove("test/a90.dicom"), None),
+            "no test images": (remove_all("test/*.dicom"), ("test/", "4 more images", "are not there")),
+        },
     ),
     "lag": Reader(
         "lag",
@@ -287,9 +308,18 @@ READERS = {
             ),
             "no images": (lambda folder: [p.unlink() for p in (folder / "unlabeled").iterdir()], ("no images in",)),
             "other files": (lambda folder: touch(folder / "unlabeled", ["Thumbs.db", ".DS_Store", "DICOMDIR"]), None),
+            "images in other places": (lambda folder: touch(folder / "Test" / "normal", ["n77.png"]), None),
+            "named pipe": (lambda folder: os.mkfifo(folder / "normal" / "pipe"), None),
         },
     ),
-    "folder benchmark": Reader("folder", folder.read_folder, write_folder_benchmark),
+    "folder benchmark": Reader(
+        "folder",
+        folder.read_folder,
+        write_folder_benchmark,
+        broken={
+            "system files": (lambda folder: touch(folder / "unlabeled", ["Thumbs.db", "desktop.ini", "x.txt"]), None)
+        },
+    ),
     "table of splits": Reader(
         "table",
         table.read_table,
@@ -300,7 +330,8 @@ READERS = {
             "duplicate row": (add("images.csv", "x/n00.png,normal,,p0,F,43.5"), ("n00.png", "listed twice")),
             "unknown class": (edit("images.csv", "abnormal", "ill"), ("images.csv", "a00.png", "'ill'")),
             "unknown split": (edit("images.csv", "unlabeled", "train"), ("images.csv", "'train'")),
-            "missing file": (remove("x/n02.png"), ("n02.png", "0 more")),
+            "missing file": (remove("x/n02.png"), None),
+            "no images": (remove_all("x/*.png"), ("5 more files", "not there")),
         },
     ),
     "table of labels": Reader(
@@ -412,6 +443,44 @@ def test_tables_saved_by_other_programs(dataset, name):
     for path in folder.rglob("*.csv"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
     assert read(name, folder) == datalist
+
+
+@pytest.mark.parametrize("pack", ["gz", "zip"])
+@pytest.mark.parametrize("name", READERS)
+def test_packed_tables(dataset, name, pack):
+    folder, _, datalist = dataset(name)
+    for path in list(folder.rglob("*.csv")):
+        if pack == "gz":
+            path.with_name(f"{path.name}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        else:
+            with zipfile.ZipFile(path.with_name(f"{path.name}.zip"), "w") as archive:
+                archive.write(path, path.name)
+                archive.writestr(f"__MACOSX/._{path.name}", b"")
+        path.unlink()
+    assert read_dataset(folder, **READERS[name].options).datalist == datalist
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_letters_of_column_names_do_not_matter(dataset, name):
+    folder, _, datalist = dataset(name)
+    for path in folder.rglob("*.csv"):
+        header, *rows = path.read_text().split("\n")
+        path.write_text("\n".join([header.title(), *rows]))
+    assert read(name, folder) == datalist
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_a_missing_image_is_listed_and_refused_when_it_is_read(dataset, refused, name, caplog):
+    folder, _, datalist = dataset(name)
+    path = Path(every(datalist)[0]["image"])
+    path.unlink()
+    if READERS[name].name in ("lag", "folder"):  # without a table nobody misses it; a link that leads nowhere is one
+        path.symlink_to(path.parent / "nowhere")
+    assert read(name, folder) == datalist
+    with refused(path, "not there"):
+        read_image(path)
+    if READERS[name].name not in ("lag", "folder"):
+        assert "count as unreadable" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"just some text\n" * 20])

@@ -222,11 +222,13 @@ def test_missing_column(kaggle, table, column, refused):
         read_rsna(folder)
 
 
-def test_missing_images(kaggle, refused):
+def test_missing_images(kaggle, refused, caplog):
+    """A missing image moves no other one to another split; without any the archive is not unpacked."""
     folder = kaggle()
+    wanted = read_rsna(folder)
     (folder / IMAGES / "o03.dcm").unlink()
-    with refused(folder / IMAGES / "o03.dcm", "0 more"):
-        read_rsna(folder)
+    assert read_rsna(folder) == wanted
+    assert f"{folder / IMAGES / 'o03.dcm'} and 0 more" in caplog.text
     shutil.rmtree(folder / IMAGES)
     with refused(folder / IMAGES, "31 more"):
         read_rsna(folder)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import zipfile
 from pathlib import Path
 
 import nibabel
 import numpy as np
 import pytest
 
+from monai_sagan.data.folder import read_folder
 from monai_sagan.data.table import read_table
 
 
@@ -114,6 +117,12 @@ def test_patients_of_many_images_reach_the_test(write):
     assert [item["label"] for item in test].count(1) == 3  # 2.4 of 12 are wanted, and each patient has three
 
 
+def test_test_images_need_no_label(write):
+    datalist = read_table(write("image,split,label\na.png,test,\nb.png,test,1\n"))
+    assert [item["label"] for item in datalist["test"]] == [None, 1]
+    assert [item["label"] for item in read_table(write("image,split\na.png,test\n"))["test"]] == [None]
+
+
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.6, 0.1), (-0.2, 1.0, 0.2), (0.0, 0.0, 1.0), 1, "abc", None])
 def test_shares_are_checked(write, shares, refused):
     with refused("shares"):
@@ -131,12 +140,11 @@ def test_shares_are_checked(write, shares, refused):
         ("image,split\na.png,\n", ("a.png", "split ''")),
         ("image,split\na.png,valid\n", ("a.png", "split 'valid'", "unlabeled")),
         ("image,split,label\na.png,normal,1\n", ("a.png", "split normal")),
-        ("image,split\na.png,test\n", ("a.png", "without a label")),
         ("image,label\na.png,2\n", ("a.png", "label '2'")),
         ("image,label,age\na.png,1,old\n", ("a.png", "age 'old'")),
         ("image,label,age\na.png,1,-3\n", ("a.png", "age '-3'")),
         ("image,label\na.png,1\nx/../a.png,0\n", ("a.png", "listed twice")),
-        ("image,label\nx.png,1\ny.png,0\na.png,0\n", ("x.png", "1 more")),
+        ("image,label\nx.png,1\ny.png,0\n", ("x.png", "1 more")),
         ("image,label,mask\na.png,1,no.png\n", ("no.png", "0 more")),
         ('image,label\n"a.png,1\n', ("images.csv",)),
         ("image,label\na.png\x00,1\n", ("images.csv",)),
@@ -189,7 +197,65 @@ def test_volumes_are_slices(tmp_path):
     (tmp_path / "images.csv").write_text(
         "image,split,label\nv0.nii.gz,normal,\nv1.nii.gz,unlabeled,\nv2.nii.gz,test,1\n"
     )
-    datalist = read_table(tmp_path, slice_axis=0, slice_range=(0.25, 0.75))
+    datalist = read_table(tmp_path, slice_axis=0, slice_range=[0.25, 0.75])
     for i, (name, label) in enumerate((("normal", 0), ("unlabeled", None), ("test", 1))):
         path = str(tmp_path / f"v{i}.nii.gz")
         assert datalist[name] == [{"image": f"{path}#x{k}", "label": label, "patient": path} for k in range(3, 9)]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"slice_axis": 3}, "slice_axis is 3"),
+        ({"slice_axis": "z"}, "slice_axis is 'z'"),
+        ({"slice_range": 5}, "slice_range is 5; it is two shares"),
+        ({"slice_range": [0.7, 0.2]}, "slice_range is [0.7, 0.2]"),
+        ({"slice_range": "ab"}, "slice_range is 'ab'"),
+        ({"slice_range": [0, 0.5, 1]}, "slice_range is [0, 0.5, 1]"),
+    ],
+)
+@pytest.mark.parametrize("read", [read_table, read_folder])
+def test_slices_are_checked(write, refused, options, said, read):
+    folder = write("image,label\na.png,1\nb.png,0\n")
+    with refused(said):
+        read(folder, **options)
+
+
+def test_a_volume_and_one_of_its_slices(tmp_path, refused):
+    volume = np.random.default_rng(0).integers(0, 99, (8, 10, 6), np.int16)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "v.nii.gz")
+    (tmp_path / "images.csv").write_text("image,split,label\nv.nii.gz,normal,\nv.nii.gz#z2,test,1\n")
+    with refused(tmp_path / "v.nii.gz#z2", "listed twice", "with its volume"):
+        read_table(tmp_path)
+
+
+def test_packed_tables(write, refused):
+    """A table is read from its archive where it is the only one there; else it has to be unpacked."""
+    folder = write("image,label\na.png,1\nb.png,0\n")
+    wanted = read_table(folder)
+    text = (folder / "images.csv").read_text()
+    (folder / "images.csv").unlink()
+    with zipfile.ZipFile(folder / "images.csv.zip", "w") as archive:
+        archive.writestr("deep/images.csv", text)
+        archive.writestr("other.csv", "x")
+    assert read_table(folder) == read_table(folder / "images.csv.zip") == wanted
+    with zipfile.ZipFile(folder / "images.csv.zip", "w") as archive:
+        archive.writestr("one.csv", text)
+        archive.writestr("other.csv", "x")
+    with refused(folder / "images.csv.zip", "holds 2 files", "unpack"):
+        read_table(folder)
+    for content in (b"", b"no archive", b"PK\x03\x04"):
+        (folder / "images.csv.zip").write_bytes(content)
+        with refused(folder / "images.csv", "unpack"):
+            read_table(folder)
+    (folder / "images.csv.gz").write_bytes(gzip.compress(text.encode())[:-12])
+    with refused(folder / "images.csv", "unpack"):
+        read_table(folder)
+
+
+def test_column_names_in_other_letters(write, refused):
+    wanted = read_table(write("image,label\na.png,1\nb.png,0\n"))
+    assert read_table(write("Path,LABEL\na.png,1\nb.png,0\n")) == wanted
+    assert read_table(write("path,label,Label\na.png,1,7\nb.png,0,8\n")) == wanted  # the very name comes first
+    with refused("more than one column label"):
+        read_table(write("path,LABEL,Label\na.png,1,7\n"))

@@ -8,8 +8,11 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from monai_sagan.cli import main
+from monai_sagan.data import patients
 from monai_sagan.data.vindr_cxr import NO_FINDING, TABLE, TABLE_1, read_vindr_cxr
 
 COLUMNS = ("image_id", "class_name", "class_id", "rad_id", "x_min", "y_min", "x_max", "y_max")
@@ -229,3 +232,47 @@ def test_real_published_list_and_physionets_form(challenge, real_rows, real_data
     finally:
         for table in (challenge / "annotations").iterdir():
             table.unlink()
+
+
+@pytest.fixture
+def with_headers(tmp_path, write_dicom):
+    """The challenge's layout with real headers: of 60 images each three are of one patient, or of nobody."""
+
+    def write(named):
+        names = [f"i{i:02d}" for i in range(60)]
+        finding, nothing = "Cardiomegaly,3,R1,1,2,3,4", "No finding,14,R1,,,,"
+        rows = [f"{name},{finding if i // 3 % 2 else nothing}" for i, name in enumerate(names)]
+        columns = "image_id,class_name,class_id,rad_id,x_min,y_min,x_max,y_max"
+        (tmp_path / "set" / "train").mkdir(parents=True)
+        (tmp_path / "set" / "train.csv").write_text("\n".join([columns, *rows]) + "\n")
+        for i, name in enumerate(names):
+            known = {"PatientID": f"p{i // 3}"} if named else {}
+            write_dicom(tmp_path / "set" / "train" / f"{name}.dicom", np.zeros((8, 8), np.uint8), **known)
+        return tmp_path / "set"
+
+    return write
+
+
+def test_images_are_split_by_the_patients_of_their_headers(with_headers, capsys):
+    folder = with_headers(True)
+    (folder / "train" / "i07.dicom").write_text("broken")
+    datalist = read_vindr_cxr(folder)
+    places = {}
+    for name, items in datalist.items():
+        for item in items:
+            places.setdefault(item.get("patient"), set()).add(name)
+    assert len(places) == 21
+    assert all(len(names) == 1 for patient, names in places.items() if patient)
+    assert all(datalist.values())
+    main(["data", str(folder)])
+    lines = {line.split()[0]: line.split() for line in capsys.readouterr().out.splitlines() if line.strip()}
+    assert sum(int(lines[name][5]) for name in datalist) == 20
+
+
+def test_headers_that_name_nobody_are_not_all_read(with_headers, monkeypatch):
+    folder = with_headers(False)
+    read = []
+    describe = patients.describe_file
+    monkeypatch.setattr(patients, "describe_file", lambda images: read.extend(images) or describe(images))
+    assert not any("patient" in item for items in read_vindr_cxr(folder).values() for item in items)
+    assert len(read) == 8
