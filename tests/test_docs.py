@@ -12,6 +12,8 @@ import pkgutil
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,8 +24,10 @@ from command_line import carry_out
 
 import monai_sagan
 from monai_sagan._version import __version__
+from monai_sagan.bench import command as bench
 from monai_sagan.bundle import bundle_names
 from monai_sagan.data.phantom import write_phantom
+from monai_sagan.engines import compiled
 from monai_sagan.study import STUDIES
 from monai_sagan.study.rows import named_rows
 
@@ -86,6 +90,15 @@ class Workshop:
         line = "python -m monai.bundle run --config_file bundles/phantom/train.json"
         self.carry_out(with_options(shlex.split(line), TRAINING), self.folder)
         return run
+
+    @property
+    def copy(self) -> Path:
+        """Where a copy of what pip needs of the repository is: building leaves folders behind."""
+        return self.folder / "copy"
+
+    def copied(self, name: str) -> Path:
+        self.copy.mkdir(exist_ok=True)
+        return self.copy / name
 
     @cached_property
     def artifact(self) -> Path:
@@ -185,6 +198,32 @@ def one_row(workshop: Workshop, command: str, place: Path) -> None:
     assert (place / "runs" / "table3" / "table.md").is_file()
 
 
+def installed(workshop: Workshop, words: list[str]) -> None:
+    """Let pip do as it would, of a copy of the repository and of packages that are there: it asks no index.
+
+    It stops before it changes this environment, unless the command says itself where else it installs.
+    """
+    if not workshop.copy.exists():
+        names = ("monai_sagan", "bundles", "setup.py", "pyproject.toml", "LICENSE", "README.md", "constraints.txt")
+        for name in names:
+            path = REPOSITORY / name
+            (shutil.copytree if path.is_dir() else shutil.copy2)(path, workshop.copied(name))
+    assert words[:2] == ["pip", "install"]
+    options = ["--quiet", "--no-index", "--no-build-isolation", *([] if "--target" in words else ["--dry-run"])]
+    command = [sys.executable, "-m", *words, *options]
+    done = subprocess.run(command, cwd=workshop.copy, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def install_and_go_on(workshop: Workshop, command: str, place: Path) -> None:
+    """The whole of it is done by the automatic check, too; the whole suite is not run by one of its tests."""
+    in_ci(workshop, command, place)
+    first, second = command.split(" && ")
+    installed(workshop, shlex.split(first))
+    if second != "pytest":
+        train(workshop, second, place)
+
+
 def in_ci(workshop: Workshop, command: str, place: Path) -> None:
     """The automatic check carries it out: it names the command, or finds it in the README by its beginning."""
     for part in command.split(" && "):
@@ -193,41 +232,86 @@ def in_ci(workshop: Workshop, command: str, place: Path) -> None:
 
 
 def an_extra(workshop: Workshop, command: str, place: Path) -> None:
-    """It would install from an index; what it names is there."""
+    """Pip passes over an extra that there is not: what the extra brings has to be found."""
+    installed(workshop, shlex.split(command))
     extras = re.findall(r'"(\w+)": *(?:\[|[A-Z]+\b)', (REPOSITORY / "setup.py").read_text(encoding="utf-8"))
     assert command.split("[")[1].split("]")[0] in extras
 
 
 def without_torch(workshop: Workshop, command: str, place: Path) -> None:
-    """It would install from an index; `tests/artifact/test_predict_onnx.py` predicts where torch cannot be imported."""
-    first, second = command.split(" && ")
-    assert first == "pip install --no-deps monai-sagan"
-    setup = (REPOSITORY / "setup.py").read_text(encoding="utf-8")
-    for name in second.removeprefix("pip install ").split():
-        assert re.search(rf'"{name}\b', setup), name
+    """Into a folder of its own; `tests/artifact/test_predict_onnx.py` predicts where torch cannot be imported."""
+    first, second = (shlex.split(part) for part in command.split(" && "))
+    installed(workshop, [*first, "--target", str(place)])
+    installed(workshop, second)
+    assert (place / "monai_sagan" / "bundles" / "rsna" / "train.json").is_file()
+    assert [path.name for path in place.glob("*.dist-info")] == [f"monai_sagan-{__version__}.dist-info"]
 
 
-def not_here(reason: str) -> Callable[[Workshop, str, Path], None]:
-    def nothing(workshop: Workshop, command: str, place: Path) -> None:
-        assert reason
+def two_processes(workshop: Workshop, command: str, place: Path) -> None:
+    """By torchrun itself, and on the CPU, where the processes talk through gloo."""
+    words = [workshop.fill(word, place / "out") for word in shlex.split(command)]
+    assert words.pop(0) == "torchrun"
+    options = {name: value for name, value in TRAINING.items() if name != "device"}  # a process finds its own
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", *with_options(words, options)],
+        cwd=workshop.place(place),
+        env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (place / "runs" / "rsna" / "metrics.json").is_file()
 
-    return nothing
+
+def smallest(workshop: Workshop, command: str, place: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(bench, "SMALL", {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "images": 8})
+        monkeypatch.setattr(compiled, "has_bfloat16_matrix_units", lambda: False)  # each row starts a process
+        options = {"device": "cpu", "rounds": 1, "threads": 1, "output": place / "bench.json"}
+        workshop.carry_out(with_options(shlex.split(command), options), place)
+    assert list(json.loads((place / "bench.json").read_text()))[-2:] == ["training", "inference"]
+
+
+def some_tests(workshop: Workshop, command: str, place: Path) -> None:
+    """Not all of them: they are part of this very suite."""
+    words = [sys.executable, "-m", *shlex.split(command), "-n", "0", "-p", "no:cacheprovider", "-k", "wrong_shares"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"\d+ passed", done.stdout)
+
+
+def the_site(workshop: Workshop, command: str, place: Path) -> None:
+    """By the builder that resolves everything and writes nothing: pages of HTML take as long again."""
+    pytest.importorskip("furo")
+    pytest.importorskip("myst_parser")
+    pytest.importorskip("sphinx")
+    source = place / "source"
+    for folder in ("docs", "bundles", "tutorials"):
+        shutil.copytree(REPOSITORY / folder, source / folder)
+    for path in REPOSITORY.glob("*.md"):
+        shutil.copy(path, source)
+    before = Path.cwd()
+    os.chdir(source)
+    try:
+        assert carry_out([*shlex.split(command), "-q", "--keep-going", "-b", "dummy"]) == 0
+    finally:
+        os.chdir(before)
 
 
 MONAI = r"python -m monai\.bundle"
 BUNDLE = rf"--config_file bundles/({'|'.join(bundle_names())})"
 
 ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
-    r'pip install -c constraints\.txt -e (\.|"\.\[dev\]") && .+': in_ci,
+    r'pip install -c constraints\.txt -e (\.|"\.\[dev\]") && .+': install_and_go_on,
     r"ruff check \. && ruff format --check \. && mypy --strict": in_ci,
-    r'pip install "monai-sagan\[(\w+)\]"': an_extra,
-    r"pip install --no-deps monai-sagan && pip install [a-z ]+": without_torch,
-    r"pytest tests/transforms -q": not_here("part of this very suite"),
-    r"python -m sphinx -W docs site": not_here("test_the_site_builds_without_a_warning does it"),
-    r"monai-sagan bench training inference": not_here(
-        "measures for minutes; tests/bench calls it at the smallest size"
-    ),
-    r"torchrun --standalone .+": not_here("starts processes; multi_gpu_train.json has tests of its own"),
+    r'pip install -c constraints\.txt -e "\.\[(\w+)\]"': an_extra,
+    r"pip install --no-deps \. && pip install [a-z ]+": without_torch,
+    r"pytest tests/transforms -q": some_tests,
+    r"python -m sphinx -W docs site": the_site,
+    r"monai-sagan bench training inference": smallest,
+    r"torchrun --standalone .+": two_processes,
     rf"{MONAI} run {BUNDLE}/train\.json( --dataset_dir DIR)?( --preset paper --seed 1)?": train,
     rf"{MONAI} run {BUNDLE}/train\.json --tracking mlflow": train_tracked,
     rf"{MONAI} run {BUNDLE}/evaluate\.json( --dataset_dir DIR)?( --run_dir RUN --output_dir OUT)?": as_it_stands,
@@ -336,22 +420,6 @@ def test_every_part_of_the_package_is_in_the_reference():
     shown = set(re.findall(r"\bmonai_sagan\.\w+", " ".join(re.findall(r"public-modules:: (.+)", pages))))
     parts = {f"monai_sagan.{part.name}" for part in pkgutil.iter_modules(monai_sagan.__path__) if part.name[0] != "_"}
     assert parts == shown
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::PendingDeprecationWarning")  # inside of Sphinx
-def test_the_site_builds_without_a_warning(tmp_path):
-    pytest.importorskip("furo")
-    pytest.importorskip("myst_parser")
-    build = pytest.importorskip("sphinx.cmd.build")
-    source = tmp_path / "source"
-    shutil.copytree(REPOSITORY / "docs", source / "docs")
-    for folder in ("bundles", "tutorials"):
-        shutil.copytree(REPOSITORY / folder, source / folder)
-    for path in REPOSITORY.glob("*.md"):
-        shutil.copy(path, source)
-    # The builder that resolves everything and writes nothing: pages of HTML take as long again.
-    words = ["-q", "-W", "--keep-going", "-b", "dummy", str(source / "docs"), str(tmp_path / "site")]
-    assert build.build_main(words) == 0
 
 
 def test_the_citation_is_one():
