@@ -18,8 +18,8 @@ __all__ = ["PRESETS", "Settings", "resolve_flags", "resolve_settings"]
 class Settings:
     """Everything that decides what a training run computes, apart from its data.
 
-    The defaults are the paper's. Where it is silent the values are those of its published code; see the README for
-    each difference.
+    The defaults are the paper's. Where it is silent the values are those of its published code; docs/differences.md
+    tells each difference.
 
     Args:
         image_size: height and width, in pixels.

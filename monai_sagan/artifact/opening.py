@@ -17,6 +17,7 @@ from monai_sagan.errors import SaganError
 
 __all__ = ["Artifact", "open_artifact"]
 
+LEAST, GREATEST = -(2**31), 2**31 - 1  # int32 goes into the graph
 CASES_AT_LOAD = 2  # of the self-test, one of 8 and one of 16 bits: all would take the published size 3 s
 
 
@@ -58,9 +59,11 @@ class Artifact:
             `monai_sagan.transforms.functional.anomaly_score` and `monai_sagan.metrics.conformal_p_values`.
 
         Raises:
-            SaganError: for another shape, type or number of bits.
+            SaganError: for another shape, type, number of bits, or values that no int32 holds.
         """
         channels = self.facts["model"]["in_channels"]
+        if not isinstance(image, np.ndarray):
+            raise SaganError(f"the images are a {type(image).__name__}; give a NumPy array of whole numbers")
         batch = image[None, None] if image.ndim == 2 else image
         if batch.ndim != 4 or batch.shape[1] != channels or not batch.size or batch.dtype.kind not in "iu":
             raise SaganError(
@@ -69,6 +72,10 @@ class Artifact:
             )
         if bits not in (8, 16):
             raise SaganError(f"bits is {bits}; it is 8 or 16")
+        if batch.min() < LEAST or batch.max() > GREATEST:
+            raise SaganError(
+                f"the images have values from {batch.min()} to {batch.max()}; this model takes {LEAST} to {GREATEST}"
+            )
         outputs = self._runtime(np.ascontiguousarray(batch, np.int32), bits)
         return dict(zip(OUTPUTS, outputs, strict=True))
 

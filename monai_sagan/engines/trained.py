@@ -191,7 +191,10 @@ def read_settings(path: str | Path) -> Settings:
 
 
 def _content(path: str | Path) -> dict[str, Any]:
-    return read_weights(path) if is_artifact(path) else load_tensors(path)
+    content = read_weights(path) if is_artifact(path) else load_tensors(path)
+    if "states" in content:
+        raise _no_model(path, ValueError("it is the checkpoint that a run goes on from"))
+    return content
 
 
 def _no_model(path: str | Path, error: Exception) -> SaganError:

@@ -143,6 +143,41 @@ def test_newer_version(artifact, refused):
     reseal(artifact, format_version="1")
     with refused("artifact.json"):
         open_artifact(artifact)
+    reseal(artifact, format_version=0)
+    with refused(artifact, "format version 0", "which no monai-sagan writes"):
+        open_artifact(artifact)
+
+
+def test_facts_that_lack_something(artifact, refused):
+    """Whoever seals them anew can write anything into them."""
+    facts = json.loads((artifact / "artifact.json").read_text())
+    model = facts["model"]
+    for name, change in {
+        "model.iteration": {"model": {}},
+        "model.settings.in_channels": {"model": model | {"settings": {}}},
+        "model.settings.image_size": {"model": model | {"settings": model["settings"] | {"image_size": [64]}}},
+        "model.image_size": {"model": model | {"image_size": "64"}},
+        "model.valid_normal_scores": {"model": model | {"valid_normal_scores": ["x"]}},
+        "name": {"name": None},
+        "typical": {"typical": {}},
+        "operating_points": {"operating_points": [{}]},
+    }.items():
+        reseal(artifact, **facts | change)
+        for use in (open_artifact, load_trained):
+            with refused(artifact / "artifact.json", f"has no usable {name}"):
+                use(artifact)
+    reseal(artifact, **facts | {"operating_points": [1]})
+    with refused("operating_points"):
+        open_artifact(artifact)
+
+
+def test_what_a_run_goes_on_from_is_no_model(tmp_path, save_model, refused):
+    save_model(tmp_path / "model.pt")
+    content = torch.load(tmp_path / "model.pt", weights_only=True)
+    torch.save({"iteration": 1, "settings": content["settings"], "states": {}}, tmp_path / "checkpoint.pt")
+    with refused("checkpoint.pt", "it is the checkpoint that a run goes on from", "give model.pt") as caught:
+        export_artifact(tmp_path / "checkpoint.pt", tmp_path / "artifact")
+    assert len(str(caught.value)) < 300
 
 
 def test_no_artifact(tmp_path, refused):

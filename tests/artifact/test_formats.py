@@ -118,6 +118,11 @@ def test_an_even_image_is_black_and_values_out_of_range_are_clipped(exported):
         (np.zeros((0, 64), int), 8, ["(0, 64)"]),
         (np.zeros((64, 64)), 8, ["float64"]),
         (np.zeros((64, 64), int), 12, ["bits is 12"]),
+        ([[0, 1]], 8, ["are a list", "NumPy array"]),
+        (torch.zeros(64, 64, dtype=torch.int32), 8, ["are a Tensor"]),
+        (np.full((64, 64), 2**31), 16, ["from 2147483648 to 2147483648", "takes -2147483648 to 2147483647"]),
+        (np.full((64, 64), 2**63, np.uint64), 16, ["9223372036854775808"]),
+        (np.full((64, 64), -(2**31) - 1), 8, ["-2147483649"]),
     ],
 )
 def test_refused_images(exported, refused, image, bits, parts):
