@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 SIDES = {"train_normal": "training", "train_unlabeled": "training", "valid_normal": "validation",
          "valid_unlabeled": "validation", "test": "test"}  # fmt: skip
+Place = tuple[str, str, Item]  # the split, the side, the item
 TRAINING = [name for name, side in SIDES.items() if side == "training"]
 EXAMPLES = 20  # of each finding, in audit.json
 SIDE = 32  # pixels of the pictures that are compared
@@ -45,8 +46,9 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
     """Look for leaks between training, validation and test; log them; write ``splits.json`` and ``audit.json``.
 
     Found are exact duplicates (equal decoded pixels), near-duplicates (`near_duplicates`), patients on two sides, and
-    whether the size or the kind of the files alone tells normal images from others. It also states what it cannot
-    know.
+    whether the size or the kind of the files alone tells normal images from others. Copies of one image among both the
+    normal and the unlabeled training images are no leak, but take from the training what it learns by; they are found,
+    too. It also states what it cannot know.
 
     Args:
         splits: of `make_splits`, of items that `keep_readable` described.
@@ -60,12 +62,15 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
     Raises:
         SaganError: with ``strict``, naming the first finding.
     """
-    exact, near, patients = _exact_duplicates(splits), _near_duplicates(splits, images), _shared_patients(splits)
+    same, alike, patients = _exact_duplicates(splits), _near_duplicates(splits, images), _shared_patients(splits)
+    exact, near = ([pair for pair in pairs if len(pair["sides"]) > 1] for pairs in (same, alike))
+    within = [pair for pair in [*same, *alike] if len(pair["sides"]) == 1]
     kinds = _separable_kinds(splits, images)
     warnings = [
         *_pairs_found(exact, "of images with the same pixels"),
         *_pairs_found(near, "of nearly the same images"),
         *_patients_found(patients),
+        *_within_training(within),
         *(f"the {kind['property']} of the files alone tells {kind['of']} apart (AUC {kind['auc']:.2f}): a leak, unless "
           f"all images are prepared alike" for kind in kinds if kind["auc"] >= SEPARABLE),
     ]  # fmt: skip
@@ -79,6 +84,7 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
         "exact_duplicates": {"count": len(exact), "examples": exact[:EXAMPLES]},
         "near_duplicates": {"count": len(near), "examples": near[:EXAMPLES]},
         "shared_patients": {"count": len(patients), "examples": patients[:EXAMPLES]},
+        "normal_and_unlabeled": {"count": len(within), "examples": within[:EXAMPLES]},
         "file_kinds": kinds,
         "warnings": warnings,
         "cannot_know": unknown,
@@ -164,80 +170,109 @@ def _digest(splits: Datalist) -> str:
     return hashlib.sha256(json.dumps(pixels).encode()).hexdigest()[:16]
 
 
-def _placed(splits: Datalist) -> list[tuple[str, str, Item]]:
-    """Every item with its split and its side."""
-    return [(name, SIDES[name], item) for name, items in splits.items() for item in items]
+def _placed(splits: Datalist) -> dict[str, list[Place]]:
+    """Every item with its split and its side, in parts that must not share an image; validation is one of them."""
+    parts: dict[str, list[Place]] = {}
+    for name, items in splits.items():
+        part = name if SIDES[name] == "training" else SIDES[name]
+        parts.setdefault(part, []).extend((name, SIDES[name], item) for item in items)
+    return parts
 
 
 def _exact_duplicates(splits: Datalist) -> list[dict[str, Any]]:
-    same: dict[str, dict[str, list[tuple[str, str, Item]]]] = {}
-    for place in _placed(splits):
-        same.setdefault(place[2]["digest"], {}).setdefault(place[1], []).append(place)
-    # The first image of a side with all of the other: as many as there are copies, however many are alike.
+    same: dict[str, dict[str, list[Place]]] = {}
+    for part, places in _placed(splits).items():
+        for place in places:
+            same.setdefault(place[2]["digest"], {}).setdefault(part, []).append(place)
+    # The first image of a part with all of the other: as many as there are copies, however many are alike.
     return [
         _pair(one[0], b) for group in same.values() for one, other in combinations(group.values(), 2) for b in other
     ]
 
 
-def _pair(a: tuple[str, str, Item], b: tuple[str, str, Item]) -> dict[str, Any]:
+def _pair(a: Place, b: Place) -> dict[str, Any]:
     return {"images": [a[2]["image"], b[2]["image"]], "splits": [a[0], b[0]], "sides": sorted({a[1], b[1]})}
 
 
 def _near_duplicates(splits: Datalist, images: ImageCache) -> list[dict[str, Any]]:
-    sides: dict[str, list[tuple[str, str, Item]]] = {}
-    for place in _placed(splits):
-        sides.setdefault(place[1], []).append(place)
-    short = {side: _projected([item for *_, item in places], images) for side, places in sides.items()}
+    parts = _placed(splits)
+    short = {part: _projected([item for *_, item in places], images) for part, places in parts.items()}
+    # Leaks come first, for the list of what is found may be cut.
+    pairs = sorted(combinations(parts, 2), key=lambda pair: all(part in TRAINING for part in pair))
     found: list[dict[str, Any]] = []
-    for one, other in combinations(short, 2):
-        for i, j in _candidates(short[one], short[other]):
-            a, b = sides[one][i], sides[other][j]
-            if a[2]["digest"] == b[2]["digest"]:
-                continue
-            first, second = _features(images.pixels([a[2], b[2]]))
-            if (likeness := float(first @ second)) >= NEAR:
-                found.append(_pair(a, b) | {"likeness": round(likeness, 4)})
-            if len(found) == MOST:
-                return found
+    for one, other in pairs:
+        seen: set[tuple[int, int]] = set()
+        # A mirrored copy in training is no more than an augmentation.
+        for mirrored in (False,) if one in TRAINING and other in TRAINING else (False, True):
+            for i, j in _candidates(short[one][0], short[other][mirrored]):
+                a, b = parts[one][i], parts[other][j]
+                if a[2]["digest"] == b[2]["digest"] or (i, j) in seen:
+                    continue
+                small = _small(images.pixels([a[2], b[2]]))
+                likeness = _likeness(_features(small[:1]), _features(small[1:], mirrored))[0]
+                if likeness >= NEAR:
+                    found.append(_pair(a, b) | {"likeness": round(float(likeness), 4)})
+                    seen.add((i, j))
+                if len(found) == MOST:
+                    return found
     return found
 
 
-def _projected(items: list[Item], images: ImageCache) -> Tensor:
-    """Short features (N, 256) of images that need not fit into memory together."""
+def _projected(items: list[Item], images: ImageCache) -> tuple[Tensor, Tensor]:
+    """Short features (N, 256) of images that need not fit into memory together, and those of their mirror images."""
     stored = images.stored(items)
-    short = torch.empty(len(items), PROJECTED, dtype=torch.float16)  # what it rounds off is far below `SURELY`
+    # What float16 rounds off is far below the margin of `SURELY`.
+    short = torch.empty(2, len(items), PROJECTED, dtype=torch.float16)
     for part in in_parts(len(items), stored.shape, CHUNK):
-        short[part] = _short(_features(stored[part]))
-    return short
+        small = _small(stored[part])
+        for mirrored in (False, True):
+            short[int(mirrored), part] = _short(_features(small, mirrored)).half()
+    return short[0], short[1]
+
+
+def _likeness(one: Tensor, other: Tensor) -> Tensor:
+    """How alike features (N, F) are, row by row, 0 to 1: an inverted image has them with the other sign."""
+    return (one * other).sum(1).abs()
 
 
 def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, float]]:
     """Pairs of nearly the same images among ``images`` and ``others``, uint8 (N, C, H, W) and (M, C, H, W).
 
     Compared are the gradients of 32 x 32 pictures, dampened so that no border outweighs the rest; alike are those
-    whose cosine is 0.92 or more. Measured on chest radiographs, phantoms and drawn fundi: copies that were encoded
-    as JPEG, resized, brightened, bent by a gamma curve or covered with noise reach 0.93 to 1, different patients
-    0.90 at most.
+    whose cosine is 0.92 or more, or -0.92 or less: inverted ones, as by a MONOCHROME1 that the header got wrong. So are
+    those whose mirror images are. Measured on chest radiographs, phantoms and drawn fundi: copies that were encoded as
+    JPEG, resized, brightened, bent by a gamma curve or covered with noise reach 0.93 to 1, different patients 0.90 at
+    most. Radiographs and phantoms that are mirrored or inverted reach 0.82 of others at most.
 
     Returns:
-        index in ``images``, index in ``others``, cosine.
+        index in ``images``, index in ``others``, the cosine without its sign.
     """
-    one, other = _features(images), _features(others)
-    pairs = [(i, j, float(one[i] @ other[j])) for i, j in _candidates(_short(one), _short(other))]
-    return [pair for pair in pairs if pair[2] >= NEAR]
+    found: dict[tuple[int, int], float] = {}
+    one, small = _features(_small(images)), _small(others)
+    for mirrored in (False, True):
+        other = _features(small, mirrored)
+        for i, j in _candidates(_short(one), _short(other)):
+            likeness = float(_likeness(one[i : i + 1], other[j : j + 1]))
+            if likeness >= max(NEAR, found.get((i, j), 0.0)):
+                found[i, j] = likeness
+    return [(i, j, likeness) for (i, j), likeness in sorted(found.items())]
 
 
-def _features(images: Tensor) -> Tensor:
-    """Unit vectors (N, 1922) of dampened gradients."""
-    parts = [torch.zeros(0, 2 * (SIDE - 1) ** 2)]
+def _small(images: Tensor) -> Tensor:
+    """Grey pictures (N, 32, 32) of uint8 images (N, C, H, W)."""
+    small = torch.empty(len(images), SIDE, SIDE)
     for part in in_parts(len(images), images.shape, CHUNK):
         grey = images[part].float().mean(1, keepdim=True)
-        small = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
-        gradients = torch.cat([small.diff(dim=2)[:, :-1].flatten(1), small.diff(dim=1)[:, :, :-1].flatten(1)], dim=1)
-        size = gradients.abs()
-        dampened = gradients / (size + 3 * size.median(1, keepdim=True).values + 1e-3)
-        parts.append(F.normalize(dampened))
-    return torch.cat(parts)
+        small[part] = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
+    return small
+
+
+def _features(small: Tensor, mirrored: bool = False) -> Tensor:
+    """Unit vectors (N, 1922) of dampened gradients of small pictures (N, 32, 32), or of their mirror images."""
+    small = small.flip(-1) if mirrored else small
+    gradients = torch.cat([small.diff(dim=2)[:, :-1].flatten(1), small.diff(dim=1)[:, :, :-1].flatten(1)], dim=1)
+    size = gradients.abs()
+    return F.normalize(gradients / (size + 3 * size.median(1, keepdim=True).values + 1e-3))
 
 
 def _short(features: Tensor) -> Tensor:
@@ -245,8 +280,12 @@ def _short(features: Tensor) -> Tensor:
 
     A cosine c is kept with a standard deviation of (1 - c^2) / 16, at `NEAR` 0.0096: `SURELY` is five of them lower.
     """
-    draw = torch.Generator().manual_seed(0)
-    return F.normalize(features @ torch.randn(features.shape[1], PROJECTED, generator=draw))
+    return F.normalize(features @ _projection(features.shape[1]))
+
+
+@cache
+def _projection(size: int) -> Tensor:
+    return torch.randn(size, PROJECTED, generator=torch.Generator().manual_seed(0))
 
 
 def _candidates(one: Tensor, other: Tensor) -> Iterator[tuple[int, int]]:
@@ -254,13 +293,13 @@ def _candidates(one: Tensor, other: Tensor) -> Iterator[tuple[int, int]]:
     for i in range(0, len(one), BLOCK):
         rows = one[i : i + BLOCK].float()
         for j in range(0, len(other), BLOCK):
-            likely = rows @ other[j : j + BLOCK].float().T >= SURELY
+            likely = (rows @ other[j : j + BLOCK].float().T).abs() >= SURELY
             yield from ((i + a, j + b) for a, b in likely.nonzero().tolist())
 
 
 def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:
-    seen: dict[str, list[tuple[str, str, Item]]] = {}
-    for place in _placed(splits):
+    seen: dict[str, list[Place]] = {}
+    for place in (place for places in _placed(splits).values() for place in places):
         if "patient" in place[2]:
             seen.setdefault(str(place[2]["patient"]), []).append(place)
     return [
@@ -283,6 +322,16 @@ def _pairs_found(pairs: list[dict[str, Any]], what: str) -> Iterator[str]:
         these = [pair["images"] for pair in pairs if tuple(pair["sides"]) == sides]
         count = f"{len(these)} {'pair' if len(these) == 1 else 'pairs'}"
         yield f"{count} {what} in {' and '.join(sides)}, the first: {' and '.join(these[0])}"
+
+
+def _within_training(pairs: list[dict[str, Any]]) -> Iterator[str]:
+    if pairs:
+        count = f"{len(pairs)} {'pair' if len(pairs) == 1 else 'pairs'}"
+        yield (
+            f"{count} of the same or nearly the same images in train_normal and train_unlabeled, the first: "
+            f"{' and '.join(pairs[0]['images'])}: an image that is known to be normal also stands among those that "
+            f"training is to tell from normal ones, or it is abnormal and wrongly taken for normal"
+        )
 
 
 def _patients_found(patients: list[dict[str, Any]]) -> Iterator[str]:

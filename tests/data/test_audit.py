@@ -9,9 +9,9 @@ import logging
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
-from monai_sagan.data.audit import NEAR, _features, audit_splits, near_duplicates, splits_to_evaluate
+from monai_sagan.data.audit import NEAR, _features, _small, audit_splits, near_duplicates, splits_to_evaluate
 from monai_sagan.data.cache import HowToDecode, ImageCache
 from monai_sagan.data.datalist import SPLITS
 from monai_sagan.data.phantom import phantom_image
@@ -95,9 +95,34 @@ def test_an_image_that_is_there_many_times_counts_once_a_copy(splits, audit):
 
 
 def test_duplicates_on_one_side_are_no_leak(splits, audit):
-    copy(splits, "train_normal", "train_unlabeled")
+    for name in ("train_normal", "train_unlabeled", "test"):
+        copy(splits, name, name)
     copy(splits, "valid_unlabeled", "valid_normal")
     assert audit()["warnings"] == []
+
+
+@pytest.mark.parametrize("change", [lambda image: image, as_jpeg], ids=["the same", "jpeg"])
+def test_a_normal_image_among_the_unlabeled_ones(splits, audit, refused, change):
+    """No leak, but what training learns by is wrong."""
+    copy(splits, "train_normal", "train_unlabeled", change)
+    found = audit()
+    assert found["exact_duplicates"]["count"] == found["near_duplicates"]["count"] == 0
+    assert found["normal_and_unlabeled"]["count"] == 1
+    (pair,) = found["normal_and_unlabeled"]["examples"]
+    assert pair["images"] == [splits["train_normal"][0]["image"], splits["train_unlabeled"][1]["image"]]
+    assert pair["splits"] == ["train_normal", "train_unlabeled"]
+    (warning,) = found["warnings"]
+    assert warning.startswith("1 pair of the same or nearly the same images in train_normal and train_unlabeled")
+    with refused("strict", "known to be normal", splits["train_unlabeled"][1]["image"]):
+        audit(strict=True)
+
+
+def test_an_image_in_three_places(splits, audit):
+    copy(splits, "train_normal", "train_unlabeled")
+    copy(splits, "train_normal", "test")
+    found = audit()
+    assert found["exact_duplicates"]["count"] == 2
+    assert found["normal_and_unlabeled"]["count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -108,8 +133,12 @@ def test_duplicates_on_one_side_are_no_leak(splits, audit):
         lambda image: image.point(lambda value: int(255 * (value / 255) ** 0.7)),
         lambda image: image.resize((51, 51), Image.Resampling.LANCZOS).resize((64, 64), Image.Resampling.BICUBIC),
         lambda image: image.resize((200, 200), Image.Resampling.BICUBIC),
+        ImageOps.invert,
+        lambda image: as_jpeg(ImageOps.invert(image)),
+        ImageOps.mirror,
+        lambda image: as_jpeg(ImageOps.mirror(ImageOps.invert(image))),
     ],
-    ids=["jpeg", "brighter", "gamma", "smaller and back", "larger"],
+    ids=["jpeg", "brighter", "gamma", "smaller and back", "larger", "inverted", "inverted jpeg", "mirrored", "both"],
 )
 def test_near_duplicates(splits, audit, change):
     copy(splits, "valid_normal", "test", change)
@@ -132,6 +161,14 @@ def test_real_radiographs_of_different_patients_are_not_alike(real_data):
     ]
 
 
+def test_real_radiographs_that_are_inverted_or_mirrored(real_data):
+    """Each is like its own copy, and like no other: left and right of a chest are not alike enough."""
+    paths = sorted((real_data / "kermany" / "images").glob("test_*.png"))[:120]
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(path).resize((64, 64)))) for path in paths])[:, None]
+    for changed in (255 - pixels, pixels.flip(-1), 255 - pixels.flip(-1)):
+        assert [(i, j) for i, j, _ in near_duplicates(pixels, changed)] == [(i, i) for i in range(len(paths))]
+
+
 def test_the_short_cut_misses_nothing(pictures):
     """Copies with more and more noise, up to the limit and beyond it, against all cosines worked out."""
     rng = np.random.default_rng(0)
@@ -139,7 +176,7 @@ def test_the_short_cut_misses_nothing(pictures):
     noise = torch.from_numpy(rng.normal(0, 1, (20, 1, 64, 64))) * torch.linspace(0, 20, 20).view(-1, 1, 1, 1)
     copies = (originals + noise).clamp(0, 255).byte()
     found = {(i, j): likeness for i, j, likeness in near_duplicates(originals, copies)}
-    cosines = _features(originals) @ _features(copies).T
+    cosines = _features(_small(originals)) @ _features(_small(copies)).T
     wanted = {(i, j): float(cosines[i, j]) for i, j in (cosines >= NEAR).nonzero().tolist()}
     assert found == pytest.approx(wanted)
     assert 5 < len(found) < 20
