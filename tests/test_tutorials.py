@@ -36,7 +36,7 @@ def code_cells(notebook):
 
 def test_there_are_six_and_the_table_names_them():
     assert [name[:2] for name in NOTEBOOKS] == ["1_", "2_", "3_", "4_", "5_", "6_"]
-    assert re.findall(r"^\| \[.*?\]\((.*?)\)", (TUTORIALS / "README.md").read_text(), re.MULTILINE) == NOTEBOOKS
+    assert re.findall(r"^\| \[.*?\]\(\./(.*?)\)", (TUTORIALS / "README.md").read_text(), re.MULTILINE) == NOTEBOOKS
     assert set(SMALLER) <= set(NOTEBOOKS)
 
 
