@@ -1,21 +1,25 @@
 """Trivial rows to stand beside every result: the same splits, the same pixels, no network.
 
 What a trained network adds is what it scores beyond these. None of them sees a true label or a test image while it is
-fitted; higher scores are more abnormal. Images come as uint8 (N, C, H, W).
+fitted; higher scores are more abnormal. Images come as uint8 (N, C, H, W), tensors or stored ones.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sagan.data.stored import StoredImages, in_parts
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
     from sklearn.decomposition import PCA
     from torch import Tensor
+
+    Images = Tensor | StoredImages
 
 __all__ = ["baseline_scores", "linear_pu", "mean_intensity", "nearest_neighbors", "pca_reconstruction"]
 
@@ -24,11 +28,13 @@ Rows = NDArray[np.float32]
 
 COMPONENTS = 64
 NEIGHBORS = 5
+PART = 2**22  # pixels at a time
+FITTED = 2**26  # pixels that the PCA is fitted on; of more normal images (16,384 of 64 x 64) it takes some by the seed
 MOST_PIXELS = 128  # a side; larger images are averaged down, for no trivial row needs gigabytes
 
 
 def baseline_scores(
-    train_normal: Tensor, train_unlabeled: Tensor, test: Tensor, seed: int = 0
+    train_normal: Images, train_unlabeled: Images, test: Images, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
     """Scores (N,) of the test images by the name of each trivial row; one PCA, fitted on training normals, serves all.
 
@@ -43,18 +49,17 @@ def baseline_scores(
     """
     _check_enough(train_normal, 2, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")
-    normal, unlabeled, rows = _rows(train_normal), _rows(train_unlabeled), _rows(test)
-    pca = _fit(normal, seed)
-    features = [_project(pca, part) for part in (normal, unlabeled, rows)]
+    pca = _fit(train_normal, seed)
+    features = [_project(pca, images) for images in (train_normal, train_unlabeled, test)]
     return {
-        "mean_intensity": _mean_intensity(normal, unlabeled, rows),
-        "pca_reconstruction": _residual(pca, rows, features[2]),
+        "mean_intensity": _mean_intensity(train_normal, train_unlabeled, test),
+        "pca_reconstruction": _residual(pca, test),
         "nearest_neighbors": _neighbor_distance(features[0], features[2], NEIGHBORS),
         "linear_pu": _linear_pu(*features),
     }
 
 
-def mean_intensity(train_normal: Tensor, train_unlabeled: Tensor, test: Tensor) -> Scores:
+def mean_intensity(train_normal: Images, train_unlabeled: Images, test: Images) -> Scores:
     """An image's mean (N,) in [0, 1], or minus it where darker is more abnormal.
 
     The sign rule: that side is abnormal on which the unlabeled training images lie of the normal ones, on average;
@@ -70,10 +75,10 @@ def mean_intensity(train_normal: Tensor, train_unlabeled: Tensor, test: Tensor) 
     """
     _check_enough(train_normal, 1, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")
-    return _mean_intensity(_rows(train_normal), _rows(train_unlabeled), _rows(test))
+    return _mean_intensity(train_normal, train_unlabeled, test)
 
 
-def pca_reconstruction(train_normal: Tensor, test: Tensor, components: int = COMPONENTS, seed: int = 0) -> Scores:
+def pca_reconstruction(train_normal: Images, test: Images, components: int = COMPONENTS, seed: int = 0) -> Scores:
     """Mean squared difference (N,) between images in [0, 1] and what the normals' first components restore of them.
 
     With fewer normal images than ``components`` there are as many as the images allow.
@@ -88,12 +93,11 @@ def pca_reconstruction(train_normal: Tensor, test: Tensor, components: int = COM
         SaganError: when there are too few training images.
     """
     _check_enough(train_normal, 2, "normal")
-    pca, rows = _fit(_rows(train_normal), seed, components), _rows(test)
-    return _residual(pca, rows, _project(pca, rows))
+    return _residual(_fit(train_normal, seed, components), test)
 
 
 def nearest_neighbors(
-    train_normal: Tensor, test: Tensor, neighbors: int = NEIGHBORS, components: int = COMPONENTS, seed: int = 0
+    train_normal: Images, test: Images, neighbors: int = NEIGHBORS, components: int = COMPONENTS, seed: int = 0
 ) -> Scores:
     """Mean distance (N,) to the nearest training normals, in the space of the normals' first components.
 
@@ -108,13 +112,12 @@ def nearest_neighbors(
         SaganError: when there are too few training images.
     """
     _check_enough(train_normal, 2, "normal")
-    normal = _rows(train_normal)
-    pca = _fit(normal, seed, components)
-    return _neighbor_distance(_project(pca, normal), _project(pca, _rows(test)), neighbors)
+    pca = _fit(train_normal, seed, components)
+    return _neighbor_distance(_project(pca, train_normal), _project(pca, test), neighbors)
 
 
 def linear_pu(
-    train_normal: Tensor, train_unlabeled: Tensor, test: Tensor, components: int = COMPONENTS, seed: int = 0
+    train_normal: Images, train_unlabeled: Images, test: Images, components: int = COMPONENTS, seed: int = 0
 ) -> Scores:
     """Log-odds (N,) of a logistic regression of normal against unlabeled training images, on principal components.
 
@@ -133,12 +136,11 @@ def linear_pu(
     """
     _check_enough(train_normal, 2, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")
-    normal = _rows(train_normal)
-    pca = _fit(normal, seed, components)
-    return _linear_pu(*(_project(pca, part) for part in (normal, _rows(train_unlabeled), _rows(test))))
+    pca = _fit(train_normal, seed, components)
+    return _linear_pu(*(_project(pca, images) for images in (train_normal, train_unlabeled, test)))
 
 
-def _check_enough(images: Tensor, least: int, kind: str) -> None:
+def _check_enough(images: Images, least: int, kind: str) -> None:
     if len(images) < least:
         raise SaganError(f"the trivial rows need {least} or more {kind} training images; there are {len(images)}")
 
@@ -148,35 +150,46 @@ def _rows(images: Tensor) -> Rows:
     from torch.nn.functional import avg_pool2d
 
     factor = -(-max(images.shape[-2:]) // MOST_PIXELS)
-    if factor > 1:
-        pooled = [avg_pool2d(part.float(), factor, ceil_mode=True) for part in images.split(256)]
-        flat = np.concatenate([part.flatten(1).numpy() for part in pooled]) if pooled else np.zeros((0, 1))
-    else:
-        flat = images.flatten(1).numpy()
-    return np.asarray(flat, np.float32) / np.float32(255)
+    pixels = avg_pool2d(images.float(), factor, ceil_mode=True) if factor > 1 else images
+    return np.asarray(pixels.flatten(1).numpy(), np.float32) / np.float32(255)
 
 
-def _fit(normal: Rows, seed: int, components: int = COMPONENTS) -> PCA:
+def _parts(images: Images) -> Iterator[Rows]:
+    """The rows of all images, some at a time: those of many do not fit into memory together."""
+    return (_rows(images[part]) for part in in_parts(len(images), images.shape, PART))
+
+
+def _fit(images: Images, seed: int, components: int = COMPONENTS) -> PCA:
     from sklearn.decomposition import PCA
 
-    count = min(components, len(normal) - 1, normal.shape[1])  # n images span n - 1 directions about their mean
-    pca: PCA = PCA(count, svd_solver="randomized", iterated_power=2, random_state=seed)
+    if len(images) > (most := max(FITTED // _rows(images[:1]).size, 2)):
+        images = images[np.sort(np.random.default_rng(seed).choice(len(images), most, replace=False))]
+    rows = np.concatenate(list(_parts(images)))
+    count = min(components, len(rows) - 1, rows.shape[1])  # n images span n - 1 directions about their mean
+    pca: PCA = PCA(count, copy=False, svd_solver="randomized", iterated_power=2, random_state=seed)
     with np.errstate(invalid="ignore"):  # constant images have no variance to take shares of
-        return pca.fit(normal)
+        return pca.fit(rows)
 
 
-def _project(pca: PCA, rows: Rows) -> Rows:
-    return pca.transform(rows) if len(rows) else np.zeros((0, pca.n_components_), np.float32)
+def _project(pca: PCA, images: Images) -> Rows:
+    return np.concatenate([np.zeros((0, pca.n_components_), np.float32), *map(pca.transform, _parts(images))])
 
 
-def _mean_intensity(normal: Rows, unlabeled: Rows, rows: Rows) -> Scores:
-    sign = -1 if unlabeled.mean(dtype=np.float64) < normal.mean(dtype=np.float64) else 1
-    return np.asarray(sign * rows.mean(axis=1, dtype=np.float64))
+def _mean_intensity(train_normal: Images, train_unlabeled: Images, test: Images) -> Scores:
+    normal, unlabeled, means = (_means(images) for images in (train_normal, train_unlabeled, test))
+    return -means if unlabeled.mean() < normal.mean() else means
 
 
-def _residual(pca: PCA, rows: Rows, features: Rows) -> Scores:
-    difference = rows - (features @ pca.components_ + pca.mean_)
-    return np.asarray(np.square(difference).mean(axis=1, dtype=np.float64))
+def _means(images: Images) -> Scores:
+    return np.concatenate([np.zeros(0), *(rows.mean(axis=1, dtype=np.float64) for rows in _parts(images))])
+
+
+def _residual(pca: PCA, images: Images) -> Scores:
+    found = [np.zeros(0)]
+    for rows in _parts(images):
+        difference = rows - (pca.transform(rows) @ pca.components_ + pca.mean_)
+        found.append(np.square(difference).mean(axis=1, dtype=np.float64))
+    return np.concatenate(found)
 
 
 def _neighbor_distance(normal: Rows, features: Rows, neighbors: int) -> Scores:

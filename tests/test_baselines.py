@@ -133,3 +133,18 @@ def test_constant_images():
 def test_too_few_training_images(normal, unlabeled, kind, random_pixels, refused):
     with refused(kind, "training images"):
         baseline_scores(random_pixels(normal), random_pixels(unlabeled), random_pixels(2))
+
+
+def test_many_images_are_read_part_by_part(monkeypatch):
+    """The parts change nothing; what the PCA is fitted on has a limit, and is drawn by the seed."""
+    draw = torch.Generator().manual_seed(0)
+    images = [torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=draw) for count in (40, 30, 20)]
+    whole = baseline_scores(*images)
+    monkeypatch.setattr("monai_sagan.baselines.PART", 7 * 256)
+    parts = baseline_scores(*images)
+    for name, scores in whole.items():
+        np.testing.assert_allclose(parts[name], scores, rtol=1e-4, atol=1e-4)
+    monkeypatch.setattr("monai_sagan.baselines.FITTED", 30 * 256)
+    for name, scores in baseline_scores(*images).items():
+        np.testing.assert_array_equal(scores, baseline_scores(*images)[name])
+    assert not np.allclose(baseline_scores(*images)["pca_reconstruction"], whole["pca_reconstruction"])

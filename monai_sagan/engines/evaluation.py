@@ -178,7 +178,7 @@ def _trivial_scores(splits: Datalist, images: ImageCache, pixels: Tensor) -> dic
     if not all(parts) or any(item["image"] not in images.images for part in parts for item in part):
         logger.info("no trivial rows: the training images are not at hand")
         return {}
-    normal, unlabeled = (images.pixels(part) for part in parts)
+    normal, unlabeled = (images.stored(part) for part in parts)
     return {name: torch.from_numpy(found) for name, found in baseline_scores(normal, unlabeled, pixels).items()}
 
 
