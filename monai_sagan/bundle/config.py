@@ -78,7 +78,7 @@ def images_of(images: ImageCache, splits: Datalist, names: Sequence[str]) -> Sto
 
 
 def labels_of(splits: Datalist, name: str) -> list[int | None]:
-    """The labels of the items of the split called ``name``: 0 normal, 1 abnormal, None unknown."""
+    """The labels of the items of that one of ``splits`` called ``name``: 0 normal, 1 abnormal, None unknown."""
     return [item["label"] for item in splits[name]]
 
 
