@@ -28,8 +28,8 @@ Rows = NDArray[np.float32]
 
 COMPONENTS = 64
 NEIGHBORS = 5
-PART = 2**22  # pixels at a time
-FITTED = 2**26  # pixels that the PCA is fitted on; of more normal images (16,384 of 64 x 64) it takes some by the seed
+PART = 2**20  # pixels at a time
+FITTED = 2**24  # pixels that the PCA is fitted on; of more normal images (4,096 of 64 x 64) it takes some by the seed
 MOST_PIXELS = 128  # a side; larger images are averaged down, for no trivial row needs gigabytes
 
 
@@ -164,7 +164,9 @@ def _fit(images: Images, seed: int, components: int = COMPONENTS) -> PCA:
 
     if len(images) > (most := max(FITTED // _rows(images[:1]).size, 2)):
         images = images[np.sort(np.random.default_rng(seed).choice(len(images), most, replace=False))]
-    rows = np.concatenate(list(_parts(images)))
+    rows = np.empty((len(images), _rows(images[:1]).size), np.float32)
+    for part in in_parts(len(images), images.shape, PART):
+        rows[part] = _rows(images[part])
     count = min(components, len(rows) - 1, rows.shape[1])  # n images span n - 1 directions about their mean
     pca: PCA = PCA(count, copy=False, svd_solver="randomized", iterated_power=2, random_state=seed)
     with np.errstate(invalid="ignore"):  # constant images have no variance to take shares of

@@ -52,7 +52,7 @@ def evaluate(
     images: ImageCache,
     output_dir: str | Path,
     device: str | torch.device = "cpu",
-    batch_size: int = 256,
+    batch_size: int = 64,
     required: bool = True,
     amp: bool = False,
 ) -> dict[str, Any]:

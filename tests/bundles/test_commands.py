@@ -86,7 +86,7 @@ BREAKS = [
     (nan_pixels, "03.tif is not a readable image (1 NaN"),
     (broken_json, "data.json is not readable JSON"),
     (empty_split, "the dataset has no unlabeled images"),
-    (missing_file, "03.png is listed in"),
+    (missing_file, "03.png is not there; restore it"),
 ]
 
 
