@@ -7,9 +7,10 @@ import json
 import pytest
 
 from monai_sagan.bench import command
-from monai_sagan.bench.measure import ratio, time_side_by_side
+from monai_sagan.bench.measure import Timing, ratio, time_side_by_side
 from monai_sagan.bench.workloads import Size
 from monai_sagan.cli import main
+from monai_sagan.errors import SaganError
 
 
 def test_tables_and_figures(tmp_path, monkeypatch, capsys):
@@ -47,3 +48,26 @@ def test_unknown_section(capsys):
 def test_a_workload_that_fails_is_one_line(refused):
     with refused("the benchmark of 'eager' failed", "batch_size 50 is larger than the 8 normal training images"):
         time_side_by_side({"eager": ("eager", Size(4, 1, batch_size=50, images=8))}, "cpu", rounds=1, threads=1)
+
+
+def test_a_size_that_does_not_fit_is_said_and_the_others_go_on(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(command, "SMALL", {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "images": 8})
+    monkeypatch.setattr(command, "SIDES", (96, 64))
+    output = tmp_path / "bench.json"
+    monkeypatch.setattr("monai_sagan.bench.measure.time_side_by_side", fails_at(96))
+    words = ["--device", "cpu", "--rounds", "1", "--threads", "1", "--output", str(output)]
+    assert main(["bench", "sides", *words]) == 0
+    found = json.loads(output.read_text())["sides"]
+    assert "was the memory too small?" in found["96, all images"]["failed"]
+    assert found["64, all images"]["peak_bytes"] == 1
+    assert "was the memory too small?" in capsys.readouterr().out
+
+
+def fails_at(side):
+    def time_side_by_side(workloads, *arguments, **options):
+        (_, size), *_ = workloads.values()
+        if size.side == side:
+            raise SaganError("the benchmark ended without a word; was the memory too small?")
+        return {label: Timing(seconds=[1.0], images=2, peak=1) for label in workloads}
+
+    return time_side_by_side

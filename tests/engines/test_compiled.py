@@ -16,8 +16,8 @@ def units(request, monkeypatch):
 
 
 def test_compiling_is_chosen_where_it_pays(units):
-    assert choose_engine("auto", "cpu", True, 1000) == ("compiled" if units else "eager")
-    assert choose_engine("auto", "cpu", True, 999) == "eager"
+    assert choose_engine("auto", "cpu", True, 2000) == ("compiled" if units else "eager")
+    assert choose_engine("auto", "cpu", True, 1999) == "eager"
     assert choose_engine("auto", "cpu", False, 100_000) == "eager"
     assert choose_engine("auto", "cuda", True, 100_000) == "eager"
 
