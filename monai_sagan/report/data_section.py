@@ -23,6 +23,10 @@ FINDINGS = {
     "exact_duplicates": ("pair of images with the same pixels", "pairs of images with the same pixels"),
     "near_duplicates": ("pair of nearly the same images", "pairs of nearly the same images"),
     "shared_patients": ("patient known to be on two sides", "patients known to be on two sides"),
+    "normal_and_unlabeled": (
+        "training image that is among the normal and the unlabeled ones",
+        "training images that are among the normal and the unlabeled ones",
+    ),
 }
 EXAMPLES = 3
 
@@ -99,7 +103,7 @@ def _audit(run: Run) -> list[Html]:
     unknown = [tag("li", run.names.short(text)) for text in run.audit.get("cannot_know", [])]
     return [
         head,
-        paragraph("Looked for between training, validation and test:"),
+        paragraph("Looked for between training, validation and test, and within training:"),
         tag("ul", *(tag("li", line) for line in [*lines, *kinds])),
         *([paragraph("What the audit cannot know:"), tag("ul", *unknown)] if unknown else []),
     ]

@@ -46,7 +46,7 @@ METRICS = {
 SPLITS = {ANY: [{"image": str, "label": int, "patient": NAME}]}
 FINDING = {"count": int, "examples": [{"images": [str]}]}
 AUDIT = {
-    **{name: FINDING for name in ("exact_duplicates", "near_duplicates", "shared_patients")},
+    **{name: FINDING for name in ("exact_duplicates", "near_duplicates", "shared_patients", "normal_and_unlabeled")},
     "splits": {ANY: {name: int for name in ("images", "abnormal", "patients")}},
     "file_kinds": [{"of": str, "property": str, "auc": NUMBER}],
     "warnings": [str],

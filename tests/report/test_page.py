@@ -97,6 +97,7 @@ def make_run(tmp_path, monkeypatch):
         pair = {"images": [others[0]["image"], images[0]]}
         audit = {
             "exact_duplicates": {"count": 1, "examples": [pair]},
+            "normal_and_unlabeled": {"count": 2, "examples": [pair]},
             "near_duplicates": {"count": 0, "examples": []},
             "shared_patients": {"count": 0, "examples": []},
             "warnings": [f"the same pixels: {' and '.join(pair['images'])}"],
@@ -146,6 +147,7 @@ def test_all_that_the_files_say(make_run):
         f"{point['threshold']:.5f}",
         f"{round(point['sensitivity'] * 30)} of 30",
         "1 pair of images with the same pixels, for example t0.png and 000.png",
+        "2 training images that are among the normal and the unlabeled ones, for example t0.png and 000.png",
         "labels are taken as they are",
         "x.png is empty",
         "Highest false positives",
