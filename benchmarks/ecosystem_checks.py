@@ -2,7 +2,7 @@
 
     python benchmarks/ecosystem_checks.py
 
-A small run on generated images is made first; it is packed into every bundle, for all read its layout. Needs onnx and
+Each bundle first makes a small run on generated images, whose layout all read, and is packed with it. Needs onnx and
 onnxscript; nothing is downloaded.
 """
 
@@ -68,9 +68,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         data = write_phantom(scratch / "data", counts=COUNTS)
-        run, values = scratch / "run", {"dataset_dir": str(data), **DATA}
-        check("", "a small run", _workflow, _flat_train(), "train", output_dir=str(run), **SMALL, **values)
+        values = {"dataset_dir": str(data), **DATA}
         for name in bundle_names():
+            run, flat = scratch / f"run-{name}", str(Path(bundle_path(name)) / "train.json")
+            check(name, "a small run", _workflow, flat, "train", output_dir=str(run), **SMALL, **values)
             bundle = pack_bundle(name, scratch / name, run)
             train, evaluate, inference, meta = (
                 str(bundle / "configs" / f"{config}.json") for config in ("train", "evaluate", "inference", "metadata")
@@ -89,10 +90,6 @@ def main() -> None:
             check(name, "evaluate", _workflow, evaluate, None, output_dir=f"{out}/evaluate", **options)
             options = {"dataset_dir": str(data / "images"), "device": "cpu", "heatmaps": 1}
             check(name, "inference", _workflow, inference, "infer", output_dir=f"{out}/inference", **options)
-
-
-def _flat_train() -> str:
-    return str(Path(bundle_path("phantom")) / "train.json")
 
 
 def _workflow(config: str, kind: str | None, **values: Any) -> str:
