@@ -186,6 +186,9 @@ def lacks_foreground(image: Image.Image, least: float) -> str | None:
 def check_min_foreground(value: float) -> None:
     """Check the share of foreground below which images are left out.
 
+    Args:
+        value: the share, from 0 to 1.
+
     Raises:
         SaganError: when it is none from 0 to 1.
     """

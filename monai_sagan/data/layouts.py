@@ -20,6 +20,11 @@ from monai_sagan.errors import SaganError
 __all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "read_dataset"]
 
 
+def _nothing(folder: Path) -> str | None:
+    """Without one part that tells, a folder has nothing of this layout."""
+    return None
+
+
 @dataclass(frozen=True)
 class Layout:
     """How a layout is recognized and read, and what it looks like.
@@ -34,7 +39,7 @@ class Layout:
     find: Callable[[Path], str | None]
     read: Callable[..., Datalist]
     looks: str
-    almost: Callable[[Path], str | None] = lambda folder: None
+    almost: Callable[[Path], str | None] = _nothing
 
 
 @dataclass(frozen=True)

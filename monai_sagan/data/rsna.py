@@ -51,7 +51,7 @@ def find_rsna(folder: Path) -> str | None:
 
 
 def almost_rsna(folder: Path) -> str | None:
-    """What tells that it would be in that layout if it had the table of classes."""
+    """What tells that ``folder`` would be in that layout if it had the table of classes, or None."""
     return f"{IMAGES}/" if (folder / IMAGES).is_dir() else None
 
 

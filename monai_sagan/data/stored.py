@@ -44,7 +44,11 @@ class ArrayFile:
         self._lock = threading.Lock()  # place and reading belong together
 
     def read(self, rows: Pixels) -> Pixels:
-        """Some rows by their indices (B,), as an array of their own."""
+        """Some ``rows`` by their indices (B,), as an array of their own.
+
+        Raises:
+            SaganError: when the file has become shorter meanwhile.
+        """
         found = np.empty((len(rows), *self.shape[1:]), self.dtype)
         with self._lock:
             for row, place in zip(rows.tolist(), found, strict=True):
@@ -111,7 +115,13 @@ def in_parts(count: int, shape: Sequence[int], values: int = AT_A_TIME) -> Itera
 def joined(
     one: Tensor | StoredImages, other: Tensor | StoredImages, which: slice = slice(None)
 ) -> Tensor | StoredImages:
-    """Those of the images of ``one`` and then ``other`` that a slice cuts out; stored ones of one file stay stored."""
+    """Those of the images of ``one`` and then ``other`` that a slice cuts out; stored ones of one file stay stored.
+
+    Args:
+        one: uint8 (N, C, H, W).
+        other: uint8 (M, C, H, W).
+        which: a slice of the N + M images; all of them unless given.
+    """
     import torch
 
     if isinstance(one, StoredImages) and isinstance(other, StoredImages) and one.file is other.file:
@@ -120,7 +130,12 @@ def joined(
 
 
 def on_device(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
-    """Where training takes images from: a GPU holds them all as uint8, on the CPU stored ones are read when needed."""
+    """Where training takes images from: a GPU holds them all as uint8, on the CPU stored ones are read when needed.
+
+    Args:
+        images: uint8 (N, C, H, W).
+        device: where training computes.
+    """
     if not isinstance(images, StoredImages):
         return images.to(device)
     if device.type == "cpu":

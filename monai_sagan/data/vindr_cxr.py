@@ -75,7 +75,7 @@ def find_vindr_cxr(folder: Path) -> str | None:
 
 
 def almost_vindr_cxr(folder: Path) -> str | None:
-    """What tells that it would be in one of them if it had the table."""
+    """What tells that ``folder`` would be in one of them if it had the table, or None."""
     return "train/*.dicom" if next((folder / "train").glob(f"*{SUFFIXES[0]}"), None) else None
 
 
