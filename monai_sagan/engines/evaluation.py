@@ -85,12 +85,7 @@ def evaluate(
         logger.warning(message)
         return {}
     started = time.monotonic()
-    trained = {name: load_trained(path, device, amp) for name, path in models.items()}
-    for name, model in trained.items():
-        if model.settings.decoding() != images.how:
-            raise SaganError(
-                f"{models[name]} was trained on images of another kind, {model.settings.decoding()}; evaluate it apart"
-            )
+    trained = _load(models, images, device, amp)
     pixels = images.pixels(items)
     labels = [item["label"] for item in items]
     metrics: dict[str, Any] = {}
@@ -116,16 +111,15 @@ def evaluate(
     if rows := _trivial_scores(splits, images, pixels):
         metrics["baselines"] = {name: image_metrics(values, labels) for name, values in rows.items()}
     chosen = next(iter(models))
-    p_values = torch.from_numpy(conformal_p_values(trained[chosen].valid_normal_scores, scores[chosen]))
-    output = Path(output_dir)
-    write_heatmaps(output / "heatmaps", trained[chosen], pixels, items, scores[chosen])
-    points = metrics[chosen]["operating_points"]
+    model, points, output = trained[chosen], metrics[chosen]["operating_points"], Path(output_dir)
+    p_values = torch.from_numpy(conformal_p_values(model.valid_normal_scores, scores[chosen]))
+    write_heatmaps(output / "heatmaps", model, pixels, items, scores[chosen])
     threshold = (gallery_point(points) or {}).get("threshold")
-    write_gallery(output / "heatmaps", trained[chosen], pixels, items, scores[chosen], p_values, threshold)
+    write_gallery(output / "heatmaps", model, pixels, items, scores[chosen], p_values, threshold)
     write_scores(output / "scores.csv", items, scores | rows, chosen, p_values)
-    unlike = tell_unlike([item["image"] for item in items], unlike_training(pixels, trained[chosen].typical))
+    unlike = tell_unlike([item["image"] for item in items], unlike_training(pixels, model.typical))
     metrics |= {
-        "anomaly_map": how_maps_are_made(trained[chosen].settings, trained[chosen].scale),
+        "anomaly_map": how_maps_are_made(model.settings, model.scale),
         "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),
         "warnings": [*troubles, *unlike, *_too_few(points), *group_warnings(items, labels)],
@@ -135,16 +129,33 @@ def evaluate(
         "versions": versions(),
     }
     write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    for name in scores:
+    _log(metrics, list(scores))
+    logger.info(f"the report is {write_report(output).resolve()}; scores, metrics and heat maps are beside it")
+    return metrics
+
+
+def _load(
+    models: Mapping[str, str | Path], images: ImageCache, device: str | torch.device, amp: bool
+) -> dict[str, Trained]:
+    trained = {name: load_trained(path, device, amp) for name, path in models.items()}
+    for name, model in trained.items():
+        if model.settings.decoding() != images.how:
+            raise SaganError(
+                f"{models[name]} was trained on images of another kind, {model.settings.decoding()}; evaluate it apart"
+            )
+    return trained
+
+
+def _log(metrics: Mapping[str, Any], names: Sequence[str]) -> None:
+    """What the metrics say of the models called ``names`` and of the trivial rows, and their warnings."""
+    counts = f"{metrics['n_normal']} normal, {metrics['n_abnormal']} abnormal"
+    for name in names:
         mark = f" ({REASON})" if is_oracle(name) else ""
-        counts = f"{labels.count(0)} normal, {labels.count(1)} abnormal"
         logger.info(f"test, {name}{mark}: {_shown(metrics[name])} ({counts})")
     for name, found in metrics.get("baselines", {}).items():
         logger.info(f"test, trivial row {name}: {_shown(found)}")
     for warning in metrics["warnings"]:
         logger.warning(warning)
-    logger.info(f"the report is {write_report(output).resolve()}; scores, metrics and heat maps are beside it")
-    return metrics
 
 
 def _results(model: Trained, scores: Tensor, items: Sequence[Item]) -> dict[str, Any]:
