@@ -80,7 +80,8 @@ def read_folder(
         )
     for name in ("normal", "unlabeled"):
         if not (folder / name).is_dir():
-            raise SaganError(f"no folder {folder / name}; {folder} holds {LAYOUT}; give the folder by --dataset_dir")
+            missing = folder / name if folder.is_dir() else folder
+            raise SaganError(f"no folder {missing}; a dataset has {LAYOUT}; give the folder by --dataset_dir")
     kinds = [f"unlabeled/{kind}" for kind in KINDS]
     labels_known = all((folder / kind).is_dir() for kind in kinds)
     parts = [part for part in PARTS if (folder / part[1]).is_dir()]

@@ -171,3 +171,10 @@ def test_a_list_in_the_folder_decides(tmp_path):
     (tmp_path / "images" / "x.png").touch()
     (tmp_path / "data.json").write_text('{"train": {"0": ["x.png"], "unlabeled": []}, "test": {}}')
     assert read_folder(tmp_path) == read_med_ad(tmp_path)
+
+
+def test_the_folder_that_is_missing_is_named_not_one_below_it(tmp_path, refused):
+    with refused(f"no folder {tmp_path / 'nowhere'};", "a dataset has normal/, unlabeled/", "--dataset_dir"):
+        read_folder(tmp_path / "nowhere")
+    with refused(f"no folder {tmp_path / 'normal'};"):
+        read_folder(tmp_path)
