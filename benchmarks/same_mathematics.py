@@ -1,6 +1,6 @@
 """How far the losses of the fast ways to train are from those of the published loop, on the same images and draws.
 
-    python benchmarks/same_mathematics.py [--iterations 20] [--channels 4] [--compiled]
+    python benchmarks/same_mathematics.py [--iterations 20] [--channels 4] [--compiled] [--device cpu]
 
 An iteration's figure is the largest difference of its losses, relative to the loss, or to 0.1 where that is smaller.
 The published loop itself is run in another layout of memory, too: as far as it parts from itself, float32 cannot tell.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -26,22 +27,25 @@ def main() -> None:
     parser.add_argument("--iterations", type=int, default=20)
     parser.add_argument("--channels", type=int, default=4)
     parser.add_argument("--compiled", action="store_true", help="minutes")
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
-    size = (arguments.iterations, arguments.channels)
+    published_on = partial(published_losses, arguments.iterations, arguments.channels, device=arguments.device)
+    trained_on = partial(trainer_losses, arguments.iterations, arguments.channels, device=arguments.device)
+    torch.backends.cudnn.allow_tf32 = False  # float32 is to be float32
     print(f"{'relative to the published loop':48} {'first':>8} {'third':>8} {'median':>8} {'largest':>8}")
-    published = published_losses(*size)
-    show("float32: the same in another layout", published_losses(*size, layout=torch.channels_last), published)
-    eager = trainer_losses(*size)
+    published = published_on()
+    show("float32: the same in another layout", published_on(layout=torch.channels_last), published)
+    eager = trained_on()
     show("float32: SaganTrainer, eager", eager, published)
     if arguments.compiled:
-        show("float32: SaganTrainer, compiled", trainer_losses(*size, engine="compiled"), published)
-    show("bfloat16: SaganTrainer, eager", trainer_losses(*size, amp=True), published)
+        show("float32: SaganTrainer, compiled", trained_on(engine="compiled"), published)
+    show("bfloat16: SaganTrainer, eager", trained_on(amp=True), published)
     to_float = torch.Tensor.float
     torch.Tensor.float = torch.Tensor.double  # type: ignore[method-assign]  # conversions to float32 on the way, too
     torch.set_default_dtype(torch.float64)
-    published = published_losses(*size)
-    show("float64: the same in another layout", published_losses(*size, layout=torch.channels_last), published)
-    show("float64: SaganTrainer, eager", trainer_losses(*size), published)
+    published = published_on()
+    show("float64: the same in another layout", published_on(layout=torch.channels_last), published)
+    show("float64: SaganTrainer, eager", trained_on(), published)
     torch.Tensor.float = to_float  # type: ignore[method-assign]
     torch.set_default_dtype(torch.float32)
     for channels in (16, 64):

@@ -12,6 +12,7 @@ import argparse
 from collections import Counter
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile
 
 from monai_sagan.bench.workloads import Size, make
@@ -50,6 +51,8 @@ def main() -> None:
             torch.cuda.synchronize()
     seconds: Counter[str] = Counter()
     for event in profiled.key_averages():
+        if event.device_type != DeviceType.CPU:
+            continue  # kernels, which count for the operations that launched them
         kind = _kind(event.key.removeprefix("aten::"))
         own = event.self_device_time_total if cuda else event.self_cpu_time_total
         seconds[kind] += own / 1e6  # of microseconds

@@ -7,12 +7,13 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
 from monai_sagan.bench.workloads import Size, make
+from monai_sagan.engines.captured import WARM_UP
 from monai_sagan.errors import SaganError
 
 __all__ = ["Timing", "matrix_rate", "ratio", "time_side_by_side"]
@@ -47,7 +48,11 @@ class Timing:
 
 
 def time_side_by_side(
-    workloads: Mapping[str, tuple[str, Size]], device: str, rounds: int = 5, calls: int = 2, threads: int | None = None
+    workloads: Mapping[str, tuple[str, Size]],
+    device: str,
+    rounds: int = 5,
+    least: float = 0.5,
+    threads: int | None = None,
 ) -> dict[str, Timing]:
     """Time workloads in turn, so that what else the machine does meets all of them alike.
 
@@ -55,7 +60,7 @@ def time_side_by_side(
         workloads: a name and a size for each label, see `make`.
         device: where to compute.
         rounds: each gives one value of each workload.
-        calls: in a round, an even number: every second iteration has a generator update.
+        least: seconds that a round lasts, in pairs of calls: every second iteration has a generator update.
         threads: of torch, on a CPU; None leaves torch's choice.
 
     Raises:
@@ -75,7 +80,7 @@ def time_side_by_side(
             timings[label].images, timings[label].first, timings[label].graphs = _answer(pipes[label], label)
         for _ in range(rounds):
             for label, pipe in pipes.items():
-                pipe.send(calls)
+                pipe.send(least)
                 timing = timings[label]
                 seconds, timing.peak, graphs, timing.breaks = _answer(pipe, label)
                 timing.seconds.append(seconds)
@@ -109,20 +114,27 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
         if name != "published loop":
             keep_freed_memory()  # as every bundle does
         step, images = make(name, size, device)
-        begin = time.perf_counter()
-        step()
-        step()
-        _finish(device)
-        pipe.send((images, time.perf_counter() - begin, graphs_and_breaks()[0]))
+        pipe.send((images, _seconds(step, 1, device), graphs_and_breaks()[0]))
+        gpu = torch.device(device).type == "cuda"
+        if gpu:
+            _seconds(step, WARM_UP + 2, device)  # until iterations are captured
         while True:
-            calls = pipe.recv()
-            begin = time.perf_counter()
-            for _ in range(calls):
-                step()
-            _finish(device)
-            pipe.send(((time.perf_counter() - begin) / calls, _peak(device), *graphs_and_breaks()))
+            least, pairs = pipe.recv(), 1
+            while (seconds := _seconds(step, pairs, device)) < least:
+                pairs *= 2
+            pipe.send((seconds / (2 * pairs), _peak(device), *graphs_and_breaks()))
+            if gpu:
+                torch.cuda.empty_cache()  # the others are on the same GPU
     except Exception as error:
         pipe.send((str(error).splitlines() or [type(error).__name__])[0])
+
+
+def _seconds(step: Callable[[], object], pairs: int, device: str) -> float:
+    begin = time.perf_counter()
+    for _ in range(2 * pairs):
+        step()
+    _finish(device)
+    return time.perf_counter() - begin
 
 
 def _finish(device: str) -> None:
@@ -153,7 +165,10 @@ def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None,
 
     if threads:
         torch.set_num_threads(threads)
-    side = 8192 if torch.device(device).type == "cuda" else 1536
+    gpu = torch.device(device).type == "cuda"
+    if gpu:
+        torch.backends.cuda.matmul.allow_tf32 = True  # as torch has float32 convolutions compute there
+    side = 8192 if gpu else 1536
     one = torch.randn(side, side, device=device, dtype=torch.bfloat16 if bfloat16 else torch.float32)
     best = 0.0
     for _ in range(rounds + 1):

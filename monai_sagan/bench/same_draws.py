@@ -31,28 +31,33 @@ def networks(channels: int = 4) -> tuple[SaganGenerator, SaganDiscriminator]:
     return SaganGenerator(channels=channels, num_res_blocks=1), SaganDiscriminator(channels=channels, init="he")
 
 
-def published_losses(iterations: int, channels: int = 4, layout: Any = torch.contiguous_format) -> Losses:
+def published_losses(
+    iterations: int, channels: int = 4, layout: Any = torch.contiguous_format, device: str = "cpu"
+) -> Losses:
     """Of each iteration of the published loop, on the images and draws of `trainer_losses`.
 
     Args:
         iterations: how many.
         channels: of `networks`.
         layout: of the networks' weights in memory, a ``torch.memory_format``.
+        device: where to train.
     """
-    data, pixels = _batches()
-    loop = PublishedLoop(*_laid_out(channels, layout), pixels[:16], pixels[16:], BATCH, "cpu")
+    data, pixels = _batches(device)
+    loop = PublishedLoop(*_laid_out(channels, layout, device), pixels[:16], pixels[16:], BATCH, device)
     seen = []
     for iteration in range(1, iterations + 1):
         batch = data.batch(iteration - 1)
         torch.manual_seed(step_seed(0, iteration))
-        alpha = torch.rand(BATCH, 1, 1, 1)
-        uniform = [torch.rand(BATCH, 1, 64, 64) for _ in range(3 if iteration % 2 == 0 else 1)]
+        alpha = torch.rand(BATCH, 1, 1, 1, device=device)
+        uniform = [torch.rand(BATCH, 1, 64, 64, device=device) for _ in range(3 if iteration % 2 == 0 else 1)]
         gate = (uniform[0], uniform[-2] if len(uniform) > 1 else None, uniform[-1])
         seen.append(loop.iterate(batch["normal"], batch["unlabeled"], batch["pseudo"], alpha, gate))
     return seen
 
 
-def trainer_losses(iterations: int, channels: int = 4, engine: str = "eager", amp: bool = False) -> Losses:
+def trainer_losses(
+    iterations: int, channels: int = 4, engine: str = "eager", amp: bool = False, device: str = "cpu"
+) -> Losses:
     """Of each iteration of a `SaganTrainer` with the published loop's optimizers, seed 0.
 
     Args:
@@ -60,11 +65,12 @@ def trainer_losses(iterations: int, channels: int = 4, engine: str = "eager", am
         channels: of `networks`.
         engine: ``"eager"`` or ``"compiled"``.
         amp: run the networks in bfloat16.
+        device: where to train.
     """
-    generator, critic = _laid_out(channels, torch.channels_last)
+    generator, critic = _laid_out(channels, torch.channels_last, device)
     optimizers = [torch.optim.Adam(n.parameters(), 5e-5, (0.5, 0.999), fused=True) for n in (generator, critic)]
-    data, _ = _batches()
-    trainer = SaganTrainer("cpu", 1, data, generator, optimizers[0], critic, optimizers[1], engine=engine, amp=amp)
+    data, _ = _batches(device)
+    trainer = SaganTrainer(device, 1, data, generator, optimizers[0], critic, optimizers[1], engine=engine, amp=amp)
     seen = []
     for iteration in range(1, iterations + 1):
         trainer.state.iteration = iteration
@@ -73,12 +79,12 @@ def trainer_losses(iterations: int, channels: int = 4, engine: str = "eager", am
     return seen
 
 
-def _laid_out(channels: int, layout: Any) -> tuple[SaganGenerator, SaganDiscriminator]:
+def _laid_out(channels: int, layout: Any, device: str) -> tuple[SaganGenerator, SaganDiscriminator]:
     options: dict[str, Any] = {"memory_format": layout}
     generator, critic = networks(channels)
-    return generator.to(**options), critic.to(**options)
+    return generator.to(device).to(**options), critic.to(device).to(**options)
 
 
-def _batches() -> tuple[TrainingBatches, Tensor]:
+def _batches(device: str) -> tuple[TrainingBatches, Tensor]:
     pixels = torch.randint(0, 256, (32, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    return TrainingBatches(pixels[:16], pixels[16:], BATCH, length=100, augment=True), pixels
+    return TrainingBatches(pixels[:16], pixels[16:], BATCH, length=100, device=device, augment=True), pixels

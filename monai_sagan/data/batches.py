@@ -122,8 +122,10 @@ class TrainingBatches:
         kept = self._orders.get(stream)
         if kept is None or kept[0] != number:
             draw = torch.Generator().manual_seed(step_seed(self.seed + stream + 1, -number - 1))
-            order = torch.randperm(count, generator=draw).to(self.device)
-            kept = self._orders[stream] = (number, order)
+            order = torch.randperm(count, generator=draw)
+            if self.device.type == "cuda":
+                order = order.pin_memory()  # so that copying it waits for nothing
+            kept = self._orders[stream] = (number, order.to(self.device, non_blocking=True))
         return kept[1]
 
 

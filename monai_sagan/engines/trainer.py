@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from monai_sagan import losses
 from monai_sagan.distributed import average_gradients, mean_of_processes, rank_and_count
+from monai_sagan.engines.captured import CapturedStep, Stage, can_capture
 from monai_sagan.engines.compiled import check_engine, made_for
 from monai_sagan.seeds import step_seed
 
@@ -26,6 +28,7 @@ __all__ = ["SaganTrainer", "prepare_sagan_batch"]
 logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor, Tensor]
+Stages = Generator[Stage, None, None]
 
 
 def prepare_sagan_batch(batch: dict[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> Batch:
@@ -75,7 +78,8 @@ class SaganTrainer(Trainer):
         seed: of all draws.
         amp: run the networks in bfloat16; norms, the losses and the sum of image and change stay in float32.
         engine: ``"eager"`` runs the networks operation by operation; ``"compiled"`` has `torch.compile` fuse them, for
-            minutes once, to the same results up to rounding.
+            minutes once, to the same results up to rounding, and on a GPU replays whole iterations as CUDA graphs: the
+            iteration's events then fire one after another at its end.
         inferer: how the generator is called.
         prepare_batch: makes the three images of a batch, see `prepare_sagan_batch`.
         train_handlers: handlers with an ``attach`` method.
@@ -132,6 +136,10 @@ class SaganTrainer(Trainer):
         self._generate = made_for(self.engine, network)
         self._critic_losses = made_for(self.engine, self._critic_losses_eager)
         self._generator_losses = made_for(self.engine, self._generator_losses_eager)
+        self._steps: list[Callable[..., Iterable[Stage]]] = [partial(self._step, False), partial(self._step, True)]
+        if self.engine == "compiled" and can_capture(device):
+            optimizers = [discriminator_optimizer], [discriminator_optimizer, optimizer]
+            self._steps = [CapturedStep(*one, self._fixed) for one in zip(self._steps, optimizers, strict=True)]
         self.inferer = SimpleInferer() if inferer is None else inferer
         super().__init__(
             device=device,
@@ -150,25 +158,31 @@ class SaganTrainer(Trainer):
         state = engine.state
         torch.manual_seed(step_seed(self.seed, state.iteration))
         normal, unlabeled, pseudo = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
-        state.output = dict(self._last_output)  # ignite empties it at each batch
         self.network.train()
         self.discriminator.train()
         fake = unlabeled if self.fake_source == "unlabeled" else pseudo
         generator_too = state.iteration % self.n_critic == 0
         streams = [fake, normal, pseudo] if generator_too else [fake]
-        images = torch.cat(streams)
         alpha = _draw(normal[:, :1, :1, :1])
-        gate = {"uniform": torch.cat([_draw(x[:, :1]) for x in streams])} if self._takes_uniform else {}
-        with torch.set_grad_enabled(generator_too), self._precision():  # the critic update needs no graph of this
-            restored = self.inferer(images, self._generate, **gate).float()
-        state.output |= self._update_critic(normal, restored[: len(fake)].detach(), alpha)
-        if generator_too:
-            state.output |= {Keys.IMAGE: images, Keys.PRED: restored.detach()}
-            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-            state.output |= self._update_generator(engine, normal, restored)
-        engine.fire_event(IterationEvents.MODEL_COMPLETED)
+        uniform = [torch.cat([_draw(x[:, :1]) for x in streams])] if self._takes_uniform else []
+        state.output = dict(self._last_output)  # ignite empties it at each batch
+        for event, output in self._steps[generator_too](normal, torch.cat(streams), alpha, *uniform):
+            state.output |= output
+            engine.fire_event(event)
         self._last_output = dict(state.output)
         return self._last_output
+
+    def _step(self, generator_too: bool, normal: Tensor, images: Tensor, alpha: Tensor, *uniform: Tensor) -> Stages:
+        """One iteration on images and draws; at each of MONAI's iteration events it gives out what is new."""
+        gate = dict(zip(["uniform"], uniform, strict=False))
+        with torch.set_grad_enabled(generator_too), self._precision():  # the critic update needs no graph of this
+            restored = self.inferer(images, self._generate, **gate).float()
+        fakes = len(images) - 2 * len(normal) if generator_too else len(images)  # as many pseudo images as normal ones
+        found = self._update_critic(normal, restored[:fakes].detach(), alpha)
+        if generator_too:
+            yield IterationEvents.FORWARD_COMPLETED, found | {Keys.IMAGE: images, Keys.PRED: restored.detach()}
+            found = yield from self._update_generator(normal, restored)
+        yield IterationEvents.MODEL_COMPLETED, found
 
     def _update_critic(self, normal: Tensor, restored: Tensor, alpha: Tensor) -> dict[str, Tensor]:
         """Eq. 7: score normal images high and restored ones low, with a gradient of norm 1 in between."""
@@ -183,20 +197,19 @@ class SaganTrainer(Trainer):
             penalty = losses.gradient_penalty(self.discriminator, normal, restored, alpha)
         return losses.critic(normal_scores, restored_scores), penalty
 
-    def _update_generator(self, engine: Any, normal: Tensor, restored: Tensor) -> dict[str, Tensor]:
+    def _update_generator(self, normal: Tensor, restored: Tensor) -> Generator[Stage, None, dict[str, Tensor]]:
         """Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish."""
         self.discriminator.requires_grad_(False)
         adversarial, identity, reconstruction = self._generator_losses(normal, restored)
         loss = adversarial + self.lambda_id * identity + self.lambda_rec * reconstruction
         shown = _of_all_processes(loss=loss, adversarial=adversarial, identity=identity, reconstruction=reconstruction)
-        engine.state.output |= {Keys.LOSS: shown.pop("loss")}
-        engine.fire_event(IterationEvents.LOSS_COMPLETED)
+        yield IterationEvents.LOSS_COMPLETED, {Keys.LOSS: shown.pop("loss")}
         _descend(self.optimizer, loss)
-        engine.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        yield IterationEvents.BACKWARD_COMPLETED, {}
         return shown
 
     def _generator_losses_eager(self, normal: Tensor, restored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        n = len(normal)  # as many as pseudo-anomalies, which are made of them
+        n = len(normal)
         fake_restored, normal_restored, pseudo_restored = restored.split([len(restored) - 2 * n, n, n])
         with self._precision():
             fake_scores = self.discriminator(fake_restored).float()
@@ -205,6 +218,10 @@ class SaganTrainer(Trainer):
             losses.identity(normal_restored, normal),
             losses.reconstruction(pseudo_restored, normal),
         )
+
+    def _fixed(self) -> tuple[Any, ...]:
+        """What a captured step takes for granted."""
+        return self.lambda_id, self.lambda_rec, self.lambda_gp
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.bfloat16)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -24,15 +25,26 @@ class AverageWeights:
 
     def __init__(self, network: nn.Module, decay: float, interval: int = 1) -> None:
         self._trained = network
-        self._average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay)) if decay else None
+        self._mean = get_ema_multi_avg_fn(decay)
+        self._average = AveragedModel(network, multi_avg_fn=self._mean) if decay else None
         self.network: nn.Module = network if self._average is None else self._average.module
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
         """Update the average each ``interval`` iterations of ``engine``, the trainer."""
         if self._average is not None:
-            update, trained = self._average.update_parameters, self._trained
-            engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), lambda: update(trained))
+            engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._update, self._average)
+
+    @torch.no_grad()
+    def _update(self, average: AveragedModel) -> None:
+        if average.n_averaged == 0:
+            average.update_parameters(self._trained)
+            return
+        # As AveragedModel would, but for its counter, which it copies to a GPU, and waits for that.
+        self._mean(list(average.module.parameters()), list(self._trained.parameters()), average.n_averaged)
+        for mine, trained in zip(average.module.buffers(), self._trained.buffers(), strict=True):
+            mine.copy_(trained)
+        average.n_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:
         """The averaged weights, for a checkpoint; empty where there is no average."""

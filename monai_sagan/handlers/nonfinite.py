@@ -12,6 +12,8 @@ from monai_sagan.errors import SaganError
 
 __all__ = ["StopOnNonFinite"]
 
+NEVER = float("inf")
+
 
 class StopOnNonFinite:
     """Stop a trainer when one of its scalar outputs is NaN or infinite; name it and the iteration it began at.
@@ -28,7 +30,7 @@ class StopOnNonFinite:
 
     def __init__(self, interval: int = 50) -> None:
         self.interval = interval
-        self._first: dict[str, Tensor] = {}
+        self._first: dict[tuple[str, ...], Tensor] = {}  # the first bad iteration of each of these
 
     def attach(self, engine: Engine) -> None:
         """Watch ``engine``, the trainer, and look each ``interval`` iterations and at the end of an epoch."""
@@ -38,19 +40,21 @@ class StopOnNonFinite:
 
     def _watch(self, engine: Engine) -> None:
         output: dict[str, Any] = engine.state.output  # type: ignore[assignment]
-        never = float("inf")
-        for name, value in output.items():
-            if not torch.is_tensor(value) or value.ndim:
-                continue
-            if name not in self._first:
-                self._first[name] = torch.full((), never, device=value.device)
-            begun = torch.where(value.isfinite(), never, float(engine.state.iteration))
-            self._first[name] = torch.minimum(self._first[name], begun)
+        scalars = {name: x.detach().float() for name, x in output.items() if torch.is_tensor(x) and not x.ndim}
+        if not scalars:
+            return
+        values = torch.stack(list(scalars.values()))
+        # Not by torch.where of two numbers, which copies them to the device and waits for it.
+        begun = torch.full_like(values, engine.state.iteration).masked_fill_(values.isfinite(), NEVER)
+        names = tuple(scalars)
+        self._first[names] = torch.minimum(self._first[names], begun) if names in self._first else begun
 
     def _look(self, engine: Engine) -> None:
-        begun = {name: float(first) for name, first in self._first.items()}
+        begun: dict[str, float] = {}
+        for names, first in self._first.items():
+            begun |= {name: min(at, begun.get(name, NEVER)) for name, at in zip(names, first.tolist(), strict=True)}
         name = min(begun, key=lambda key: begun[key], default="")
-        if name and begun[name] != float("inf"):
+        if name and begun[name] != NEVER:
             raise SaganError(
                 f"the loss {name} is not finite since iteration {int(begun[name])}; the last good checkpoint is kept; "
                 f"lower learning_rate or raise lambda_gp and start with another output_dir"

@@ -1,0 +1,159 @@
+"""Iterations captured as graphs: what a replay does, tried on the CPU with graphs of recorded operations."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from ignite.engine import Events
+from monai.engines.utils import IterationEvents
+from recorded_graph import RecordedGraph
+from torch import Tensor
+
+from monai_sagan import SaganDiscriminator, SaganGenerator, SaganTrainer
+from monai_sagan.data.batches import TrainingBatches
+from monai_sagan.engines import trainer as trainer_module
+from monai_sagan.engines.captured import WARM_UP, CapturedStep, can_capture
+from monai_sagan.handlers import History, LinearDecay, StopOnNonFinite
+
+RATE = 2**-10  # the same number in 32 and in 64 bits
+
+
+@pytest.fixture(autouse=True)
+def graphs(monkeypatch):
+    """The graphs that are made meanwhile; ``engine="compiled"`` captures, and compiles nothing."""
+    monkeypatch.setattr(RecordedGraph, "made", [])
+    monkeypatch.setattr(torch, "compile", lambda code, **options: code)
+    monkeypatch.setattr(trainer_module, "can_capture", lambda device: True)
+    monkeypatch.setattr(trainer_module, "CapturedStep", partial(CapturedStep, graph=RecordedGraph))
+    return RecordedGraph.made
+
+
+def trainer(engine: str, epochs: int = 1, length: int = 14, batch_size: int = 2, **settings: Any) -> SaganTrainer:
+    torch.manual_seed(0)
+    generator = SaganGenerator(channels=4, num_res_blocks=1)
+    critic = SaganDiscriminator(channels=4, init="he")
+    optimizers = [torch.optim.Adam(n.parameters(), RATE, (0.5, 0.999), fused=True) for n in (generator, critic)]
+    pixels = torch.randint(0, 256, (16, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    data = TrainingBatches(pixels[:8], pixels[8:], batch_size, length)
+    return SaganTrainer("cpu", epochs, data, generator, optimizers[0], critic, optimizers[1], engine=engine, **settings)
+
+
+def outputs_of(run: SaganTrainer) -> list[dict[str, Any]]:
+    """Run; what each iteration gave out, numbers as numbers."""
+    seen: list[dict[str, Any]] = []
+    run.add_event_handler(
+        Events.ITERATION_COMPLETED, lambda engine: seen.append({str(k): v for k, v in engine.state.output.items()})
+    )
+    run.run()
+    return seen
+
+
+def everything(run: SaganTrainer) -> list[Tensor]:
+    """Weights and the optimizers' states."""
+    networks = [*run.network.parameters(), *run.discriminator.parameters()]
+    optimizers = (run.optimizer, run.discriminator_optimizer)
+    return networks + [x for o in optimizers for state in o.state.values() for x in state.values()]
+
+
+def assert_equal(one: SaganTrainer, other: SaganTrainer) -> list[dict[str, Any]]:
+    """Run both: each output of each iteration, and all that they leave behind, is the same bit for bit."""
+    found, expected = outputs_of(one), outputs_of(other)
+    assert len(found) == len(expected) > 0
+    for number, (ours, theirs) in enumerate(zip(found, expected, strict=True), 1):
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            assert torch.equal(ours[name], value), (number, name)
+    for ours, theirs in zip(everything(one), everything(other), strict=True):
+        assert torch.equal(ours, theirs)
+    return found
+
+
+@pytest.mark.parametrize("n_critic", [1, 2, 3])
+def test_replayed_iterations_equal_eager_ones(n_critic, graphs):
+    settings = {"n_critic": n_critic, "length": 20, "lambda_id": 2.0}
+    assert_equal(trainer("compiled", **settings), trainer("eager", **settings))
+    of_critic, of_both = 20 - 20 // n_critic, 20 // n_critic
+    assert sorted(graph.replays for graph in graphs) == sorted(n - WARM_UP for n in (of_critic, of_both) if n)
+
+
+def test_a_learning_rate_that_falls_reaches_the_graphs(graphs):
+    runs = [trainer(engine, epochs=8, length=2) for engine in ("compiled", "eager")]
+    for run in runs:
+        LinearDecay([run.optimizer, run.discriminator_optimizer], RATE, 0.5).attach(run)
+    assert_equal(*runs)
+    assert [graph.replays for graph in graphs] == [5, 5]
+    assert runs[0].optimizer.param_groups[0]["lr"] == RATE / 4  # a plain number, as handlers and checkpoints know it
+    assert runs[0].optimizer.param_groups[0]["capturable"] is False
+
+
+def test_handlers_find_what_they_find_of_eager_iterations(tmp_path):
+    found = {}
+    for engine in ("compiled", "eager"):
+        run, fired = trainer(engine), []
+        for event in list(IterationEvents)[:4]:
+            run.add_event_handler(
+                event,
+                lambda engine, event, fired=fired: fired.append((event.name, sorted(map(str, engine.state.output)))),
+                event,
+            )
+        History(tmp_path / f"{engine}.csv", interval=3).attach(run)
+        StopOnNonFinite(interval=5).attach(run)
+        outputs_of(run)
+        found[engine] = fired, (tmp_path / f"{engine}.csv").read_text()
+    assert found["compiled"] == found["eager"]
+
+
+def test_other_weights_of_the_losses_are_captured_anew(graphs):
+    def raise_weight(engine: SaganTrainer) -> None:
+        engine.lambda_gp = 20.0
+
+    runs = [trainer(engine, length=24) for engine in ("compiled", "eager")]
+    for run in runs:
+        run.add_event_handler(Events.ITERATION_COMPLETED(once=12), raise_weight)
+    assert_equal(*runs)
+    assert [graph.replays for graph in graphs] == [3, 3, 3, 3]
+
+
+def test_loaded_optimizers_are_captured_anew(graphs):
+    def load(engine: SaganTrainer) -> None:
+        state = engine.optimizer.state_dict()
+        engine.optimizer.load_state_dict({"state": {}, "param_groups": state["param_groups"]})
+
+    runs = [trainer(engine, length=20) for engine in ("compiled", "eager")]
+    for run in runs:
+        run.add_event_handler(Events.ITERATION_COMPLETED(once=10), load)
+    assert_equal(*runs)
+    assert sorted(graph.replays for graph in graphs) == [2, 2, 7]
+
+
+def test_a_step_that_cannot_be_captured_goes_on_as_it_is(caplog, graphs):
+    class Asking(SaganGenerator):
+        def forward(self, image: Tensor, uniform: Tensor | None = None) -> Tensor:
+            assert float(image.sum()) != 0.123  # waits for the device
+            return super().forward(image, uniform)
+
+    runs = [trainer(engine) for engine in ("compiled", "eager")]
+    runs[0].network.__class__ = Asking
+    assert_equal(*runs)
+    assert sum(graph.replays for graph in graphs) == 0
+    told = [record.message for record in caplog.records if "no CUDA graph" in record.message]
+    assert told == [
+        "no CUDA graph of the training step (operation not permitted when stream is capturing); training goes on "
+        "without, more slowly"
+    ] * len(graphs)
+
+
+def test_a_step_that_draws_is_seen():
+    run = trainer("compiled")
+    run.network.decoder.register_forward_pre_hook(lambda *_: torch.rand(1) and None)
+    outputs_of(run)  # the recorded graph refuses draws
+    assert all(step._failed for step in run._steps)
+
+
+def test_what_is_captured():
+    assert can_capture("cuda")
+    assert can_capture(torch.device("cuda", 1))
+    assert not can_capture("cpu")
