@@ -77,7 +77,7 @@ class CapturedStep:
     is logged once and the step goes on as it is: the results are the same.
 
     Args:
-        step: called as ``step(*inputs)`` with tensors of any shapes on one device; gives out pairs of an event and a
+        step: called as ``step(*inputs)`` with tensors of any shape on one device; gives out pairs of an event and a
             dictionary of tensors.
         optimizers: whose ``step`` it calls.
         fixed: returns further values that ``step`` depends on.

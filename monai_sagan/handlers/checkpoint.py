@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from ignite.engine import Engine, Events
 
 from monai_sagan.distributed import rank_and_count
@@ -21,8 +22,8 @@ logger = logging.getLogger(__name__)
 class ResumeCheckpoint:
     """Save everything that resuming needs at the end of epochs, and load it at the start when it is there.
 
-    The file is whole at any moment, and holds tensors and plain numbers only. Attach it after the handlers whose
-    results belong into it.
+    On the CPU the run goes on bit for bit, elsewhere up to rounding, which its log then says. The file is whole at any
+    moment, and holds tensors and plain numbers only. Attach it after the handlers whose results belong into it.
 
     Args:
         path: of the checkpoint.
@@ -75,7 +76,9 @@ class ResumeCheckpoint:
             thing.load_state_dict(content["states"][name])
         engine.state.iteration = content["iteration"]
         engine.state.epoch = content["iteration"] // (engine.state.epoch_length or 1)
-        logger.info(f"resumed from {self.path} at iteration {content['iteration']}")
+        on_cpu = torch.device(getattr(engine.state, "device", "cpu")).type == "cpu"
+        exactly = "" if on_cpu else ", up to rounding: a GPU may add in another order each time"
+        logger.info(f"resumed from {self.path} at iteration {content['iteration']}{exactly}")
 
     def _check(self, content: Mapping[str, Any]) -> None:
         if not {"iteration", "settings", "states"} <= set(content) or set(content["states"]) != set(self.objects):

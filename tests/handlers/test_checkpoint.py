@@ -188,3 +188,18 @@ def test_another_precision_goes_on_and_is_said(tmp_path, caplog):
     assert run(path, epochs=4, settings={"amp": True, "engine": "compiled"}) == 20
     assert "was made with amp False, this run has True: it goes on, up to rounding" in caplog.text
     assert "was made with engine eager, this run has compiled: it goes on, up to rounding" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("device", "said"), [("cpu", ""), ("cuda:1", ", up to rounding: a GPU may add in another order")]
+)
+def test_what_resuming_promises_is_said(tmp_path, caplog, device, said):
+    engine = Engine(lambda engine, batch: None)
+    engine.state.device = torch.device(device)
+    engine.state.iteration = 4
+    checkpoint = ResumeCheckpoint(tmp_path / "checkpoint.pt", {}, {})
+    checkpoint.save(engine)
+    with caplog.at_level("INFO"):
+        checkpoint.load(engine)
+    assert caplog.messages[-1].startswith(f"resumed from {checkpoint.path} at iteration 4{said}")
+    assert caplog.messages[-1].endswith("each time" if said else "4")
