@@ -39,13 +39,36 @@ class InstanceNorm(nn.Module):
         # statistics of bfloat16 values need more digits than bfloat16 has
         wide = x.to(torch.promote_types(x.dtype, torch.float32))
         count = x.shape[2] * x.shape[3]
-        centered = wide - wide.sum(dim=(2, 3), keepdim=True) / count
+        mean = wide.sum(dim=(2, 3), keepdim=True) / count
+        if not torch.jit.is_scripting() and _compiling_gradients():
+            return self._compiled(wide - mean.detach(), count).to(x.dtype)
+        centered = wide - mean
         variance = (centered * centered).sum(dim=(2, 3), keepdim=True) / count
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None and self.bias is not None:
             scale = scale * self.weight[:, None, None]
             return torch.addcmul(self.bias[:, None, None], centered, scale).to(x.dtype)
         return (centered * scale).to(x.dtype)
+
+    @torch.jit.unused
+    def _compiled(self, x: Tensor, count: int) -> Tensor:
+        """The same of an input whose mean is 0 but for rounding, so that the backward pass reads it one time less.
+
+        Normalization does not see a constant that was taken away, so that one needs no gradient. What is left of the
+        mean carries it, in sums that the compiler takes together with the others.
+        """
+        mean = x.sum(dim=(2, 3), keepdim=True) / count
+        variance = (x * x).sum(dim=(2, 3), keepdim=True) / count - mean * mean
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None and self.bias is not None:
+            scale = scale * self.weight[:, None, None]
+            return torch.addcmul(self.bias[:, None, None] - mean * scale, x, scale)
+        return (x - mean) * scale
+
+
+@torch.jit.unused
+def _compiling_gradients() -> bool:
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting() and torch.is_grad_enabled()
 
 
 def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from monai_sagan.networks import blocks
 from monai_sagan.networks.blocks import (
     AttentionGate,
     DownBlock,
@@ -37,13 +38,16 @@ def norm_pair(affine: bool, dtype: torch.dtype = torch.float32) -> tuple[nn.Modu
     return ours, theirs
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)])
-def test_instance_norm_equals_torch(layout, affine, dtype, tolerance):
+def test_instance_norm_equals_torch(compiled, layout, affine, dtype, tolerance):
     outputs, gradients = [], []
     upstream = features(3, 6, 9, 8, seed=2).to(dtype)
-    for norm in norm_pair(affine, dtype):
+    torch._dynamo.reset()
+    ours, theirs = norm_pair(affine, dtype)
+    for norm in (torch.compile(ours, fullgraph=True, backend="aot_eager") if compiled else ours, theirs):
         x = (3 * features(3, 6, 9, 8) + 2).to(dtype).to(memory_format=layout).requires_grad_()
         y = norm(x)
         y.backward(upstream)
@@ -53,6 +57,15 @@ def test_instance_norm_equals_torch(layout, affine, dtype, tolerance):
     torch.testing.assert_close(*outputs, rtol=0, atol=tolerance)
     for ours, theirs in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=10 * tolerance)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_instance_norm_can_be_differentiated_twice_either_way(affine, monkeypatch):
+    norm, _ = norm_pair(affine, torch.float64)
+    x = features(2, 6, 3, 2).double().requires_grad_()
+    for compiling in (False, True):
+        monkeypatch.setattr(blocks, "_compiling_gradients", lambda compiling=compiling: compiling)
+        assert torch.autograd.gradgradcheck(norm, x)
 
 
 @pytest.mark.parametrize("affine", [True, False])
