@@ -125,7 +125,7 @@ def _restorer(engine: str, amp: bool) -> Callable[[Size, str], tuple[Step, int]]
         layout: dict[str, Any] = {"memory_format": torch.channels_last}
         generator = _networks(size)[0].to(device).to(**layout).eval()
         images = _images(size)[0][: size.batch_size]
-        restored = made_for(engine, generator)
+        restored = made_for(engine, generator, device)
 
         def step() -> object:
             with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp):

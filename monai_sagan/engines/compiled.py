@@ -58,7 +58,7 @@ def has_bfloat16_matrix_units() -> bool:
     return bool(capabilities.get("amx_bf16", False))
 
 
-def made_for(engine: str, code: Callable[..., Any]) -> Callable[..., Any]:
+def made_for(engine: str, code: Callable[..., Any], device: str | torch.device) -> Callable[..., Any]:
     """``code``, compiled as one graph for each shape of its input, or as it is.
 
     Where the compiler fails (it needs a C++ compiler on the CPU, Triton on CUDA) the reason is logged once and ``code``
@@ -67,10 +67,13 @@ def made_for(engine: str, code: Callable[..., Any]) -> Callable[..., Any]:
     Args:
         engine: ``"eager"`` or ``"compiled"``.
         code: a function or module of tensors.
+        device: where it runs.
     """
     if engine == "eager":
         return code
-    compiled = torch.compile(code, fullgraph=True, dynamic=False)
+    # On CUDA the compiler would leave the channels-last layout around convolutions of one channel, and copy.
+    options = {"force_layout_optimization": True} if torch.device(device).type == "cuda" else None
+    compiled = torch.compile(code, fullgraph=True, dynamic=False, options=options)
     failed = False
 
     def run(*args: Any, **kwargs: Any) -> Any:

@@ -133,9 +133,9 @@ class SaganTrainer(Trainer):
         self.bfloat16 = amp  # MONAI's own `amp` is float16 with a scaler
         self.engine = check_engine(engine)
         logger.info(f"engine {self.engine} on {device}, {'bfloat16' if amp else 'float32'}")
-        self._generate = made_for(self.engine, network)
-        self._critic_losses = made_for(self.engine, self._critic_losses_eager)
-        self._generator_losses = made_for(self.engine, self._generator_losses_eager)
+        self._generate = made_for(self.engine, network, device)
+        self._critic_losses = made_for(self.engine, self._critic_losses_eager, device)
+        self._generator_losses = made_for(self.engine, self._generator_losses_eager, device)
         self._steps: list[Callable[..., Iterable[Stage]]] = [partial(self._step, False), partial(self._step, True)]
         if self.engine == "compiled" and can_capture(device):
             optimizers = [discriminator_optimizer], [discriminator_optimizer, optimizer]

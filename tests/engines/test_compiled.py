@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import pytest
 
 from monai_sagan.engines import compiled
@@ -37,3 +39,15 @@ def test_a_torch_that_cannot_tell_has_no_units(monkeypatch):
     assert not compiled.has_bfloat16_matrix_units()
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True}, raising=False)
     assert compiled.has_bfloat16_matrix_units()
+
+
+@pytest.mark.parametrize(("device", "forced"), [("cpu", None), ("cuda:0", {"force_layout_optimization": True})])
+def test_channels_stay_last_on_cuda(monkeypatch, device, forced):
+    asked = []
+    monkeypatch.setattr("torch.compile", lambda code, **options: asked.append(options["options"]))
+    compiled.made_for("compiled", abs, device)
+    assert asked == [forced]
+
+
+def test_the_compiler_knows_the_option():
+    assert hasattr(import_module("torch._inductor.config"), "force_layout_optimization")
