@@ -72,7 +72,9 @@ def made_for(engine: str, code: Callable[..., Any], device: str | torch.device) 
     if engine == "eager":
         return code
     # On CUDA the compiler would leave the channels-last layout around convolutions of one channel, and copy.
-    options = {"force_layout_optimization": True} if torch.device(device).type == "cuda" else None
+    options: dict[str, Any] | None = (
+        {"force_layout_optimization": True} if torch.device(device).type == "cuda" else None
+    )
     compiled = torch.compile(code, fullgraph=True, dynamic=False, options=options)
     failed = False
 
