@@ -158,8 +158,9 @@ class SaganTrainer(Trainer):
         state = engine.state
         torch.manual_seed(step_seed(self.seed, state.iteration))
         normal, unlabeled, pseudo = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
-        self.network.train()
-        self.discriminator.train()
+        for network in (self.network, self.discriminator):
+            if not network.training:  # as after a validation; walking through all layers takes time
+                network.train()
         fake = unlabeled if self.fake_source == "unlabeled" else pseudo
         generator_too = state.iteration % self.n_critic == 0
         streams = [fake, normal, pseudo] if generator_too else [fake]
