@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,8 @@ class Counts:
     Args:
         flop: floating point operations of convolutions and matrix products; an addition and a multiplication are two.
         operations: calls of torch's dispatcher, each a kernel or a few: what a device is launched for.
-        waits: operations that need a value on the host: on a GPU each stops the queue.
+        waits: operations that need a value of the device on the host, or wait until one is copied there: on a GPU each
+            stops the queue. Counters that an optimizer keeps on the host are none.
     """
 
     flop: int = 0
@@ -47,18 +49,29 @@ class _Counter(TorchDispatchMode):
                 return parts
         result = func(*args, **(kwargs or {}))
         self.counts.operations += 1
-        self.counts.waits += packet.__name__ in WAITS or _leaves_the_device(packet, args, result)
+        self.counts.waits += _waits(packet, args, kwargs or {}, result)
         if packet in flop_registry:
             self.counts.flop += int(flop_registry[packet](*args, **(kwargs or {}), out_val=result))
         return result
 
 
-def _leaves_the_device(packet: Any, args: tuple[Any, ...], result: Any) -> bool:
-    copies = packet in (torch.ops.aten._to_copy, torch.ops.aten.copy_)
-    if not copies or not isinstance(result, torch.Tensor):
+def _waits(packet: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> bool:
+    sources = {arg.device.type for arg in args if isinstance(arg, torch.Tensor)}
+    if packet.__name__ in WAITS:
+        return not (sources == {"cpu"} and _of_an_optimizer())
+    if packet not in (torch.ops.aten._to_copy, torch.ops.aten.copy_) or not isinstance(result, torch.Tensor):
         return False
-    sources = [arg.device.type for arg in args if isinstance(arg, torch.Tensor)]
-    return result.device.type == "cpu" and any(kind != "cpu" for kind in sources)
+    between = len(sources | {result.device.type}) > 1
+    return between and not (kwargs.get("non_blocking") or (len(args) > 2 and args[2]))
+
+
+def _of_an_optimizer() -> bool:
+    frame = sys._getframe(1)
+    while frame is not None:
+        if "/torch/optim/" in frame.f_code.co_filename.replace("\\", "/"):
+            return True
+        frame = frame.f_back  # type: ignore[assignment]
+    return False
 
 
 def count(code: Callable[[], object]) -> Counts:

@@ -11,6 +11,7 @@ import numpy as np
 
 from monai_sagan.data.scaling import Pixels
 from monai_sagan.data.stored import in_parts
+from monai_sagan.metrics.arrays import on_host
 
 __all__ = ["compare_typical", "measure_typical", "typical_as_json", "typical_from_json"]
 
@@ -57,7 +58,7 @@ def compare_typical(image: Pixels, typical: Mapping[str, Any] | None) -> list[st
     """
     if typical is None:
         return []
-    values = _measure(np.asarray(image)[None], np.asarray(typical[IMAGE]))[0]
+    values = _measure(np.asarray(on_host(image))[None], np.asarray(typical[IMAGE]))[0]
     lines = []
     for (name, words), value in zip(RANGES.items(), values, strict=True):
         low, high = typical[name]
@@ -68,7 +69,7 @@ def compare_typical(image: Pixels, typical: Mapping[str, Any] | None) -> list[st
 
 
 def _chunks(images: Any) -> Iterator[Pixels]:
-    return (np.asarray(images[part]) for part in in_parts(len(images), images.shape, CHUNK))
+    return (np.asarray(on_host(images[part])) for part in in_parts(len(images), images.shape, CHUNK))
 
 
 def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:

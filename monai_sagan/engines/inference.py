@@ -24,7 +24,7 @@ from monai_sagan.data.folder import list_images
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
-from monai_sagan.engines.scoring import copy_shifts, restored_and_map
+from monai_sagan.engines.scoring import copy_shifts, in_precision, restored_and_map
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
@@ -114,7 +114,7 @@ class AnomalyInferer(Inferer):
         return {"restored": restored, "anomaly_map": maps, "anomaly_score": anomaly_score(maps)}
 
     def _restore(self, image: Tensor, network: Any) -> tuple[Tensor, Tensor]:
-        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.amp):
+        with in_precision(image.device, self.amp):
             restored, maps = restored_and_map(network, image, copy_shifts(self.passes, 1, min(image.shape[-2:])))
         return restored, maps if self.smooth is None else smooth_map(maps, image=image, **self.smooth)
 

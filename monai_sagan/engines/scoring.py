@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -13,7 +14,27 @@ from monai_sagan.data.batches import images_at_a_time, to_unit_range
 from monai_sagan.errors import SaganError
 from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
-__all__ = ["copy_shifts", "restore", "restored_and_map", "score"]
+__all__ = ["copy_shifts", "in_precision", "restore", "restored_and_map", "score"]
+
+
+@contextmanager
+def in_precision(device: str | torch.device, amp: bool) -> Iterator[None]:
+    """The body runs networks in bfloat16 with ``amp``, and else in float32, on a GPU too.
+
+    There torch rounds the inputs of float32 convolutions to TF32 unless told otherwise: scores would then differ from
+    those of a CPU, which may use the thresholds that were found here.
+
+    Args:
+        device: where the networks are.
+        amp: whether to take bfloat16.
+    """
+    device, cudnn = torch.device(device), torch.backends.cudnn
+    with ExitStack() as stack:
+        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=amp))
+        if device.type == "cuda" and not amp:
+            kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
+            stack.enter_context(cudnn.flags(**kept, allow_tf32=False))
+        yield
 
 
 @torch.inference_mode()
@@ -56,7 +77,7 @@ def restore(
     step = max(images_at_a_time(batch_size, images.shape) // passes, 1)
     for start in range(0, len(images), step):
         image = to_unit_range(images[start : start + step].to(device))
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+        with in_precision(device, amp):
             restored, maps = restored_and_map(network, image, shifts)
         yield image, restored, maps if smooth is None else smooth_map(maps, image=image, **smooth)
 

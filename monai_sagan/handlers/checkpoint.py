@@ -64,7 +64,8 @@ class ResumeCheckpoint:
         if engine.state.epoch % self.interval and engine.state.epoch != engine.state.max_epochs:
             return
         states = {name: thing.state_dict() for name, thing in self.objects.items()}
-        save_tensors({"iteration": engine.state.iteration, "settings": self.settings, "states": states}, self.path)
+        content = {"iteration": engine.state.iteration, "device": _kind(engine), "settings": self.settings}
+        save_tensors(content | {"states": states}, self.path)
 
     def load(self, engine: Engine) -> None:
         """Take the checkpoint's place in the run of ``engine``, if there is one."""
@@ -76,9 +77,11 @@ class ResumeCheckpoint:
             thing.load_state_dict(content["states"][name])
         engine.state.iteration = content["iteration"]
         engine.state.epoch = content["iteration"] // (engine.state.epoch_length or 1)
-        on_cpu = torch.device(getattr(engine.state, "device", "cpu")).type == "cpu"
-        exactly = "" if on_cpu else ", up to rounding: a GPU may add in another order each time"
+        here = _kind(engine)
+        exactly = "" if here == "cpu" else ", up to rounding: a GPU may add in another order each time"
         logger.info(f"resumed from {self.path} at iteration {content['iteration']}{exactly}")
+        if (there := content.get("device", here)) != here:
+            logger.warning(f"{self.path} was made on {there}, this run is on {here}: its draws differ from here on")
 
     def _check(self, content: Mapping[str, Any]) -> None:
         if not {"iteration", "settings", "states"} <= set(content) or set(content["states"]) != set(self.objects):
@@ -96,3 +99,7 @@ class ResumeCheckpoint:
                     f"{self.path} was made with {name} {saved}, this run has {value}; set it back to go on with that "
                     f"run, or use another output_dir"
                 )
+
+
+def _kind(engine: Engine) -> str:
+    return torch.device(getattr(engine.state, "device", "cpu")).type

@@ -13,10 +13,20 @@ from monai_sagan.errors import SaganError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Labels", "Values", "finite_scores", "scores_and_truth", "split_by_class"]
+__all__ = ["Labels", "Values", "finite_scores", "on_host", "scores_and_truth", "split_by_class"]
 
 Values: TypeAlias = "ArrayLike | Tensor"
 Labels: TypeAlias = "ArrayLike | Tensor | Sequence[float | None]"
+
+
+def on_host(values: Any) -> Any:
+    """``values`` of any shape as NumPy can take them: tensors of any device as arrays, and so those in a list."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu()
+        return (values.float() if str(values.dtype) == "torch.bfloat16" else values).numpy()
+    if isinstance(values, list | tuple) and any(hasattr(value, "detach") for value in values):
+        return [on_host(value) for value in values]
+    return values
 
 
 def finite_scores(scores: Values) -> NDArray[np.float64]:
@@ -29,7 +39,7 @@ def finite_scores(scores: Values) -> NDArray[np.float64]:
         SaganError: when one is NaN or infinite, is no number, or there is more than one an image.
     """
     try:
-        array = np.asarray(_on_host(scores), dtype=np.float64)
+        array = np.asarray(on_host(scores), dtype=np.float64)
     except (TypeError, ValueError):
         raise SaganError("the scores are no plain numbers; give one number an image") from None
     if array.ndim != 1 and array.shape[1:] != (1,):
@@ -52,7 +62,7 @@ def scores_and_truth(scores: Values, labels: Labels) -> tuple[NDArray[np.float64
     """
     values = finite_scores(scores)
     try:
-        truth = np.asarray(_on_host(labels), dtype=np.float64).reshape(-1)  # None becomes NaN
+        truth = np.asarray(on_host(labels), dtype=np.float64).reshape(-1)  # None becomes NaN
     except (TypeError, ValueError):
         raise SaganError("the labels are no plain numbers; 0 is normal, 1 is abnormal, None is unknown") from None
     if len(truth) != len(values):
@@ -77,7 +87,3 @@ def split_by_class(scores: Values, labels: Labels) -> tuple[NDArray[np.float64],
     """
     values, abnormal = scores_and_truth(scores, labels)
     return values[~abnormal], values[abnormal]
-
-
-def _on_host(values: Any) -> Any:
-    return values.detach().cpu().double().numpy() if hasattr(values, "detach") else values

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_sagan.data.datalist import Item
 from monai_sagan.errors import SaganError
+from monai_sagan.metrics.arrays import on_host
 
 __all__ = [
     "Regions",
@@ -74,7 +75,7 @@ def regions_of_masks(masks: ArrayLike) -> Regions:
     """The connected parts of masks (N, H, W), nonzero in lesions; pixels that share a corner are connected."""
     from scipy.ndimage import label
 
-    masks = np.asarray(masks)
+    masks = np.asarray(on_host(masks))
     labels, _ = label(masks, CORNERS)
     pixels = np.flatnonzero(labels)
     lesion = labels.flat[pixels] - 1
@@ -206,7 +207,7 @@ def pixel_threshold(valid_normal_maps: ArrayLike, quantile: float = 0.99) -> flo
     Raises:
         SaganError: when there are none.
     """
-    pixels = np.asarray(valid_normal_maps).ravel()
+    pixels = np.asarray(on_host(valid_normal_maps)).ravel()
     if not pixels.size:
         raise SaganError("a threshold of anomaly maps needs validation normals, and there are none")
     return float(np.quantile(pixels, quantile))
@@ -241,7 +242,7 @@ def pixel_metrics(maps: ArrayLike, regions: Regions) -> dict[str, float | None]:
 
 
 def _checked(maps: ArrayLike, regions: Regions) -> Array:
-    values = np.asarray(maps, dtype=np.float32)
+    values = np.asarray(on_host(maps), dtype=np.float32)
     if values.shape != regions.shape:
         raise ValueError(f"the maps have shape {values.shape} and the regions {regions.shape}; they must agree")
     if not np.isfinite(values).all():
@@ -486,7 +487,7 @@ def localization_metrics(
     Raises:
         SaganError: see `read_regions`; or when a map has NaN or infinite pixels.
     """
-    maps = np.asarray(maps)
+    maps = np.asarray(on_host(maps))
     told, regions, truth = read_regions(items, sizes, *maps.shape[1:])
     maps = maps[told]
     values = {

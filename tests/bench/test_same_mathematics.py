@@ -73,7 +73,7 @@ def test_nothing_waits_and_nothing_is_done_twice():
         counts[name] = count(lambda step=step: (step(), step()))
     ours, theirs = counts["eager"], counts["published loop"]
     assert ours.waits == 0  # a GPU is never asked for a number inside an iteration
-    assert theirs.waits > 4  # the counter sees them: the published loop reads every loss
+    assert theirs.waits == 9  # the counter sees them: the published loop reads three losses at each update
     assert ours.flop < 0.92 * theirs.flop
     assert ours.operations <= 2600  # 2,561 when this was written; on a GPU most are launches
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monai_sagan import SaganGenerator
-from monai_sagan.engines.scoring import restore, score
+from monai_sagan.engines.scoring import in_precision, restore, score
 from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
 
@@ -201,3 +201,14 @@ def test_smoothing_is_that_of_the_transform(smooth):
 def test_options_that_make_no_sense_are_refused(options, parts, refused):
     with refused(*parts):
         score(generator(), pixels(1), **options)
+
+
+@pytest.mark.parametrize(("device", "amp"), [("cuda", False), ("cpu", False), ("cpu", True)])
+def test_float32_is_float32_on_a_gpu_too(device, amp):
+    cudnn = torch.backends.cudnn
+    assert cudnn.allow_tf32  # torch's default
+    with in_precision(device, amp):
+        assert cudnn.allow_tf32 == (device == "cpu")
+        assert cudnn.enabled
+        assert torch.is_autocast_enabled(device) == amp
+    assert cudnn.allow_tf32

@@ -131,6 +131,7 @@ def test_plain_round_trip(tmp_path):
     content = torch.load(path, weights_only=True)
     assert content == {
         "iteration": 10,
+        "device": "cpu",
         "settings": {"width": 4, "max_iterations": 10},
         "states": {"counter": {"count": 10}},
     }
@@ -203,3 +204,16 @@ def test_what_resuming_promises_is_said(tmp_path, caplog, device, said):
         checkpoint.load(engine)
     assert caplog.messages[-1].startswith(f"resumed from {checkpoint.path} at iteration 4{said}")
     assert caplog.messages[-1].endswith("each time" if said else "4")
+
+
+def test_another_kind_of_device_is_said(tmp_path, caplog):
+    engine = Engine(lambda engine, batch: None)
+    engine.state.iteration = 4
+    checkpoint = ResumeCheckpoint(tmp_path / "checkpoint.pt", {}, {})
+    for saved, loaded, warned in (("cuda:0", "cpu", True), ("cuda:0", "cuda:1", False), ("cpu", "cpu", False)):
+        engine.state.device = torch.device(saved)
+        checkpoint.save(engine)
+        engine.state.device = torch.device(loaded)
+        caplog.clear()
+        checkpoint.load(engine)
+        assert ("was made on cuda, this run is on cpu: its draws differ" in caplog.text) == warned

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sagan.metrics.arrays import finite_scores, scores_and_truth, split_by_class
+from monai_sagan.data.typical import compare_typical, measure_typical
+from monai_sagan.metrics.arrays import finite_scores, on_host, scores_and_truth, split_by_class
+from monai_sagan.metrics.localization import localization_metrics, pixel_threshold
 
 SCORES, LABELS = [3, 1, 2, 5], [0, 1, 0, 1]
 KINDS = [np.uint8, np.int64, np.float16, np.float32, np.float64]
@@ -69,3 +71,38 @@ def test_scores_alone(refused):
     assert finite_scores(torch.tensor([1, 2], dtype=torch.uint8)).tolist() == [1, 2]
     with refused("1 scores are not finite"):
         finite_scores([1, math.nan])
+
+
+class Elsewhere(torch.Tensor):
+    """Like a tensor on a GPU it does not become an array before it is brought to the CPU."""
+
+    def __array__(self, *_):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+def elsewhere(values, kind=torch.float32):
+    return torch.tensor(values, dtype=kind).as_subclass(Elsewhere)
+
+
+def test_tensors_of_a_gpu_are_taken():
+    with pytest.raises(TypeError):
+        np.asarray(elsewhere(SCORES))
+    for scores in (elsewhere(SCORES), [elsewhere(x) for x in SCORES], elsewhere(SCORES, torch.bfloat16)):
+        normal, abnormal = split_by_class(scores, [elsewhere(x) for x in LABELS])
+        assert (normal.tolist(), abnormal.tolist()) == ([3, 2], [1, 5])
+    assert on_host([1, None]) == [1, None]
+
+
+def test_maps_and_images_of_a_gpu_are_taken():
+    maps = [[[0.0, 1.0], [0.5, 0.25]]] * 2
+    assert pixel_threshold(elsewhere(maps), 0.5) == pixel_threshold(np.array(maps), 0.5)
+    items = [{"image": "a", "label": 1, "boxes": [[1, 0, 1, 1]]}, {"image": "b", "label": 0}]
+    found, expected = (localization_metrics(x, items, [(2, 2)] * 2, 0.9) for x in (elsewhere(maps), np.array(maps)))
+    assert found == expected
+    images = np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4)
+    there = elsewhere(images.tolist(), torch.uint8)
+    assert measure_typical(there)["mean_brightness"] == measure_typical(images)["mean_brightness"]
+    assert compare_typical(there[0], measure_typical(images)) == []
