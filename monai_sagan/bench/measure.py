@@ -86,9 +86,11 @@ def time_side_by_side(
                 timing.seconds.append(seconds)
                 timing.recompiled = graphs - timing.graphs
     finally:
+        for pipe in pipes.values():
+            pipe.close()
         for process in processes:
-            process.terminate()
-            process.join()
+            process.join(10)
+            process.kill()
     return timings
 
 
@@ -125,6 +127,8 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
             pipe.send((seconds / (2 * pairs), _peak(device), *graphs_and_breaks()))
             if gpu:
                 torch.cuda.empty_cache()  # the others are on the same GPU
+    except EOFError:
+        return  # there is nothing more to measure
     except Exception as error:
         pipe.send((str(error).splitlines() or [type(error).__name__])[0])
 
