@@ -237,7 +237,7 @@ def _check(settings: Settings) -> None:
         below = settings.epochs * settings.iterations_per_epoch
         raise SaganError(
             f"max_iterations {settings.max_iterations} is not a multiple of iterations_per_epoch "
-            f"{settings.iterations_per_epoch}; use {below or settings.iterations_per_epoch} or "
+            f"{settings.iterations_per_epoch}; use {f'{below} or ' if below else ''}"
             f"{below + settings.iterations_per_epoch}"
         )
     grid = settings.grid if settings.anatomical_consistency else (1, 1)

@@ -174,7 +174,7 @@ def test_what_does_not_fit_together(refused):
         resolve_settings(image_size=[48, 64])
     with refused("max_iterations 1500", "iterations_per_epoch 1000", "1000 or 2000"):
         resolve_settings(max_iterations=1500)
-    with refused("max_iterations 5", "iterations_per_epoch 10", "use 10 or 10"):
+    with refused("max_iterations 5", "iterations_per_epoch 10", "use 10"):
         resolve_settings(max_iterations=5, iterations_per_epoch=10)
 
 

@@ -51,17 +51,18 @@ def bench_command(arguments: argparse.Namespace) -> None:
         arguments: those of `add_bench_arguments`.
 
     Raises:
-        SaganError: for an unknown section, or a workload that fails.
+        SaganError: for an unknown section, a device that is not there, or a workload that fails.
     """
     import torch
 
     from monai_sagan.bench.workloads import Size
     from monai_sagan.engines.compiled import has_bfloat16_matrix_units
+    from monai_sagan.engines.device import check_device, default_device
 
     sections = arguments.sections or list(SECTIONS[:2])
     if unknown := set(sections) - set(SECTIONS):
         raise SaganError(f"no section {sorted(unknown)[0]!r}; the sections are {', '.join(SECTIONS)}")
-    device = arguments.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    device = str(check_device(arguments.device or default_device()))
     gpu = torch.device(device).type == "cuda"
     small = (arguments.size or ("paper" if gpu else "small")) == "small"
     size = Size(**(SMALL if small else {}))

@@ -25,7 +25,8 @@ class Counts:
         flop: floating point operations of convolutions and matrix products; an addition and a multiplication are two.
         operations: calls of torch's dispatcher, each a kernel or a few: what a device is launched for.
         waits: operations that need a value of the device on the host, or wait until one is copied there: on a GPU each
-            stops the queue. Counters that an optimizer keeps on the host are none.
+            stops the queue. Counters that an optimizer keeps on the host are none. On a CPU, copies to a device are not
+            seen, nor what an optimizer would wait for.
     """
 
     flop: int = 0

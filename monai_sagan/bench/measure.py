@@ -91,6 +91,7 @@ def time_side_by_side(
         for process in processes:
             process.join(10)
             process.kill()
+            process.join()
     return timings
 
 
@@ -116,17 +117,19 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
         if name != "published loop":
             keep_freed_memory()  # as every bundle does
         step, images = make(name, size, device)
-        pipe.send((images, _seconds(step, 1, device), graphs_and_breaks()[0]))
+        first, graphs = _seconds(step, 1, device), graphs_and_breaks()[0]
         gpu = torch.device(device).type == "cuda"
         if gpu:
             _seconds(step, WARM_UP + 2, device)  # until iterations are captured
+        pipe.send((images, first, graphs))
         while True:
             least, pairs = pipe.recv(), 1
             while (seconds := _seconds(step, pairs, device)) < least:
                 pairs *= 2
-            pipe.send((seconds / (2 * pairs), _peak(device), *graphs_and_breaks()))
+            peak = _peak(device)
             if gpu:
                 torch.cuda.empty_cache()  # the others are on the same GPU
+            pipe.send((seconds / (2 * pairs), peak, *graphs_and_breaks()))
     except EOFError:
         return  # there is nothing more to measure
     except Exception as error:

@@ -52,7 +52,7 @@ class CudaGraph:
         """Record ``code`` without running it; what it returns gets its values from `replay`.
 
         Raises:
-            RuntimeError: where ``code`` does what a graph cannot hold; torch is left as it was.
+            RuntimeError: where ``code`` does what a graph cannot hold.
         """
         with torch.cuda.device(self._device):
             current = torch.cuda.current_stream()
@@ -74,7 +74,8 @@ class CapturedStep:
     A replay runs the same kernels on the same memory. So ``step`` draws nothing, asks for no number on the host, and
     what differs from call to call comes in as inputs; learning rates may differ, too. Where inputs of another shape
     come, other hyperparameters, or other ``fixed`` values, the step is captured anew. Where capturing fails, the reason
-    is logged once and the step goes on as it is: the results are the same.
+    is logged once and the step goes on as it is. Learning rates are float32 in a graph: but for that rounding the results
+    are those of the step as it is. Optimizers must keep all their state on the device: Adam with ``fused=True``.
 
     Args:
         step: called as ``step(*inputs)`` with tensors of any shape on one device; gives out pairs of an event and a
@@ -126,7 +127,8 @@ class CapturedStep:
 
     def _depends_on(self, inputs: Sequence[Tensor]) -> Any:
         options = [{name: group[name] for name in group if name not in ("params", "lr")} for group in self._groups()]
-        return [(tuple(x.shape), x.dtype) for x in inputs], options, self._fixed()
+        rates = [id(group["lr"]) if torch.is_tensor(group["lr"]) else None for group in self._groups()]
+        return [(tuple(x.shape), x.dtype) for x in inputs], options, rates, self._fixed()
 
     def _capture(self, inputs: Sequence[Tensor]) -> bool:
         self._inputs = [x.clone() for x in inputs]
@@ -136,7 +138,10 @@ class CapturedStep:
                 self._stages = self._graph.capture(lambda: list(self._step(*self._inputs)))
         except Exception as error:  # what is wrong with the step itself shows when it runs as it is
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            logger.warning(f"no CUDA graph of the training step ({reason}); training goes on without, more slowly")
+            mend = "; make Adam with fused=True" if "capturable" in reason else ""
+            logger.warning(
+                f"no CUDA graph of the training step ({reason}); training goes on without, more slowly{mend}"
+            )
             self._failed = True
             self._graph = None
         return not self._failed

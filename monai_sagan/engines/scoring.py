@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,13 +28,16 @@ def in_precision(device: str | torch.device, amp: bool) -> Iterator[None]:
         device: where the networks are.
         amp: whether to take bfloat16.
     """
-    device, cudnn = torch.device(device), torch.backends.cudnn
-    with ExitStack() as stack:
-        stack.enter_context(torch.autocast(device.type, torch.bfloat16, enabled=amp))
-        if device.type == "cuda" and not amp:
-            kept = {name: getattr(cudnn, name) for name in ("enabled", "benchmark", "deterministic")}
-            stack.enter_context(cudnn.flags(**kept, allow_tf32=False))
-        yield
+    device = torch.device(device)
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at run time
+    kept = convolutions.fp32_precision
+    if device.type == "cuda" and not amp:
+        convolutions.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            yield
+    finally:
+        convolutions.fp32_precision = kept
 
 
 @torch.inference_mode()

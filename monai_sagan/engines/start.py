@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.distributed import is_main
+from monai_sagan.engines.device import check_device
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.settings import Settings, as_plain
@@ -29,8 +30,10 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
             with comes along.
 
     Raises:
-        SaganError: when the folder cannot be written.
+        SaganError: when the folder cannot be written, or a ``device`` among the values is not there.
     """
+    if "device" in values:
+        check_device(values["device"])
     output = Path(output_dir).resolve()
     if not is_main():
         logging.getLogger().setLevel(logging.WARNING)

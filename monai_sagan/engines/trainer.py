@@ -58,7 +58,7 @@ class SaganTrainer(Trainer):
 
     Every draw of an iteration is a function of ``seed`` and the iteration's number: the trainer seeds torch's global
     generator at each. A ``train_data_loader`` that has ``set_step(step)`` is told before each batch how many
-    iterations are done; so a resumed run repeats the interrupted one bit for bit.
+    iterations are done; so a resumed run repeats the interrupted one, on a CPU bit for bit.
 
     Args:
         device: where to train.
@@ -78,8 +78,9 @@ class SaganTrainer(Trainer):
         seed: of all draws.
         amp: run the networks in bfloat16; norms, the losses and the sum of image and change stay in float32.
         engine: ``"eager"`` runs the networks operation by operation; ``"compiled"`` has `torch.compile` fuse them, for
-            minutes once, to the same results up to rounding, and on a GPU replays whole iterations as CUDA graphs: the
-            iteration's events then fire one after another at its end.
+            minutes once, to the same results up to rounding, and on a GPU replays whole iterations as CUDA graphs, see
+            `CapturedStep`: their events then fire one after another at the end, when all weights are updated, and
+            gradients are those of the graph that was captured last.
         inferer: how the generator is called.
         prepare_batch: makes the three images of a batch, see `prepare_sagan_batch`.
         train_handlers: handlers with an ``attach`` method.
@@ -175,7 +176,7 @@ class SaganTrainer(Trainer):
 
     def _step(self, generator_too: bool, normal: Tensor, images: Tensor, alpha: Tensor, *uniform: Tensor) -> Stages:
         """One iteration on images and draws; at each of MONAI's iteration events it gives out what is new."""
-        gate = dict(zip(["uniform"], uniform, strict=False))
+        gate = {"uniform": uniform[0]} if uniform else {}
         with torch.set_grad_enabled(generator_too), self._precision():  # the critic update needs no graph of this
             restored = self.inferer(images, self._generate, **gate).float()
         fakes = len(images) - 2 * len(normal) if generator_too else len(images)  # as many pseudo images as normal ones
@@ -222,7 +223,7 @@ class SaganTrainer(Trainer):
 
     def _fixed(self) -> tuple[Any, ...]:
         """What a captured step takes for granted."""
-        return self.lambda_id, self.lambda_rec, self.lambda_gp
+        return self.lambda_id, self.lambda_rec, self.lambda_gp, self.bfloat16
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.bfloat16)

@@ -1,4 +1,4 @@
-"""Going on where a run stopped, bit for bit."""
+"""Going on where a run stopped, on a CPU bit for bit."""
 
 from __future__ import annotations
 

@@ -49,12 +49,14 @@ def run_study(
         SaganError: for wrong input, before anything is trained; and at the end when runs failed: it names them. The
             table is written all the same, of those that did not.
     """
+    from monai_sagan.engines.device import check_device  # torch takes seconds, and nothing else here needs it
+
     name, rows = named_rows(study)
     folder, bundle = Path(output_dir).resolve(), Bundle(config_file)
     chosen = _overrides(rows, overrides or {}, seeds, budget)
     for own in ({}, *rows.values()):
         bundle.check_keys(chosen | dict(own))
-    device = str(bundle.read("device", chosen))
+    device = str(check_device(bundle.read("device", chosen)))
     slots(device, len(rows) * len(seeds), jobs)  # refuses a wrong number of jobs before anything takes time
     chosen = _shared(bundle, folder, chosen)
     for own in rows.values():

@@ -45,6 +45,12 @@ def test_unknown_section(capsys):
     assert "no section 'speed'; the sections are training, inference, growth, sides" in capsys.readouterr().err
 
 
+def test_a_gpu_that_is_not_there(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["bench", "--device", "cuda"]) == 2
+    assert "device is 'cuda'" in capsys.readouterr().err
+
+
 def test_a_workload_that_fails_is_one_line(refused):
     with refused("the benchmark of 'eager' failed", "batch_size 50 is larger than the 8 normal training images"):
         time_side_by_side({"eager": ("eager", Size(4, 1, batch_size=50, images=8))}, "cpu", rounds=1, threads=1)

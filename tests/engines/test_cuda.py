@@ -25,7 +25,8 @@ def in_float32(monkeypatch):
 def test_captured_iterations_equal_eager_ones(caplog):
     with caplog.at_level(logging.WARNING):
         found, expected = (trainer_losses(12, engine=engine, device="cuda") for engine in ("compiled", "eager"))
-    assert not caplog.records  # compiled and captured, or else it would say so
+    ours = [record for record in caplog.records if record.name.startswith("monai_sagan")]
+    assert not ours  # compiled and captured, or else it would say so
     for ours, theirs in zip(found, expected, strict=True):
         for name, value in theirs.items():
             assert ours[name] == pytest.approx(value, rel=1e-2, abs=1e-3)  # rounding grows, see benchmarks/README.md

@@ -203,12 +203,26 @@ def test_options_that_make_no_sense_are_refused(options, parts, refused):
         score(generator(), pixels(1), **options)
 
 
+@pytest.fixture(params=["as it is", "generic", "of cuDNN", "of convolutions"])
+def precision(request):
+    """Each of torch's ways to set it, undone afterwards."""
+    places = {"generic": torch.backends, "of cuDNN": torch.backends.cudnn, "of convolutions": torch.backends.cudnn.conv}
+    place = places.get(request.param)
+    kept = place and place.fp32_precision
+    if place:
+        place.fp32_precision = "tf32"
+    yield
+    if place:
+        place.fp32_precision = kept
+
+
+@pytest.mark.usefixtures("precision")
 @pytest.mark.parametrize(("device", "amp"), [("cuda", False), ("cpu", False), ("cpu", True)])
 def test_float32_is_float32_on_a_gpu_too(device, amp):
-    cudnn = torch.backends.cudnn
-    assert cudnn.allow_tf32  # torch's default
+    convolutions = torch.backends.cudnn.conv
+    before = convolutions.fp32_precision
+    assert before != "ieee"
     with in_precision(device, amp):
-        assert cudnn.allow_tf32 == (device == "cpu")
-        assert cudnn.enabled
+        assert convolutions.fp32_precision == ("ieee" if device == "cuda" else before)
         assert torch.is_autocast_enabled(device) == amp
-    assert cudnn.allow_tf32
+    assert convolutions.fp32_precision == before

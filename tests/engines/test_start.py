@@ -71,7 +71,16 @@ def test_what_cannot_be_written(tmp_path, refused):
         start_run(tmp_path / "run")
 
 
-def test_an_evaluation_tells_what_its_run_was_made_with(tmp_path):
+def test_a_gpu_that_is_not_there(tmp_path, monkeypatch, refused):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with refused("device is 'cuda'", "sees 0 GPUs", "use cpu"):
+        start_run(tmp_path / "run", device="cuda")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_evaluation_tells_what_its_run_was_made_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     start_run(tmp_path / "run", resolve_settings("paper"), seed=3, device="cuda")
     start_run(tmp_path / "evaluation", run_dir=str(tmp_path / "run"), device="cpu")
     config = json.loads((tmp_path / "evaluation" / "config.json").read_text())
