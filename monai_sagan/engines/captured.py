@@ -74,7 +74,7 @@ class CapturedStep:
     A replay runs the same kernels on the same memory. So ``step`` draws nothing, asks for no number on the host, and
     what differs from call to call comes in as inputs; learning rates may differ, too. Where inputs of another shape
     come, other hyperparameters, or other ``fixed`` values, the step is captured anew. Where capturing fails, the reason
-    is logged once and the step goes on as it is. Learning rates are float32 in a graph: but for that the results are those
+    is logged once and the step goes on as it is. In a graph learning rates are float32; but for that, results are those
     of the step as it is. Optimizers must keep all their state on the device: Adam with ``fused=True``.
 
     Args:
