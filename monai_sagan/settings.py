@@ -235,10 +235,10 @@ def _check(settings: Settings) -> None:
             raise SaganError(f"{name} is {getattr(settings, name)}; it lies between {low:g} and {high:g}")
     if settings.max_iterations % settings.iterations_per_epoch:
         below = settings.epochs * settings.iterations_per_epoch
+        fitting = " or ".join(str(n) for n in (below, below + settings.iterations_per_epoch) if n)
         raise SaganError(
             f"max_iterations {settings.max_iterations} is not a multiple of iterations_per_epoch "
-            f"{settings.iterations_per_epoch}; use {f'{below} or ' if below else ''}"
-            f"{below + settings.iterations_per_epoch}"
+            f"{settings.iterations_per_epoch}; use {fitting}"
         )
     grid = settings.grid if settings.anatomical_consistency else (1, 1)
     try:
