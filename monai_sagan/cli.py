@@ -16,6 +16,7 @@ from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, copy_bundle
 from monai_sagan.errors import SaganError
+from monai_sagan.packages import pip_install
 from monai_sagan.study import add_study_arguments, study_command
 
 __all__ = ["main"]
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name not in LEFT_OUT:
             raise
-        print(f"monai-sagan: error: this needs {error.name}, which is not installed; pip install monai-sagan brings it",
+        print(f"monai-sagan: error: this needs {error.name}, which is not installed; {pip_install('training')}",
               file=sys.stderr)  # fmt: skip
         return 2
     except BrokenPipeError:  # as by: monai-sagan ... | head

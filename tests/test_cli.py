@@ -73,7 +73,7 @@ def test_a_package_that_was_left_out_is_one_line(words, monkeypatch, capsys, tmp
     monkeypatch.setattr("monai_sagan.cli._check_options", missing)
     assert main(words) == 2
     error = capsys.readouterr().err
-    assert error.startswith("monai-sagan: error: this needs torch, which is not installed; pip install monai-sagan")
+    assert error.startswith("monai-sagan: error: this needs torch, which is not installed; pip install torch ")
     assert error.count("\n") == 1
     monkeypatch.setattr("monai_sagan.cli.LEFT_OUT", set())
     with pytest.raises(ModuleNotFoundError):

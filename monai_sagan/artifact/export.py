@@ -31,6 +31,7 @@ from monai_sagan.engines.trained import Trained, load_trained, run_models
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.metrics import normal_threshold
+from monai_sagan.packages import pip_install
 from monai_sagan.settings import as_plain
 
 __all__ = ["export_artifact"]
@@ -109,9 +110,7 @@ def _check_format(format: str) -> None:
         raise SaganError(f"there is no format {format!r}; use one of {', '.join(FORMATS)}")
     for module in NEEDS.get(format, ()):
         if importlib.util.find_spec(module) is None:
-            raise SaganError(
-                f"the format {format} needs {module}, which is not installed; pip install 'monai-sagan[export]'"
-            )
+            raise SaganError(f"the format {format} needs {module}, which is not installed; {pip_install(format)}")
 
 
 def _model_file(run: Path, which: str) -> Path:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from monai_sagan.artifact.archive import checked_archive
 from monai_sagan.artifact.facts import FORMATS, Facts
 from monai_sagan.errors import SaganError
+from monai_sagan.packages import pip_install
 
 __all__ = ["OUTPUTS", "Runtime", "load_runtime"]
 
@@ -45,8 +46,8 @@ def load_runtime(folder: Path, facts: Facts, threads: int | None = None) -> Runt
     except SaganError:
         raise
     except ModuleNotFoundError as error:
-        extra = "pip install 'monai-sagan[onnx]'" if facts["format"] == "onnx" else f"pip install {error.name}"
-        raise SaganError(f"{path} needs {error.name}, which is not installed; {extra}") from None
+        needed = error.name or "onnxruntime"
+        raise SaganError(f"{path} needs {needed}, which is not installed; {pip_install(needed)}") from None
     except Exception as error:  # each runtime has errors of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaganError(f"{path} cannot be loaded ({reason}); export the model again") from None

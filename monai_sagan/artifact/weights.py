@@ -8,6 +8,7 @@ from typing import Any
 from monai_sagan.artifact.facts import FORMATS, check_files, read_facts
 from monai_sagan.data.typical import IMAGE, typical_from_json
 from monai_sagan.errors import SaganError
+from monai_sagan.packages import pip_install
 
 __all__ = ["is_artifact", "read_weights"]
 
@@ -51,9 +52,8 @@ def read_weights(path: str | Path) -> dict[str, Any]:
             **({} if typical is None else {"typical": typical | {IMAGE: torch.tensor(typical[IMAGE])}}),
         }
     except ModuleNotFoundError as error:
-        raise SaganError(
-            f"{folder} needs {error.name}, which is not installed; pip install 'monai-sagan[export]'"
-        ) from None
+        needed = error.name or "safetensors"
+        raise SaganError(f"{folder} needs {needed}, which is not installed; {pip_install(needed)}") from None
     except Exception as error:  # safetensors has errors of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaganError(f"{folder} holds no weights ({reason}); export the model again") from None

@@ -11,6 +11,7 @@ import numpy as np
 from monai_sagan.data.scaling import Pixels
 from monai_sagan.data.workers import one_line
 from monai_sagan.errors import SaganError
+from monai_sagan.packages import pip_install
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -100,4 +101,4 @@ def _decode_12_bit_jpeg(dataset: Dataset, frame: int, path: Path) -> Pixels:
 
 def _not_installed(dataset: Dataset, path: Path) -> SaganError:
     name = one_line(dataset.file_meta.TransferSyntaxUID.name)
-    return SaganError(f'{path} is encoded as {name}; its decoder comes with: pip install "monai-sagan[dicom]"')
+    return SaganError(f"{path} is encoded as {name}, which needs a decoder: {pip_install('dicom')}")
