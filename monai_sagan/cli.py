@@ -94,7 +94,7 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    taken = {"dataset_dir", "left_out"} & set(arguments.options)
+    taken = {"dataset_dir", "left_out", "notes", "any_images"} & set(arguments.options)
     if taken and hasattr(arguments, "directory"):
         raise SaganError(f"--{taken.pop()} is no option here; the dataset is the first argument, DIR")
 
@@ -117,7 +117,7 @@ def _data(arguments: argparse.Namespace) -> int:
     from monai_sagan.data.layouts import read_dataset
     from monai_sagan.data.overview import describe_dataset, look_at_files, write_items
 
-    dataset = read_dataset(arguments.directory, arguments.layout, **arguments.options)
+    dataset = read_dataset(arguments.directory, arguments.layout, any_images=True, **arguments.options)
     findings = look_at_files(dataset.datalist, arguments.check, arguments.jobs, arguments.min_foreground)
     if arguments.table:
         write_items(dataset.datalist, arguments.table, findings.good)

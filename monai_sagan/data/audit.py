@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.patient_ids import VOLUME, alike_ids, patient_sources
 from monai_sagan.data.stored import in_parts
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
@@ -36,6 +37,7 @@ PROJECTED, SURELY = 256, 0.87
 CHUNK, BLOCK = 2**20, 1024  # pixels, and rows of features, at a time
 MOST = 10_000  # near-duplicates after which looking ends: a set of look-alikes needs no list of all its pairs
 SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
+SEVERAL_VOLUMES = "whether several volumes are of one patient"
 UNKNOWN = [
     "shifted, turned or cropped copies of an image are not found, nor are other images of a patient without an id",
     "labels are taken as the dataset gives them",
@@ -74,11 +76,13 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
         *(f"the {kind['property']} of the files alone tells {kind['of']} apart (AUC {kind['auc']:.2f}): a leak, unless "
           f"all images are prepared alike" for kind in kinds if kind["auc"] >= SEPARABLE),
     ]  # fmt: skip
-    unknown = [*_unknown_patients(splits), *UNKNOWN]
+    sources = patient_sources((item for items in splits.values() for item in items), images.images)
+    unknown = [*_unknown_patients(splits), *([SEVERAL_VOLUMES] if VOLUME in sources else []), *UNKNOWN]
     logger.info("splits: " + ", ".join(f"{name} {len(items)}" for name, items in splits.items()))
     audit: dict[str, Any] = {
         "splits": {name: _summary(items) for name, items in splits.items()},
         "splits_digest": _digest(splits),
+        "patients_by": sources,
         "unreadable": len(images.unreadable),
         "left_out": len(images.left_out),
         "exact_duplicates": {"count": len(exact), "examples": exact[:EXAMPLES]},
@@ -96,8 +100,11 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
     logger.info(f"anomaly ratio of train_unlabeled: {'not known' if ratio is None else ratio}")
     for warning in warnings:
         logger.warning(f"audit: {warning}")
+    known = ", ".join(f"{source}: {count} images" for source, count in sources.items())
+    logger.info(f"audit: what names the patients: {known or 'nothing'}")
     if not warnings:
-        logger.info("audit: no duplicates, near-duplicates or shared patients between training, validation and test")
+        found = "duplicates, near-duplicates or shared patients" if sources else "duplicates or near-duplicates"
+        logger.info(f"audit: no {found} between training, validation and test")
     logger.info("audit: what it cannot know: " + "; ".join(unknown))
     if strict and warnings:
         raise SaganError(f"strict: {warnings[0]} ({len(warnings)} findings in {output / 'audit.json'}); mend the data")
@@ -313,8 +320,11 @@ def _unknown_patients(splits: Datalist) -> Iterator[str]:
     patients = [item.get("patient") for items in splits.values() for item in items]
     if None in patients:
         yield f"no patient is known for {patients.count(None)} of {len(patients)} images"
+        yield "neither tables, file names (sub-...) nor headers name their patients, so two splits may share one"
     elif len(set(patients)) == len(patients):
         yield "each patient has one image: the ids may be of images, and patients with several images be unknown"
+    if alike := alike_ids({str(patient) for patient in patients if patient is not None}):
+        yield f"{' and '.join(alike[0])} count as two patients ({len(alike)} such pairs of ids)"
 
 
 def _pairs_found(pairs: list[dict[str, Any]], what: str) -> Iterator[str]:

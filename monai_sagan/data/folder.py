@@ -8,7 +8,8 @@
 
 Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, DICOM (also without a suffix) and
 NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
-their own, ``volume.nii.gz#z41``, and the volume is their patient; each has the label of the volume. Nothing is opened
+their own, ``volume.nii.gz#z41``, each with the label of the volume. Their patient is the subject that BIDS names in the
+path (``sub-01``), else the volume; other files have one by such a name, or by their DICOM header. Nothing is opened
 but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they are
 DICOM. Whose images these are, and under which terms, you know.
 """
@@ -20,30 +21,45 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad
+from monai_sagan.data.near_names import advice, near_folders
+from monai_sagan.data.patient_ids import subject_of
 from monai_sagan.data.table import find_table, read_table
-from monai_sagan.data.tables import LeftOut, check_slices, report_left_out
+from monai_sagan.data.tables import LeftOut, Notes, check_slices, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_folder", "list_images", "read_folder"]
+__all__ = ["almost_folder", "find_folder", "list_images", "read_folder", "read_images"]
 
 logger = logging.getLogger(__name__)
 
 PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1),
          ("test", "test/unlabeled", None))  # fmt: skip
+NEEDED = ("normal", "unlabeled")
 KINDS = ("normal", "abnormal")  # the sub-folders of unlabeled/ that tell its labels
 LAYOUT = "normal/, unlabeled/ and, to measure, test/normal/ and test/abnormal/"
+ARRANGE = (
+    f"sort the images into {LAYOUT}; or list them in images.csv, with the columns image and split (normal, unlabeled, "
+    f"test) or label (0, 1), and patient if you know it"
+)
 NIFTI = (".nii", ".nii.gz")
+NO_IMAGES = "files that are no images"
 # Windows, macOS and network disks put these everywhere.
 SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "System Volume Information"}
 
 
 def find_folder(folder: Path) -> str | None:
     """What tells that the folder is in this layout."""
-    there = [name for name in ("normal", "unlabeled") if (folder / name).is_dir()]
+    there = [name for name in NEEDED if (folder / name).is_dir()]
     return "normal/ and unlabeled/" if len(there) == 2 else None
+
+
+def almost_folder(folder: Path) -> str | None:
+    """What tells that the folder would be in this layout if its folders were called so, or None."""
+    there = [[name] if (folder / name).is_dir() else near_folders(folder, name) for name in NEEDED]
+    return " and ".join(f"{names[0]}/" for names in there) if all(there) else None
 
 
 def read_folder(
@@ -53,6 +69,7 @@ def read_folder(
     shares: Sequence[float] = (0.4, 0.4, 0.2),
     split_seed: int = 0,
     left_out: LeftOut | None = None,
+    notes: Notes | None = None,
 ) -> Datalist:
     """The ``normal``, ``unlabeled`` and ``test`` items of a folder of images.
 
@@ -66,6 +83,7 @@ def read_folder(
         shares: of `read_table`, where the folder has a table without a column ``split``.
         split_seed: likewise.
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
+        notes: takes up what else is to be said, see `read_table`.
 
     Raises:
         SaganError: naming the folder that is missing or holds no image, or the option that is out of range.
@@ -75,19 +93,19 @@ def read_folder(
     if find_med_ad(folder):
         return read_med_ad(folder, left_out)
     if find_table(folder):
-        return read_table(
-            folder, shares=shares, split_seed=split_seed, slice_axis=axis, slice_range=keep, left_out=left_out
-        )
-    for name in ("normal", "unlabeled"):
-        if not (folder / name).is_dir():
-            missing = folder / name if folder.is_dir() else folder
-            raise SaganError(f"no folder {missing}; a dataset has {LAYOUT}; give the folder by --dataset_dir")
+        options: dict[str, Any] = {"slice_axis": axis, "slice_range": keep, "left_out": left_out, "notes": notes}
+        return read_table(folder, shares=shares, split_seed=split_seed, **options)
+    _check_folders(folder)
     kinds = [f"unlabeled/{kind}" for kind in KINDS]
     labels_known = all((folder / kind).is_dir() for kind in kinds)
+    for near in (near for kind in KINDS for near in near_folders(folder / "unlabeled", kind, KINDS)):
+        logger.warning(
+            f"{folder / 'unlabeled' / near} gives no labels: only {' and '.join(kinds)} do, spelled like that"
+        )
     parts = [part for part in PARTS if (folder / part[1]).is_dir()]
     parts += [("unlabeled", kind, label) for label, kind in enumerate(kinds)] if labels_known else []
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
-    reasons: dict[str, int] = {"files that are no images": 0}
+    reasons: dict[str, int] = {NO_IMAGES: 0}
     for name, part, label in parts:
         datalist[name] += _items(folder, part, label, axis, keep, reasons)
     inner = [path.relative_to(folder).as_posix() for path in (folder / "test").glob("*") if path.is_dir()]
@@ -97,12 +115,45 @@ def read_folder(
         logger.warning(f"{beside[0]['image']} and {len(beside) - 1} more unlabeled images are in neither of "
                        f"{' and '.join(kinds)}: their labels are unknown")  # fmt: skip
     datalist["unlabeled"] += beside
-    for name in ("normal", "unlabeled"):
+    for name in NEEDED:
         if not datalist[name]:
             raise SaganError(f"no images in {folder / name}; put there PNG, JPEG, TIFF, DICOM or NIfTI files")
     report_left_out(folder, reasons, left_out)
     report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), left_out, logging.WARNING)
     return datalist
+
+
+def read_images(
+    dataset_dir: str | Path,
+    slice_axis: int = 2,
+    slice_range: Sequence[float] = (0.0, 1.0),
+    left_out: LeftOut | None = None,
+    notes: Notes | None = None,
+) -> Datalist:
+    """All images of a folder that is in no layout, as one list ``images``, to look at: training needs to know more.
+
+    Args:
+        dataset_dir: the folder.
+        slice_axis: as in `read_folder`.
+        slice_range: likewise.
+        left_out: takes up what is left out, see `monai_sagan.data.tables`.
+        notes: takes up how to arrange the images to train on them.
+    """
+    folder, reasons = Path(dataset_dir), {NO_IMAGES: 0}
+    items = _items(folder, "", None, *check_slices(slice_axis, slice_range), reasons)
+    if notes is not None:
+        hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
+        notes["to train"] = "; ".join([ARRANGE, *(f"{name}/: {hint}" for name, hint in hints.items() if hint)])
+    report_left_out(folder, reasons, left_out)
+    return {"images": items}
+
+
+def _check_folders(folder: Path) -> None:
+    for name in NEEDED:
+        if not (folder / name).is_dir():
+            missing = folder / name if folder.is_dir() else folder
+            near = "".join(f"rename {folder / other} to {name}; " for other in near_folders(folder, name))
+            raise SaganError(f"no folder {missing}; {near}a dataset has {LAYOUT}; give the folder by --dataset_dir")
 
 
 def _items(
@@ -116,9 +167,10 @@ def _items(
 ) -> list[Item]:
     items: list[Item] = []
     for path, names in list_images(folder / part, axis, keep, [folder / inner for inner in without]):
-        patient = {"patient": path.relative_to(folder).as_posix()} if path.name.lower().endswith(NIFTI) else {}
-        items += [{"image": name, "label": label} | patient for name in names]
-        reasons["files that are no images"] += not names
+        inside = path.relative_to(folder).as_posix()
+        patient = subject_of(inside) or (inside if path.name.lower().endswith(NIFTI) else None)
+        items += [{"image": name, "label": label} | ({"patient": patient} if patient else {}) for name in names]
+        reasons[NO_IMAGES] += not names
     return items
 
 
@@ -131,7 +183,8 @@ def _strays(folder: Path, parts: Sequence[str]) -> dict[str, int]:
         inner = path.parent.relative_to(folder).parts
         if is_image_file(path) and inner != ("test",):
             counts["/".join(inner[: 2 if inner[:1] == ("test",) else 1])] += 1
-    return {f"in {folder / place}, which is none of {LAYOUT}": count for place, count in counts.items()}
+    hints = {place: f"; {hint}" if (hint := advice(place)) else "" for place in counts}
+    return {f"in {folder / place}, which is none of {LAYOUT}{hints[place]}": count for place, count in counts.items()}
 
 
 def list_images(

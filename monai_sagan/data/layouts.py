@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist
-from monai_sagan.data.folder import find_folder, read_folder
+from monai_sagan.data.folder import almost_folder, find_folder, list_images, read_folder, read_images
 from monai_sagan.data.lag import find_lag, read_lag
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad
 from monai_sagan.data.rsna import almost_rsna, find_rsna, read_rsna
 from monai_sagan.data.table import find_table, read_table
-from monai_sagan.data.tables import LeftOut
+from monai_sagan.data.tables import LeftOut, Notes
 from monai_sagan.data.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
@@ -44,19 +44,21 @@ class Layout:
 
 @dataclass(frozen=True)
 class Dataset:
-    """What was found in a folder: the layout, what told it, the items, and what was left out and why.
+    """What was found in a folder: the layout, what told it, the items, what was left out and why, and further notes.
 
     Args:
         layout: its name.
         evidence: what told it.
         datalist: the items of each split.
         left_out: how many images were left out, by the reason.
+        notes: such as which columns of a table were read, by a word for it.
     """
 
     layout: str
     evidence: str
     datalist: Datalist
     left_out: LeftOut = field(default_factory=dict)
+    notes: Notes = field(default_factory=dict)
 
 
 # In the order in which they are looked for: a list or table that says what belongs where comes first.
@@ -68,7 +70,7 @@ LAYOUTS = {
     ),
     "lag": Layout(find_lag, read_lag, "non_glaucoma/ and suspicious_glaucoma/"),
     "table": Layout(find_table, read_table, "images.csv, or the table itself"),
-    "folder": Layout(find_folder, read_folder, "normal/ and unlabeled/"),
+    "folder": Layout(find_folder, read_folder, "normal/ and unlabeled/", almost_folder),
 }
 
 
@@ -83,18 +85,21 @@ def find_layout(dataset_dir: str | Path) -> tuple[str, str]:
         raise SaganError(f"no folder {folder}; give the one that holds the dataset")
     if found := _found(folder):
         return found
-    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-    hint = next((f"; {path} is in the layout {found[0]}, give that" for path in inner if (found := _found(path))), "")
+    inner = _inside(folder)
+    hint = f"; {inner[0]} is in the layout {inner[1]}, give that" if inner else ""
     looks = "; ".join(f"{name}: {layout.looks}" for name, layout in LAYOUTS.items())
     raise SaganError(f"{folder} is in no known layout ({looks}){hint}")
 
 
-def read_dataset(dataset_dir: str | Path, layout: str | None = None, **options: object) -> Dataset:
+def read_dataset(
+    dataset_dir: str | Path, layout: str | None = None, any_images: bool = False, **options: object
+) -> Dataset:
     """Read a folder in whichever layout it is.
 
     Args:
         dataset_dir: the folder, or a table.
         layout: one of `LAYOUTS`; None finds out.
+        any_images: read images in no layout as one list, see `read_images`, to look at them.
         options: of the layout's reader.
 
     Raises:
@@ -102,14 +107,31 @@ def read_dataset(dataset_dir: str | Path, layout: str | None = None, **options: 
     """
     if layout is not None and layout not in LAYOUTS:
         raise SaganError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
-    name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
-    read = LAYOUTS[name].read
-    known = [option for option in inspect.signature(read).parameters if option not in ("dataset_dir", "left_out")]
+    if any_images and layout is None and _has_only_images(Path(dataset_dir)):
+        name, evidence, read = "none", "images that neither folders nor a table sort", read_images
+    else:
+        name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
+        read = LAYOUTS[name].read
+    parameters = inspect.signature(read).parameters
+    known = [option for option in parameters if option not in ("dataset_dir", "left_out", "notes")]
     for option in options:
         if option not in known:
             raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
     left_out: LeftOut = {}
-    return Dataset(name, evidence, read(dataset_dir, left_out=left_out, **options), left_out)
+    notes: Notes = {}
+    said = {"left_out": left_out} | ({"notes": notes} if "notes" in parameters else {})
+    return Dataset(name, evidence, read(dataset_dir, **said, **options), left_out, notes)
+
+
+def _has_only_images(folder: Path) -> bool:
+    known = _found(folder) or _inside(folder)
+    return not known and any(names for _, names in list_images(folder))
+
+
+def _inside(folder: Path) -> tuple[Path, str] | None:
+    """The first folder in this one that is in a layout, and which."""
+    inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    return next(((path, found[0]) for path in inner if (found := _found(path))), None)
 
 
 def _found(folder: Path) -> tuple[str, str] | None:

@@ -8,10 +8,10 @@
                              "view": "AP", "sex": "F", "age": 43, "site": "..."}, ...}
 
 ``unlabeled`` may also be one list, of images whose labels nobody knows; so may ``test``, or it has such a list under
-"unlabeled" beside the others. Boxes are in pixels of the file in images/,
-[] says that there is none; a mask has the size of that file, its path starts at DIR. Source: Cai et al., DDAD-ASR
-(https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly (https://doi.org/10.1016/j.media.2025.103500); for
-academic use, and the terms of each original dataset hold.
+"unlabeled" beside the others. Where items.json names no patient at all, file names do (``sub-01``). Boxes are in
+pixels of the file in images/, [] says that there is none; a mask has the size of that file, its path starts at DIR.
+Source: Cai et al., DDAD-ASR (https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly
+(https://doi.org/10.1016/j.media.2025.103500); for academic use, and the terms of each original dataset hold.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.tables import LeftOut, check_some_there, report_left_out
+from monai_sagan.data.patient_ids import clean_id, name_subjects
+from monai_sagan.data.tables import LeftOut, check_some_there, listed_path, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
@@ -61,8 +62,11 @@ def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Dat
     known = _read_items(folder)
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
     for name, label, files in lists:
-        items = [{"image": str(folder / "images" / file), "label": label} | known.get(file, {}) for file in files]
-        datalist[name] += items
+        datalist[name] += [
+            {"image": listed_path(folder / "images", file), "label": label} | known.get(file, {}) for file in files
+        ]
+    if not any("patient" in item for items in datalist.values() for item in items):
+        datalist = {name: name_subjects(items, folder / "images") for name, items in datalist.items()}
     there = _check_files(folder, datalist)
     listed = {item["image"] for items in datalist.values() for item in items}
     report_left_out(folder, {"in images/, but not in data.json": len(there - listed)}, left_out)
@@ -120,7 +124,7 @@ def split_as_listed(
 
 def _read_json(path: Path, holds: str) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_bytes())  # in whichever UTF it is
     except FileNotFoundError:
         raise SaganError(f"{path} is missing; the Med-AD layout is images/ and data.json: {holds}") from None
     except (ValueError, OSError, RecursionError) as error:
@@ -167,12 +171,13 @@ def _known(folder: Path, path: Path, file: str, known: Mapping[str, Any]) -> Ite
             raise SaganError(f"{path} says {key!r} of {file}; it may say {', '.join(COLUMNS)}")
         if not _fits(key, value):
             raise SaganError(f"{path} has {key} {value!r} of {file}; mend it or leave it out")
-    if "mask" not in known:
-        return dict(known)
-    mask = folder / known["mask"]
-    if not mask.is_file():
-        raise SaganError(f"{mask} is listed in {path} but is not there; restore it or unlist it")
-    return dict(known) | {"mask": str(mask)}
+    patient = clean_id(known.get("patient", ""))
+    item = {key: value for key, value in known.items() if key != "patient"} | ({"patient": patient} if patient else {})
+    if "mask" in item:
+        item["mask"] = listed_path(folder, item["mask"])
+        if not os.path.isfile(item["mask"]):
+            raise SaganError(f"{item['mask']} is listed in {path} but is not there; restore it or unlist it")
+    return item
 
 
 def _fits(key: str, value: Any) -> bool:

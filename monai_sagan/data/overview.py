@@ -19,6 +19,7 @@ from monai_sagan.data.decode import (
     split_fragment,
 )
 from monai_sagan.data.layouts import Dataset
+from monai_sagan.data.patient_ids import patient_sources
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
@@ -108,6 +109,10 @@ def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False
     lines = [f"layout     {dataset.layout}, because of {dataset.evidence}", ""]
     used = {name: [i for i in items if i["image"] not in empty] for name, items in dataset.datalist.items()}
     lines += _table(used, good)
+    sources = patient_sources((item for items in used.values() for item in items), good)
+    told = ", ".join(f"{source}: {count}" for source, count in sources.items())
+    notes = ({"patients": told} if told else {}) | dataset.notes
+    lines += ["", *(f"{word:<10} {note}" for word, note in notes.items())] if notes else []
     reasons = Counter(f"foreground {reason.partition(', ')[2]}" for reason in empty.values())
     lines += ["", *_left_out(dataset.left_out | reasons), *_kinds(good)]
     how = "decoded" if checked else "headers read; add --check to decode all pixels"

@@ -9,27 +9,23 @@ Two layouts are told apart: the Med-AD one (see `monai_sagan.data.med_ad`), and 
 Normal images are those of class "Normal" (8,851), abnormal ones those of class "Lung Opacity" (6,012); the third
 class (11,821) is left out, as in the paper. Every image has a patientId of its own. Some copies of the class table
 lack the rows of 79 images: of these the 12 with Target 1 are abnormal, and the others (33 are Normal, 34 of the third
-class) are left out unless a published list names them. Source:
+class) are left out unless a published list names them. Where the folder has no DICOM but PNG or JPEG files of the same
+names, these are read, and the boxes, in pixels of 1024 x 1024 images, are scaled to those that are square. Source:
 https://www.kaggle.com/c/rsna-pneumonia-detection-challenge, under the challenge's rules (non-commercial research);
 cite Shih et al., https://doi.org/10.1148/ryai.2019180041.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
+from monai_sagan.data.decode import describe_file
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad, split_as_listed
-from monai_sagan.data.tables import (
-    LeftOut,
-    check_some_there,
-    files_by_stem,
-    find_packed,
-    read_box,
-    read_rows,
-    report_left_out,
-)
+from monai_sagan.data.rows import find_packed, read_rows
+from monai_sagan.data.tables import PICTURES, LeftOut, check_some_there, images_by_stem, read_box, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["almost_rsna", "find_rsna", "read_rsna"]
@@ -38,8 +34,11 @@ __all__ = ["almost_rsna", "find_rsna", "read_rsna"]
 TABLE_1 = (3851, 4000, 5012, 1000, 1000)
 CLASSES, LABELS, IMAGES = "stage_2_detailed_class_info.csv", "stage_2_train_labels.csv", "stage_2_train_images"
 BOX = ("x", "y", "width", "height")
+SIDE = 1024  # of all of the challenge's images, in pixels, to which boxes refer
 NORMAL, OPACITY, THIRD = "Normal", "Lung Opacity", "No Lung Opacity / Not Normal"
 THIRD_CLASS = (None, "normal", "abnormal", "unlabeled")
+
+logger = logging.getLogger(__name__)
 
 Boxes = dict[str, list[list[float]]]
 
@@ -98,11 +97,13 @@ def _read_challenge(
 ) -> Datalist:
     classes, boxes = _read_classes(folder / CLASSES), _read_boxes(folder / LABELS)
     kinds = _agreed(folder, classes, boxes)
-    there = files_by_stem(folder / IMAGES, (".dcm",))
+    there, suffix = images_by_stem(folder / IMAGES, (".dcm",))
     used = [name for name, kind in kinds.items() if kind in (NORMAL, OPACITY) or (third_class and kind == THIRD)]
-    absent = {name: str(folder / IMAGES / f"{name}.dcm") for name in used if name not in there}
-    check_some_there(list(absent.values()), len(used), f"images of {CLASSES} and {LABELS}", "unpack the archive again")
+    absent = {name: str(folder / IMAGES / f"{name}{suffix}") for name in used if name not in there}
+    check_some_there(list(absent.values()), len(used), f"images of {CLASSES} and {LABELS}")
     paths = there | absent
+    if suffix.lower() in PICTURES:
+        boxes = _scaled(folder / IMAGES, boxes, there)
 
     def items(kind: str | None, label: int | None) -> dict[str, Item]:
         found: dict[str, Item] = {}
@@ -163,6 +164,24 @@ def _read_boxes(path: Path) -> Boxes:
         if target == "1" and (box := read_box(path, name, cells)) not in found:
             found.append(box)
     return boxes
+
+
+def _scaled(folder: Path, boxes: Boxes, pictures: Mapping[str, str]) -> Boxes:
+    """The boxes in pixels of resized pictures, without those of pictures that are not square."""
+    scales = {name: _scale(pictures[name]) if found and name in pictures else 1.0 for name, found in boxes.items()}
+    logger.info(f"{folder} has PNG or JPEG files: boxes are scaled from {SIDE} x {SIDE} pixels to theirs")
+    if dropped := list(scales.values()).count(None):
+        logger.warning(f"{dropped} files of {folder} are not square or unreadable: their boxes are left out")
+    return {
+        name: [[scale * number for number in box] for box in boxes[name]]
+        for name, scale in scales.items()
+        if scale is not None
+    }
+
+
+def _scale(picture: str) -> float | None:
+    size = next(describe_file([picture]))
+    return None if isinstance(size, SaganError) or size["width"] != size["height"] else size["width"] / SIDE
 
 
 def _agreed(folder: Path, classes: dict[str, str], boxes: Boxes) -> dict[str, str | None]:

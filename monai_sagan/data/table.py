@@ -9,37 +9,35 @@
 | label | 0 or normal, 1 or abnormal, empty for unknown |
 | patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
 
-With ``split``, labels are needed to measure only, of test images; one without is scored all the same. Without it,
-images are split by their labels and by patient, and those of unknown label are unlabeled; where no column names
-patients, DICOM headers are asked, and the slices of a volume belong together. Whose images these are, and under which
-terms, you know.
+Usual other names of the columns of images and patients are understood, see `monai_sagan.data.columns`; which columns
+were read, and which not, is logged. With ``split``, labels are needed to measure only, of test images; one without is
+scored all the same. Without it, images are split by their labels and by patient, and those of unknown label are
+unlabeled. Where no column names patients, file names do (``sub-01``), else DICOM headers, and the slices of a volume
+belong together. Whose images these are, and under which terms, you know.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
+from monai_sagan.data.columns import read_known_rows
 from monai_sagan.data.datalist import Datalist, Item, split_published
-from monai_sagan.data.tables import (
-    PACKED,
-    LeftOut,
-    check_slices,
-    check_some_there,
-    find_packed,
-    read_rows,
-    report_left_out,
-)
+from monai_sagan.data.patient_ids import clean_id, name_subjects
+from monai_sagan.data.rows import PACKED, find_packed
+from monai_sagan.data.tables import LeftOut, Notes, check_slices, check_some_there, listed_path, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_table", "read_table"]
 
-IMAGE = ("image", "path", "file")
+logger = logging.getLogger(__name__)
+
 LABELS = {"0": 0, "0.0": 0, "normal": 0, "1": 1, "1.0": 1, "abnormal": 1, "": None}
 SPLITS = ("normal", "unlabeled", "test")
-KNOWN = ("patient", "view", "sex", "site")
+KNOWN = ("view", "sex", "site")
 TEXT = (".csv", ".tsv", ".txt")
 FILES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED))
 
@@ -61,13 +59,15 @@ def read_table(
     slice_axis: int = 2,
     slice_range: Sequence[float] = (0.0, 1.0),
     left_out: LeftOut | None = None,
+    notes: Notes | None = None,
 ) -> Datalist:
     """The ``normal``, ``unlabeled`` and ``test`` items that a table lists.
 
     Args:
         dataset_dir: the folder of the table, or the table itself.
         table: its name.
-        image_column: the column of paths; None takes the first of image, path and file that there is.
+        image_column: the column of paths; None takes the first of image, path and file that there is, or the one of
+            another usual name.
         shares: without a column ``split``, the shares of the normal images that are known to be normal, unlabeled and
             for the test; of the abnormal images the last one is for the test, all others are unlabeled.
         split_seed: of that split.
@@ -75,6 +75,7 @@ def read_table(
             their slices is an image, and the volume their patient where no column says another.
         slice_range: the part of a volume that is used, two shares from 0 to 1.
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
+        notes: takes up which columns were read, and which not.
 
     Raises:
         SaganError: naming the table and the row or column that is wrong, the first image where all are missing, or an
@@ -84,17 +85,15 @@ def read_table(
     axis, keep = check_slices(slice_axis, slice_range)
     if not find_packed(path):
         raise SaganError(f"no table {path}; give by --dataset_dir the table, or the folder that holds it")
-    names = [*IMAGE, *([image_column] if image_column else []), "split", "label", *KNOWN, "age", "mask"]
-    rows = read_rows(path, (), names)
-    columns = list(rows[0]) if rows else []
-    column = image_column or next((name for name in IMAGE if name in columns), None)
-    if column not in columns:
-        raise SaganError(
-            f"{path} has no row or no column {column or ' or '.join(IMAGE)}; it names the image of each row"
-        )
+    rows, columns, unread = table_rows = read_known_rows(path, image_column)
     if "split" not in columns and "label" not in columns:
-        raise SaganError(f"{path} has neither a column split nor a column label; add one of them")
-    items = [_item(path, row, column) for row in rows]
+        has = f" (not read: {', '.join(unread)})" if unread else ""
+        raise SaganError(f"{path} has neither a column split nor a column label{has}; add one of them")
+    logger.info(f"{path}, columns: {table_rows.in_words()}")
+    if notes is not None:
+        notes["columns"] = table_rows.in_words()
+    items = [_item(path, row, columns) for row in rows]
+    items = items if "patient" in columns else name_subjects(items, path.parent)
     _check_once(path, items, "")
     _check_files(path, items)
     slices = [_slices(item, axis, keep) for item in items]
@@ -107,13 +106,18 @@ def read_table(
     return datalist
 
 
-def _item(path: Path, row: dict[str, str], column: str) -> Item:
-    name, label = row[column], row.get("label", "").lower()
+def _item(path: Path, row: dict[str, str], columns: dict[str, str]) -> Item:
+    name, label = row["image"], row.get("label", "").lower()
     if not name:
-        raise SaganError(f"{path} has a row without {column}: {', '.join(row.values())}; name the image or remove it")
+        raise SaganError(
+            f"{path} has a row without {columns['image']}: {', '.join(row.values())}; name the image or remove it"
+        )
     if label not in LABELS:
         raise SaganError(f"{path} gives {name} the label {label!r}; it is 0, 1, normal, abnormal or empty")
     item: Item = {"image": _place(path, name), "label": LABELS[label]}
+    if patient := clean_id(row.get("patient", "")):
+        named = {} if columns["patient"].lower() == "patient" else {"patient_column": columns["patient"]}
+        item |= {"patient": patient} | named
     item |= {key: row[key] for key in KNOWN if row.get(key)}
     if row.get("mask"):
         item["mask"] = _place(path, row["mask"])
@@ -123,7 +127,7 @@ def _item(path: Path, row: dict[str, str], column: str) -> Item:
 
 
 def _place(path: Path, name: str) -> str:
-    return os.path.normpath(path.parent / name)
+    return os.path.normpath(listed_path(path.parent, name))
 
 
 def _age(path: Path, name: str, text: str) -> float:
@@ -154,10 +158,17 @@ def _check_files(path: Path, items: Sequence[Item]) -> None:
             file = item.get(kind) and split_fragment(item[kind])[0]
             if file and not files.setdefault(file, os.path.exists(file)):
                 names.append(file)
-    mend = "paths start at the table's folder"
-    check_some_there(missing["image"], len(items), f"files of {path}", mend)
+    if missing["image"]:
+        check_some_there(missing["image"], len(items), f"files of {path}", _fix(missing["image"][0]))
     if masks := missing["mask"]:
-        raise SaganError(f"{masks[0]} and {len(masks) - 1} more masks of {path} are not there; {mend}")
+        raise SaganError(f"{masks[0]} and {len(masks) - 1} more masks of {path} are not there; {_fix(masks[0])}")
+
+
+def _fix(name: str) -> str:
+    if os.name != "nt" and PureWindowsPath(name).drive:
+        return "it is a path of a Windows machine; paths start at the table's folder, for example a/b.png"
+    letters = "" if name.isascii() else "; if letters beyond ASCII look wrong, save the table again in UTF-8"
+    return f"paths start at the table's folder{letters}"
 
 
 def _slices(item: Item, axis: int, keep: tuple[float, float]) -> list[Item]:

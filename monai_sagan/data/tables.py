@@ -1,122 +1,37 @@
-"""What all dataset readers share: tables as their owners ship them, listings of folders, and what is left out and why.
+"""What all dataset readers share: boxes and paths in tables, listings of folders, and what is left out and why.
 
 Left out is a dictionary ``{reason: number of images}``; every reader logs it, and adds it to the one that it is given.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import logging
 import math
 import os
-import zipfile
-import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import IO
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
 
 from monai_sagan.errors import SaganError
 
 __all__ = [
-    "PACKED",
+    "PICTURES",
     "LeftOut",
+    "Notes",
     "check_slices",
     "check_some_there",
     "files_by_stem",
-    "find_packed",
+    "images_by_stem",
+    "listed_path",
     "read_box",
-    "read_rows",
     "report_left_out",
 ]
 
 logger = logging.getLogger(__name__)
 
 LeftOut = dict[str, int]
-PACKED = (".gz", ".zip")
-
-
-def find_packed(path: Path) -> Path | None:
-    """The file itself, or a packed one beside it, such as ``train.csv.gz``; None where there is neither.
-
-    Args:
-        path: of the file when unpacked.
-    """
-    packed = (path.with_name(path.name + suffix) for suffix in PACKED)
-    return next((file for file in (path, *packed) if file.is_file()), None)
-
-
-def read_rows(path: Path, columns: Sequence[str], optional: Collection[str] = ()) -> list[dict[str, str]]:
-    """The cells of a table by column, without the blanks around them; a cell that a row lacks is "".
-
-    Any line ends, with or without a byte order mark; separated by commas, semicolons or tabs. Where the table is not
-    there but a packed one beside it, ``path.gz`` or ``path.zip``, that is read.
-
-    Args:
-        path: a text table in UTF-8 whose first line names the columns, in small or capital letters.
-        columns: those that must be there.
-        optional: those that are read where they are there; all others are passed over.
-
-    Raises:
-        SaganError: naming the table when it is missing, empty or unreadable, or lacks a column.
-    """
-    try:
-        with _opened(path) as file:
-            first = file.readline()
-            file.seek(0)
-            rows = csv.reader(file, delimiter=max(",;\t", key=first.count))
-            places = _places(path, next(rows, []), columns, optional)
-            width = max(places.values(), default=-1) + 1
-            return [_cells(row, places, width) for row in rows if any(row)]
-    except FileNotFoundError:
-        raise SaganError(f"{path} is missing; put the table there, it holds {', '.join(columns)}") from None
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
-        raise SaganError(f"{path} is not a readable table ({error}); unpack or save it again as CSV in UTF-8") from None
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[str]]:
-    found = find_packed(path) or path
-    if found.suffix == ".gz":
-        with gzip.open(found, "rt", newline="", encoding="utf-8-sig") as file:
-            yield file
-    elif found.suffix == ".zip":
-        with zipfile.ZipFile(found) as archive, archive.open(_member(found, archive)) as member:
-            yield io.TextIOWrapper(member, newline="", encoding="utf-8-sig")
-    else:
-        with found.open(newline="", encoding="utf-8-sig") as file:
-            yield file
-
-
-def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:
-    members = [info for info in archive.infolist() if not info.is_dir() and not info.filename.startswith("__MACOSX")]
-    named = [info for info in members if os.path.basename(info.filename) == path.stem] or members
-    if len(named) != 1 or named[0].flag_bits & 1:
-        raise SaganError(f"{path} holds {len(members)} files, or one with a password; unpack the table")
-    return named[0]
-
-
-def _places(path: Path, header: Sequence[str], columns: Sequence[str], optional: Collection[str]) -> dict[str, int]:
-    names = [name.strip() for name in header]
-    places: dict[str, int] = {}
-    for name in [*columns, *optional]:
-        # A name in just these letters comes first: tables may have both "label" and "Label".
-        same = [i for i, found in enumerate(names) if found == name]
-        same = same or [i for i, found in enumerate(names) if found.lower() == name.lower()]
-        if not same and name in columns:
-            raise SaganError(f"{path} has no column {name}; it holds {', '.join(columns)}")
-        if len(same) > 1:
-            raise SaganError(f"{path} has more than one column {name}; remove one")
-        if same:
-            places[name] = same[0]
-    return places
-
-
-def _cells(row: list[str], places: Mapping[str, int], width: int) -> dict[str, str]:
-    row = row + [""] * (width - len(row))
-    return {name: row[place].strip() for name, place in places.items()}
+PICTURES = (".png", ".jpg", ".jpeg")  # DICOM files are often passed on as such
+UNPACK = "unpack the archive again, or put PNG or JPEG files of the same names there"
+Notes = dict[str, str]  # what else a reader says of a dataset, by a word for it
 
 
 def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False) -> list[float]:
@@ -168,7 +83,38 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
     return files
 
 
-def check_some_there(missing: Sequence[str], count: int, of: str, mend: str) -> None:
+def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str], str]:
+    """The DICOM files of a folder as in `files_by_stem`, or where it has none, pictures; and the suffix that they have.
+
+    Args:
+        folder: to look into, not below.
+        dicom: suffixes of DICOM files; the first one is returned where nothing is there.
+    """
+    if found := files_by_stem(folder, dicom):
+        return found, dicom[0]
+    pictures = files_by_stem(folder, PICTURES)
+    return pictures, next((os.path.splitext(path)[1] for path in pictures.values()), dicom[0])
+
+
+def listed_path(folder: Path, name: str) -> str:
+    """Where a file is that a table or list names; Windows' backslashes count as slashes where no name has them.
+
+    >>> listed_path(Path("set"), "sub\\\\a.png")
+    'set/sub/a.png'
+
+    Args:
+        folder: where relative paths start.
+        name: of a file, or of one image of it; one with a drive that is not there is given back as it is.
+    """
+    from monai_sagan.data.decode import split_fragment
+
+    path, drive = str(folder / name), PureWindowsPath(name).drive
+    if os.name == "nt" or not (drive or "\\" in name) or os.path.exists(split_fragment(path)[0]):
+        return path
+    return name if drive else str(folder / name.replace("\\", "/"))
+
+
+def check_some_there(missing: Sequence[str], count: int, of: str, mend: str = UNPACK) -> None:
     """Refuse images of which none is there; a part that is missing is logged: decoding counts it as unreadable.
 
     Args:

@@ -14,31 +14,29 @@ and that of PhysioNet,
     DIR/annotations/annotations_{train,test}.csv  image_id, rad_id (train only), class_name, x_min, y_min, x_max, y_max
 
 Normal are the images in which no reader finds anything (10,606), abnormal all others (4,394). The published images name
-no patients; where headers do, as those of a hospital's own set may, all images of a patient fall into one list. Source:
+no patients; where headers do, as those of a hospital's own set may, all images of a patient fall into one list. Where a
+folder has no DICOM but PNG or JPEG files of the same names, these are read, without boxes: those are in pixels of the
+DICOM files. Source:
 https://www.kaggle.com/c/vinbigdata-chest-xray-abnormalities-detection and https://doi.org/10.13026/3akn-b287
 (credentialed access, data use agreement); cite Nguyen et al., https://doi.org/10.1038/s41597-022-01498-w.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 
 from monai_sagan.data.datalist import Datalist, Item, split_published
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad, split_as_listed
 from monai_sagan.data.patients import patients_of_headers
-from monai_sagan.data.tables import (
-    LeftOut,
-    check_some_there,
-    files_by_stem,
-    find_packed,
-    read_box,
-    read_rows,
-    report_left_out,
-)
+from monai_sagan.data.rows import find_packed, read_rows
+from monai_sagan.data.tables import PICTURES, LeftOut, check_some_there, images_by_stem, read_box, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["almost_vindr_cxr", "find_vindr_cxr", "read_vindr_cxr"]
+
+logger = logging.getLogger(__name__)
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (4000, 5606, 3394, 1000, 1000)
@@ -143,7 +141,7 @@ def read_vindr_cxr(
         test = _items(folder, "test", agreement, physionet, reasons)
         datalist["test"] = _with_label(test, 0) + _with_label(test, 1)
     elif physionet:
-        reasons["of the official test part"] = len(files_by_stem(folder / "test", SUFFIXES))
+        reasons["of the official test part"] = len(images_by_stem(folder / "test", SUFFIXES)[0])
     report_left_out(folder, reasons, left_out)
     return datalist
 
@@ -158,16 +156,30 @@ def _with_label(items: dict[str, Item], label: int) -> list[Item]:
 
 def _items(folder: Path, part: str, agreement: str, physionet: bool, reasons: dict[str, int]) -> dict[str, Item]:
     readings = _read_physionet(folder, part) if physionet else _read_challenge(folder / TABLE)
-    there = files_by_stem(folder / part, SUFFIXES)
-    absent = {name: str(folder / part / f"{name}{SUFFIXES[0]}") for name in readings if name not in there}
+    there, suffix = images_by_stem(folder / part, SUFFIXES)
+    absent = {name: str(folder / part / f"{name}{suffix}") for name in readings if name not in there}
     table = _labels(part) if physionet else TABLE
-    check_some_there(list(absent.values()), len(readings), f"images of {table}", "unpack the archive again")
+    check_some_there(list(absent.values()), len(readings), f"images of {table}")
     reasons[f"in {part}/, but in no table"] = len(there.keys() - readings.keys())
     paths = there | absent
     items = {name: _item(paths[name], list(readings[name].values()), agreement) for name in sorted(readings)}
+    if suffix.lower() in PICTURES:
+        items = _without_boxes(folder / part, items)
     patients = patients_of_headers([there[name] for name in items if name in there])
     known = {image: {"patient": patient} for image, patient in patients.items()}
     return {name: item | known.get(item["image"], {}) for name, item in items.items()}
+
+
+def _without_boxes(folder: Path, items: dict[str, Item]) -> dict[str, Item]:
+    """The items of pictures, whose size is rarely that of the DICOM files to which boxes refer."""
+    boxed = sum(bool(item.get("boxes")) for item in items.values())
+    logger.warning(
+        f"{folder} has PNG or JPEG files: the boxes of {boxed} images are left out, for they are in pixels of the DICOM "
+        f"files, whose sizes are not known here"
+    )
+    return {
+        name: {key: value for key, value in item.items() if key != "boxes" or not value} for name, item in items.items()
+    }
 
 
 def _item(path: str, said: list[list[list[float]] | None], agreement: str) -> Item:

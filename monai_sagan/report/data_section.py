@@ -100,11 +100,13 @@ def _audit(run: Run) -> list[Html]:
         for kind in run.audit.get("file_kinds", [])
         if kind.get("auc", 0) > 0.5
     ]
+    known = ", ".join(f"{source}: {count(n, 'image')}" for source, n in run.audit.get("patients_by", {}).items())
     unknown = [tag("li", run.names.short(text)) for text in run.audit.get("cannot_know", [])]
     return [
         head,
         paragraph("Looked for between training, validation and test, and within training:"),
         tag("ul", *(tag("li", line) for line in [*lines, *kinds])),
+        *([paragraph(f"What names the patients: {known}.")] if known else []),
         *([paragraph("What the audit cannot know:"), tag("ul", *unknown)] if unknown else []),
     ]
 

@@ -48,6 +48,7 @@ FINDING = {"count": int, "examples": [{"images": [str]}]}
 AUDIT = {
     **{name: FINDING for name in ("exact_duplicates", "near_duplicates", "shared_patients", "normal_and_unlabeled")},
     "splits": {ANY: {name: int for name in ("images", "abnormal", "patients")}},
+    "patients_by": {ANY: int},
     "file_kinds": [{"of": str, "property": str, "auc": NUMBER}],
     "warnings": [str],
     "cannot_know": [str],

@@ -90,7 +90,7 @@ def test_missing_parts(tmp_path, refused):
         read_med_ad(tmp_path / "images")
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"train": {', "not\njson", "\ufeff{}", '{"train": [}\n'])
+@pytest.mark.parametrize("text", ["", "{", '{"train": {', "not\njson", "\ufeff{", '{"train": [}\n'])
 def test_broken_json(tmp_path, text, refused):
     folder = write(tmp_path / "set", text)
     with refused(folder / "data.json", "not readable JSON"):

@@ -1,0 +1,64 @@
+"""Folders whose names nearly say what is in them: which name was meant, and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+__all__ = ["advice", "meant_by", "near_folders"]
+
+TOP = ("normal", "unlabeled", "test")  # the folders of a dataset
+KINDS = ("normal", "abnormal", "unlabeled")  # of a test
+ELSEWHERE = {
+    r"abnormals?": "abnormal images belong in test/abnormal/ to measure, or among those in unlabeled/",
+    r"val(id(ation)?)?": "validation is carved out of normal/ and unlabeled/ (--valid_fraction), put its images there",
+    r"train(ing)?": "normal/ and unlabeled/ belong in the dataset's folder itself",
+}
+
+
+def meant_by(name: str, names: Sequence[str] = TOP) -> str | None:
+    """The one of ``names`` that a folder's name is in other letters, or nearly; None if it is exact or unlike all.
+
+    >>> meant_by("Normal"), meant_by("unlabelled"), meant_by("abnormal")
+    ('normal', 'unlabeled', None)
+
+    Args:
+        name: of a folder.
+        names: what it might be.
+    """
+    if name in names or _elsewhere(name, names):
+        return None
+    near = get_close_matches(name.lower(), names, 1, 0.82)
+    return near[0] if near else None
+
+
+def advice(place: str) -> str:
+    """What to do about images in a folder that is not part of the layout; "" where its name says nothing.
+
+    Args:
+        place: the folder, from the dataset's on: one level, or two in ``test``.
+    """
+    above, _, name = place.rpartition("/")
+    names = KINDS if above == "test" else TOP
+    if meant := meant_by(name, names):
+        return f"if {f'{above}/{meant}'.lstrip('/')}/ is meant, its images belong there"
+    return _elsewhere(name, names) or ""
+
+
+def _elsewhere(name: str, names: Sequence[str]) -> str | None:
+    if name.lower() in names:
+        return None
+    return next((words for called, words in ELSEWHERE.items() if re.fullmatch(called, name.lower())), None)
+
+
+def near_folders(folder: Path, name: str, names: Sequence[str] = TOP) -> list[str]:
+    """Folders in ``folder`` that ``name``, one of ``names``, is nearly the name of, in order.
+
+    Args:
+        folder: to look into; it need not be there.
+        name: that is wanted.
+        names: all that might be there.
+    """
+    return sorted(path.name for path in folder.glob("*") if path.is_dir() and meant_by(path.name, names) == name)
