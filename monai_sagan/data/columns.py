@@ -91,8 +91,9 @@ def _patient(path: Path, rows: Rows) -> str | None:
     ids = {name: [clean_id(row[name]) for row in rows] for name in PATIENT if rows and name in rows[0]}
     there = [name for name in ids if any(ids[name])]
     for other in there[1:] if there[:1] != ["patient"] else []:
-        groups = [len(set(ids[there[0]])), len(set(ids[other])), len(set(zip(ids[there[0]], ids[other], strict=True)))]
-        if len(set(groups)) > 1:
+        pairs = {pair for pair in zip(ids[there[0]], ids[other], strict=True) if pair[1]}
+        groups = [{pair[side] for pair in pairs} for side in (0, 1)]
+        if "" in groups[0] or {len(pairs)} != set(map(len, groups)):
             raise SaganError(
                 f"{path} groups its images otherwise by {there[0]} than by {other}; rename the column of patients to "
                 f"patient"

@@ -18,7 +18,12 @@ __all__ = ["PACKED", "find_column", "find_packed", "read_header", "read_rows"]
 
 PACKED = (".gz", ".zip")
 # By the mark that a text begins with; the mark itself is then removed.
-MARKS = {b"\xef\xbb\xbf": "UTF-8", b"\xff\xfe": "UTF-16-LE", b"\xfe\xff": "UTF-16-BE"}
+MARKS = {
+    b"\xef\xbb\xbf": "UTF-8",
+    b"\xff\xfe\x00\x00": "UTF-32-LE",
+    b"\xff\xfe": "UTF-16-LE",
+    b"\xfe\xff": "UTF-16-BE",
+}
 SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')  # Excel's own first line
 
 
@@ -92,8 +97,10 @@ def _content(path: Path) -> bytes:
 
 def _decoded(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "UTF-8")
+    if encoding == "UTF-8" and b"\0" in content.partition(b"\n")[0]:
+        raise SaganError(f"{path} holds zero bytes, as UTF-16 without its mark does; save it again as CSV in UTF-8")
     try:
-        text = content.decode(encoding)
+        return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         byte = content[error.start : error.start + 1]
@@ -101,9 +108,6 @@ def _decoded(path: Path, content: bytes) -> str:
             f"{path} is not in {encoding}: line {line} has the byte 0x{byte.hex()} (in Windows-1252 "
             f"{byte.decode('cp1252', 'replace')!r}); save it again as CSV in UTF-8"
         ) from None
-    if "\0" in text.partition("\n")[0]:
-        raise SaganError(f"{path} holds zero bytes, as UTF-16 without its mark does; save it again as CSV in UTF-8")
-    return text.removeprefix("\ufeff")
 
 
 def _member(path: Path, archive: zipfile.ZipFile) -> zipfile.ZipInfo:

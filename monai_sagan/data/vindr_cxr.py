@@ -174,8 +174,8 @@ def _without_boxes(folder: Path, items: dict[str, Item]) -> dict[str, Item]:
     """The items of pictures, whose size is rarely that of the DICOM files to which boxes refer."""
     boxed = sum(bool(item.get("boxes")) for item in items.values())
     logger.warning(
-        f"{folder} has PNG or JPEG files: the boxes of {boxed} images are left out, for they are in pixels of the DICOM "
-        f"files, whose sizes are not known here"
+        f"{folder} has PNG or JPEG files: the boxes of {boxed} images are left out, for they are in pixels of the "
+        f"DICOM files, whose sizes are not known here"
     )
     return {
         name: {key: value for key, value in item.items() if key != "boxes" or not value} for name, item in items.items()

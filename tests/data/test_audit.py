@@ -256,3 +256,29 @@ class TestEvaluationOfOtherSplits:
         (tmp_path / "splits.json").write_text("{")
         with refused(tmp_path / "splits.json", "broken"):
             splits_to_evaluate(described, tmp_path, tmp_path / "again")
+
+
+def test_what_names_patients_and_what_that_cannot_know(splits, audit, caplog):
+    """Ids that differ in zeros only count as two patients, and each volume as one: that is said."""
+    known = [("01", "Subject"), ("1", "Subject"), ("a.nii", None), ("p7", None)]
+    for i, (patient, column) in enumerate(known):
+        splits["train_normal"][i] |= {"patient": patient} | ({"patient_column": column} if column else {})
+    with caplog.at_level(logging.INFO):
+        found = audit()
+    assert found["patients_by"] == {
+        "the column Subject": 2, "the volume (each counts as a patient)": 1, "the dataset's own table or list": 1
+    }  # fmt: skip
+    for part in ("01 and 1 count as two patients", "several volumes are of one patient", "two splits may share one"):
+        assert sum(part in text for text in found["cannot_know"]) == 1
+    assert "what names the patients: the column Subject: 2 images" in caplog.text
+
+
+def test_patients_that_nobody_knows_are_not_said_to_be_apart(splits, audit, caplog):
+    with caplog.at_level(logging.INFO):
+        assert audit()["patients_by"] == {}
+    assert "no duplicates or near-duplicates between training" in caplog.text
+    assert "shared patients" not in caplog.text
+    splits["test"][0]["patient"] = "p"
+    with caplog.at_level(logging.INFO):
+        audit()
+    assert "near-duplicates or shared patients between training" in caplog.text

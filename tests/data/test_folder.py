@@ -13,6 +13,7 @@ from PIL import Image
 
 from monai_sagan.data.decode import read_image
 from monai_sagan.data.folder import read_folder
+from monai_sagan.data.layouts import read_dataset
 from monai_sagan.data.med_ad import read_med_ad
 from monai_sagan.data.table import read_table
 
@@ -178,3 +179,66 @@ def test_the_folder_that_is_missing_is_named_not_one_below_it(tmp_path, refused)
         read_folder(tmp_path / "nowhere")
     with refused(f"no folder {tmp_path / 'normal'};"):
         read_folder(tmp_path)
+
+
+def test_volumes_of_a_subject_are_one_patient(folder):
+    """Sessions and contrasts by the names of BIDS; without them each volume counts as a patient."""
+    for session in (1, 2):
+        for contrast in ("T1w", "T2w"):
+            write_volume(folder / "normal" / "sub-07" / f"ses-{session}" / f"sub-07_ses-{session}_{contrast}.nii.gz")
+    write_volume(folder / "normal" / "p1" / "t1.nii.gz")
+    (folder / "unlabeled" / "sub-08").mkdir()
+    (folder / "unlabeled" / "u0.png").rename(folder / "unlabeled" / "sub-08" / "u0.png")
+    datalist = read_folder(folder)
+    assert {item.get("patient") for item in datalist["normal"]} == {None, "sub-07", "normal/p1/t1.nii.gz"}
+    assert [item.get("patient") for item in datalist["unlabeled"]] == [None, "sub-08"]
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("Test", "if test/ is meant"),
+        ("tests/normal", "if test/ is meant"),
+        ("Normal", "if normal/ is meant"),
+        ("unlabelled", "if unlabeled/ is meant"),
+        ("test/Abnormal", "if test/abnormal/ is meant"),
+        ("test/unlabelled", "if test/unlabeled/ is meant"),
+        ("abnormal", "belong in test/abnormal/"),
+        ("Abnormal/deep", "belong in test/abnormal/"),
+        ("valid", "validation is carved out"),
+        ("Validation", "validation is carved out"),
+        ("val", "validation is carved out"),
+        ("train/normal", "belong in the dataset's folder itself"),
+        ("other", "test/abnormal/"),
+    ],
+)
+def test_near_names_of_folders(folder, caplog, place, said):
+    """Images are left out with a warning that says where they may belong."""
+    (folder / place).mkdir(parents=True)
+    shutil.copy(folder / "normal" / "n0.png", folder / place / "x.png")
+    left_out = {}
+    datalist = read_folder(folder, left_out=left_out)
+    assert len(every(datalist)) == 4
+    ((reason, count),) = left_out.items()
+    assert reason.endswith(said) if place == "other" else said in reason.rpartition("; ")[2]
+    assert count == 1
+    assert said in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "other"), [("normal", "Normal"), ("unlabeled", "unlabelled"), ("unlabeled", "Unlabled")]
+)
+def test_near_names_of_folders_that_are_needed(folder, refused, name, other):
+    (folder / name).rename(folder / other)
+    with refused(f"no folder {folder / name}", f"rename {folder / other} to {name};"):
+        read_folder(folder)
+    with refused(f"rename {folder / other} to {name};"):
+        read_dataset(folder)
+
+
+def test_near_names_of_the_kinds_of_unlabeled_images(folder, caplog):
+    for i, kind in enumerate(("Normal", "abnormal")):
+        (folder / "unlabeled" / kind).mkdir()
+        (folder / "unlabeled" / f"u{i}.png").rename(folder / "unlabeled" / kind / f"u{i}.png")
+    assert [item["label"] for item in read_folder(folder)["unlabeled"]] == [None, None]
+    assert f"{folder / 'unlabeled' / 'Normal'} gives no labels" in caplog.text

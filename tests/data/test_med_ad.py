@@ -263,3 +263,32 @@ def test_published_splits(stand_ins, name, published, train_unlabeled, valid_unl
 
 def test_real_children_set(real_data):
     assert counts(read_med_ad(real_data / "kermany")) == (500, 120, 180, 250, 250)
+
+
+def test_patients_of_items_or_file_names(tmp_path):
+    lists = {"train": {"0": ["sub-1_a.png", "sub-1_b.png"], "unlabeled": ["c.png"]}, "test": {}}
+    folder = write(tmp_path / "set", lists, ["sub-1_a.png", "sub-1_b.png", "c.png"])
+
+    def patients():
+        return [item.get("patient") for part in read_med_ad(folder).values() for item in part]
+
+    assert patients() == ["sub-1", "sub-1", None]
+    (folder / "items.json").write_text(json.dumps({"c.png": {"patient": "nan"}, "sub-1_a.png": {"view": "PA"}}))
+    assert patients() == ["sub-1", "sub-1", None]
+    (folder / "items.json").write_text(json.dumps({"c.png": {"patient": "7.0"}, "sub-1_a.png": {"patient": " 7"}}))
+    assert patients() == ["7", None, "7"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="backslashes are separators there")
+def test_lists_written_on_windows(tmp_path):
+    """In any UTF with its mark, and with backslashes in paths."""
+    lists = {"train": {"0": ["deep\\x.png"], "unlabeled": ["c.png"]}, "test": {}}
+    folder = write(tmp_path / "set", lists, ["c.png", "m.png"])
+    (folder / "images" / "deep").mkdir()
+    (folder / "images" / "deep" / "x.png").touch()
+    for encoding in ("utf-8-sig", "utf-16"):
+        (folder / "data.json").write_bytes(json.dumps(lists).encode(encoding))
+        (folder / "items.json").write_bytes(json.dumps({"deep\\x.png": {"mask": "images\\m.png"}}).encode(encoding))
+        (item,) = read_med_ad(folder)["normal"]
+        assert item["image"] == str(folder / "images" / "deep" / "x.png")
+        assert item["mask"] == str(folder / "images" / "m.png")

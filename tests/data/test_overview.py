@@ -127,3 +127,48 @@ def test_prepare_by_command(folder, capsys, tmp_path, caplog):
     said = capsys.readouterr().out
     assert "med_ad" in said
     assert "64 x 64: 12" in said
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """Images in folders that say nothing."""
+    for part in ("", "2023", "2024/March", "abnormal"):
+        (tmp_path / "plain" / part).mkdir(parents=True, exist_ok=True)
+        Image.new("L", (30, 20), 7).save(tmp_path / "plain" / part / "a.png")
+    return tmp_path / "plain"
+
+
+def test_a_plain_folder_of_images(plain, capsys, tmp_path):
+    """It is shown, with how to arrange it for training; only training refuses it."""
+    assert main(["data", str(plain), "--check", "--table", str(tmp_path / "table.csv")]) == 0
+    said = capsys.readouterr().out
+    lines = {line.split()[0]: line for line in said.splitlines() if line.strip()}
+    assert lines["images"].split()[1:5] == ["4", "0", "0", "4"]
+    assert "30 x 20: 4" in said
+    assert "layout     none" in said
+    for part in ("normal/, unlabeled/", "images.csv", "abnormal/: abnormal images belong in test/abnormal/"):
+        assert part in lines["to"]
+    assert len((tmp_path / "table.csv").read_text().splitlines()) == 5
+    assert main(["prepare", str(plain), str(tmp_path / "out")]) == 2
+    assert "no known layout" in capsys.readouterr().err
+    assert main(["data", str(plain), "--slice_axis", "5"]) == 2
+    assert main(["data", str(plain), "--shares", "1"]) == 2
+    assert main(["data", str(plain), "--any_images", "1"]) == 2
+    assert main(["data", str(plain), "--layout", "folder"]) == 2
+
+
+def test_a_folder_without_images_or_with_a_dataset_inside(plain, folder, capsys, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert main(["data", str(tmp_path / "empty")]) == 2
+    assert "no known layout" in capsys.readouterr().err
+    folder.rename(plain / "mine")
+    assert main(["data", str(plain)]) == 2
+    assert f"{plain / 'mine'} is in the layout folder, give that" in capsys.readouterr().err
+
+
+def test_patients_and_columns_are_shown(plain, capsys):
+    (plain / "images.csv").write_text("Path,label,Subject ID,Finding\na.png,0,1.0,x\n2023/a.png,1,1,y\n")
+    assert main(["data", str(plain)]) == 0
+    said = capsys.readouterr().out
+    assert "columns    image (Path), label, patient (Subject ID); not read: Finding\n" in said
+    assert "patients   the column Subject ID: 2\n" in said

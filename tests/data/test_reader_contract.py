@@ -437,11 +437,12 @@ def test_broken(dataset, refused, name, defect):
             read(name, folder)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("name", READERS)
-def test_tables_saved_by_other_programs(dataset, name):
+def test_tables_saved_by_other_programs(dataset, name, encoding):
     folder, _, datalist = dataset(name)
-    for path in folder.rglob("*.csv"):
-        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n") + b"\r\n\r\n")
+    for path in [*folder.rglob("*.csv"), *folder.rglob("*.json")]:
+        path.write_bytes((path.read_text().replace("\n", "\r\n") + "\r\n\r\n").encode(encoding))
     assert read(name, folder) == datalist
 
 

@@ -310,3 +310,41 @@ def test_the_published_list_of_the_real_challenge(challenge, real_data):
     lacking = [item["label"] for item in every(datalist) if item["patient"] not in in_classes]
     assert (lacking.count(0), lacking.count(1)) == (33, 12)
     assert sum(len(item["boxes"]) for item in every(datalist)) == 9555
+
+
+@pytest.mark.parametrize(("suffix", "size"), [(".png", 256), (".jpg", 512), (".PNG", 1024)])
+def test_pictures_in_place_of_dicom(kaggle, suffix, size, caplog):
+    """They are split as the DICOM files are, with the boxes in their own pixels; what is not square has none."""
+    folder = kaggle()
+    wanted = read_rsna(folder)
+    for path in list((folder / IMAGES).iterdir()):
+        path.unlink()
+        Image.new("L", (size, size)).save(path.with_suffix(suffix))
+    Image.new("L", (size, size // 2)).save(folder / IMAGES / f"o05{suffix}")
+    (folder / IMAGES / f"o07{suffix}").unlink()
+    (folder / IMAGES / f"o09{suffix}").write_text("broken")
+    datalist = read_rsna(folder)
+    assert {name: stems(items) for name, items in datalist.items()} == {n: stems(items) for n, items in wanted.items()}
+    assert all(Path(item["image"]).suffix == suffix for item in every(datalist))
+    items, before = ({item["patient"]: item for item in every(found)} for found in (datalist, wanted))
+    assert items["n03"]["boxes"] == []
+    assert items["o03"]["boxes"] == [[number * size / 1024 for number in box] for box in before["o03"]["boxes"]]
+    assert "boxes" not in items["o05"]
+    assert "boxes" not in items["o09"]
+    assert "2 files of" in caplog.text
+    assert f"o07{suffix} and 0 more" in caplog.text
+
+
+def test_dicom_comes_before_pictures(kaggle):
+    folder = kaggle()
+    wanted = read_rsna(folder)
+    for name in ("o03.png", "n01.jpg"):
+        (folder / IMAGES / name).touch()
+    assert read_rsna(folder) == wanted
+
+
+def test_no_images_of_any_kind(kaggle, refused):
+    folder = kaggle()
+    shutil.rmtree(folder / IMAGES)
+    with refused(folder / IMAGES, "unpack the archive again, or put PNG or JPEG files of the same names there"):
+        read_rsna(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import logging
+import os
 import zipfile
 from pathlib import Path
 
@@ -259,3 +261,132 @@ def test_column_names_in_other_letters(write, refused):
     assert read_table(write("path,label,Label\na.png,1,7\nb.png,0,8\n")) == wanted  # the very name comes first
     with refused("more than one column label"):
         read_table(write("path,LABEL,Label\na.png,1,7\n"))
+
+
+USUAL = ["patient_id", "Patient ID", "PatientID", "patient-id", "subject", "Subject_ID", "participant_id", "PATIENT"]
+
+
+@pytest.mark.parametrize("column", USUAL)
+def test_usual_names_of_the_column_of_patients(write, column):
+    """All images of a patient are in one split, however the id was saved; the column is named."""
+    files = [f"{i:03d}.png" for i in range(60)]
+    rows = [f"{file},{int(i >= 40)},{(' {}', '{}.0', '{}')[i % 3].format(i // 3)}" for i, file in enumerate(files)]
+    notes = {}
+    folder = write("\n".join([f"image,label,{column}", *rows]), files=files)
+    datalist = read_table(folder, notes=notes)
+    places = {}
+    for split, items in datalist.items():
+        for item in items:
+            places.setdefault(item["patient"], set()).add(split)
+    assert places.keys() == {str(i) for i in range(20)}
+    assert all(len(splits) == 1 for splits in places.values())
+    assert column in notes["columns"]
+
+
+def test_columns_that_were_not_read_are_listed(write, caplog):
+    notes = {}
+    folder = write("image,split,Finding,Age Group,Subject\na.png,normal,x,y,7\n")
+    with caplog.at_level(logging.INFO):
+        (item,) = read_folder(folder, notes=notes)["normal"]
+    assert (item["patient"], item["patient_column"]) == ("7", "Subject")
+    assert notes == {"columns": "image, split, patient (Subject); not read: Finding, Age Group"}
+    assert f"{folder / 'images.csv'}, columns: {notes['columns']}" in caplog.text
+
+
+def test_columns_of_patients_that_disagree(write, refused):
+    """The documented column decides; without it two columns must group the images alike."""
+    rows = "a.png,normal,{},{}\nb.png,normal,{},{}\nc.png,normal,{},{}\n"
+    header = "image,split,{},{}\n"
+
+    def patients(columns, *ids):
+        folder = write(header.format(*columns) + rows.format(*ids))
+        return [item.get("patient") for item in read_table(folder)["normal"]]
+
+    both = ("patient_id", "subject_id")
+    assert patients(both, 1, "x", "1.0", "x", 2, "y") == ["1", "1", "2"]
+    assert patients(both, 1, "x", 1, "", 2, "y") == ["1", "1", "2"]
+    for ids in ((1, "x", 1, "y", 2, "y"), (1, "x", 2, "x", 3, "y"), (1, "", "", "x", 2, "y")):
+        with refused("images.csv", "by patient_id than by subject_id", "rename"):
+            patients(both, *ids)
+        assert patients(("subject", "patient"), *ids) == [ids[i] or None for i in (1, 3, 5)]
+    assert patients(("patient", "subject"), "", "x", "nan", "x", "", "y") == ["x", "x", "y"]
+    with refused("more than one column patient_id"):
+        patients(("Patient ID", "PatientID"), 1, 1, 1, 1, 1, 1)
+
+
+def test_file_names_name_patients_where_no_column_does(write):
+    """Sessions, contrasts and slices of a subject are of one patient."""
+    files = ["sub-01_ses-1_T1w.png", "sub-01_ses-2_T2w.png", "sub-02.png", "other.png"]
+    rows = [f"{file},normal,{patient}" for file, patient in zip(files, ("a", "b", "", "c"), strict=True)]
+    named = read_table(write("\n".join(["image,split", *(row.rpartition(",")[0] for row in rows)]), files=files))
+    assert [item.get("patient") for item in named["normal"]] == ["sub-01", "sub-01", "sub-02", None]
+    by_column = read_table(write("\n".join(["image,split,patient", *rows]), files=files))
+    assert [item.get("patient") for item in by_column["normal"]] == ["a", "b", None, "c"]
+
+
+def test_volumes_of_a_subject_are_one_patient(tmp_path):
+    for session in (1, 2):
+        volume = nibabel.Nifti1Image(np.random.default_rng(0).integers(0, 99, (8, 8, 4), np.int16), np.eye(4))
+        nibabel.save(volume, tmp_path / f"sub-1_ses-{session}_T1w.nii.gz")
+    (tmp_path / "images.csv").write_text("image,label\nsub-1_ses-1_T1w.nii.gz,0\nsub-1_ses-2_T1w.nii.gz,0\n")
+    items = [item for items in read_table(tmp_path).values() for item in items]
+    assert len(items) == 8
+    assert {item["patient"] for item in items} == {"sub-1"}
+
+
+@pytest.mark.parametrize("column", ["Image Path", "image_path", "FilePath", "filename", "File Name", "imageFile"])
+def test_usual_names_of_the_column_of_images(write, column, refused):
+    wanted = read_table(write("image,LABEL\na.png,1\nb.png,0\n"))
+    assert read_table(write(f"{column},Label\na.png,1\nb.png,0\n")) == wanted
+    assert read_table(write(f"{column},label,image\nx,1,a.png\ny,0,b.png\n")) == wanted
+    with refused("images.csv", "no column image, but", "rename"):
+        read_table(write("image_path,image_name,label\na.png,b.png,1\n"))
+
+
+def test_what_a_table_without_a_needed_column_has(write, refused):
+    with refused("neither a column split nor a column label", "class, Weight"):
+        read_table(write("image,class,Weight\na.png,1,3\n"))
+    with refused("no column image or path or file (it has picture, label)"):
+        read_table(write("picture,label\na.png,1\n"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_encodings_and_separators(write, refused, encoding, mark):
+    """With its byte order mark, or in UTF-8, a table is read; otherwise the cause is named."""
+    folder = write("", files=("café.png", "b.png"))
+    text = "image,label,patient\r\ncafé.png,1,7\r\nb.png,0,8\r\n".replace(",", mark)
+    bom = {"utf-16-le": "\ufeff", "utf-16-be": "\ufeff"}.get(encoding, "")
+    wanted = ["b.png", "café.png"]
+    for content in (text, f"sep={mark}\r\n{text}", f'"sep={mark}"\r\n{text}'):
+        (folder / "images.csv").write_bytes((bom + content).encode(encoding))
+        datalist = read_table(folder)
+        assert sorted(names([item for items in datalist.values() for item in items])) == wanted
+    if bom:
+        (folder / "images.csv").write_bytes(text.encode(encoding))
+        with refused(folder / "images.csv", "UTF-16 without its mark", "UTF-8"):
+            read_table(folder)
+
+
+def test_a_table_in_windows_1252(write, refused):
+    folder = write("", files=("café.png",))
+    (folder / "images.csv").write_bytes("image,label\na.png,0\ncafé.png,1\n".encode("cp1252"))
+    with refused(folder / "images.csv", "not in UTF-8", "line 3", "0xe9", "'é'", "save it again as CSV in UTF-8"):
+        read_table(folder)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="backslashes are separators there")
+def test_paths_of_windows(write, refused):
+    """Relative ones are read, unless a file has the backslash in its name; those with a drive are named."""
+    folder = write("", files=("a.png", "odd\\b.png"))
+    (folder / "x").mkdir()
+    for name in ("c.png", "m.png", "v.png"):
+        (folder / "x" / name).touch()
+    write("image,split,mask\na.png,normal,x\\m.png\nodd\\b.png,normal,\nx\\c.png,normal,\nx\\v.png#3,normal,\n")
+    items = read_table(folder)["normal"]
+    inside = [item["image"].removeprefix(f"{folder}/") for item in items]
+    assert inside == ["a.png", "odd\\b.png", "x/c.png", "x/v.png#3"]
+    assert items[0]["mask"] == str(folder / "x" / "m.png")
+    for path in ("C:\\data\\a.png", "D:/data/a.png", "\\\\server\\share\\a.png"):
+        with refused(f"{os.path.normpath(path)} and 0 more", "Windows", "paths start at the table's folder"):
+            read_table(write(f"image,split\n{path},normal\n"))

@@ -276,3 +276,23 @@ def test_headers_that_name_nobody_are_not_all_read(with_headers, monkeypatch):
     monkeypatch.setattr(patients, "describe_file", lambda images: read.extend(images) or describe(images))
     assert not any("patient" in item for items in read_vindr_cxr(folder).values() for item in items)
     assert len(read) == 8
+
+
+def test_pictures_in_place_of_dicom(tmp_path, caplog):
+    """They are split as the DICOM files are; boxes, which are in pixels of files of unknown size, are left out."""
+    labels = [f"{name},R1,{label},{1 - label}" for label in (0, 1) for name in (f"{label}{i:02d}" for i in range(20))]
+    boxes = [f"1{i:02d},R1,Edema,1,2,300,400" for i in range(20)]
+    folders = {"a": (write_challenge, MIXED), "b": (write_physionet, labels, boxes)}
+    for name, (write, *rows) in folders.items():
+        folder = write(tmp_path / name, *rows)
+        wanted = read_vindr_cxr(folder)
+        for path in list((folder / "train").iterdir()):
+            path.rename(path.with_suffix(".png"))
+        caplog.clear()
+        datalist = read_vindr_cxr(folder)
+        assert {n: stems(items) for n, items in datalist.items()} == {n: stems(items) for n, items in wanted.items()}
+        assert [item["label"] for item in every(datalist)] == [item["label"] for item in every(wanted)]
+        assert all(item["image"].endswith(".png") for item in every(datalist))
+        assert all(item.get("boxes") == (None if item["label"] else []) for item in every(datalist))
+        boxed = sum(bool(item.get("boxes")) for item in every(wanted))
+        assert f"the boxes of {boxed} images are left out" in caplog.text
