@@ -11,7 +11,9 @@ from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, split_by_class
 from monai_sagan.metrics.conformal import cut_points
 
-__all__ = ["normal_threshold", "operating_points", "proportion_ci95"]
+__all__ = ["SPECIFICITY", "flag_score", "normal_threshold", "operating_points", "proportion_ci95"]
+
+SPECIFICITY = 0.95  # of the flag
 
 
 def operating_points(
@@ -79,6 +81,17 @@ def normal_threshold(valid_normal_scores: Values, specificity: float) -> float |
     cuts = cut_points(finite_scores(valid_normal_scores))
     rank = math.ceil((len(cuts) + 1) * _exact(specificity))
     return float(cuts[rank - 1]) if rank <= len(cuts) else None
+
+
+def flag_score(score: float, threshold: float | None, warning: str = "") -> bool | None:
+    """Whether an image counts as abnormal; None without a threshold, or where nothing is known about its score.
+
+    Args:
+        score: of the image, higher is more abnormal.
+        threshold: of `normal_threshold`.
+        warning: why the image is unlike the training images, or nothing.
+    """
+    return None if threshold is None or warning else score > threshold
 
 
 def proportion_ci95(count: int, total: int) -> list[float]:

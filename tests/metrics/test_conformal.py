@@ -47,7 +47,12 @@ def test_scores_that_are_no_numbers(refused):
 
 
 def test_cuts_are_half_way_to_the_next_score_or_the_tolerance_above():
-    assert cut_points([0.4, 0.2, 0.4, 0.9]).tolist() == [0.2 + TOLERANCE, 0.4 + TOLERANCE, 0.4 + TOLERANCE, 0.9 + TOLERANCE]
+    assert cut_points([0.4, 0.2, 0.4, 0.9]).tolist() == [
+        0.2 + TOLERANCE,
+        0.4 + TOLERANCE,
+        0.4 + TOLERANCE,
+        0.9 + TOLERANCE,
+    ]
     near = 0.2 + TOLERANCE / 2
     assert cut_points([near, 0.2]).tolist() == [pytest.approx(0.2 + TOLERANCE / 4), near + TOLERANCE]
     assert cut_points([]).tolist() == []
