@@ -19,6 +19,7 @@ from monai_sagan.data.datalist import Item
 from monai_sagan.files import write_text
 from monai_sagan.report.cases import pick_cases
 from monai_sagan.report.maps import COLORS, how_maps_are_made, map_words
+from monai_sagan.report.notice import RESEARCH_ONLY, add_notice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -119,7 +120,7 @@ def write_gallery(
     count: int = 8,
     warnings: Sequence[str] | None = None,
 ) -> None:
-    """Write ``gallery/``: the cases of `pick_cases` as plain triptychs, and ``gallery.json``, which says what they are.
+    """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json``, which says what they are.
 
     Args:
         folder: of `write_heatmaps`.
@@ -143,7 +144,7 @@ def write_gallery(
         image, restored, maps = next(trained.restore(pixels[index : index + 1]))
         picture = triptychs(image, restored, maps, trained.scale)[0].permute(1, 2, 0)
         name = f"{ranks[index]:0{len(str(len(scores)))}d}.png"
-        Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(place / name)
+        add_notice(Image.fromarray((picture * 255).round().byte().cpu().numpy())).save(place / name)
         facts.append(
             {
                 "file": name,
@@ -194,5 +195,6 @@ def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, l
     lines = [*words.split(", "), "scale: 99.9 % of validation normals' pixels"]
     bar.set_label("\n".join(lines), fontsize=8)
     figure.suptitle("a line", fontsize=10)
+    figure.supxlabel(RESEARCH_ONLY, fontsize=8)
     ConstrainedLayoutEngine().execute(figure)
     return figure, panels
