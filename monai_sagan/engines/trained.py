@@ -138,6 +138,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
     try:
         settings = _settings(content["settings"])
         network = SaganGenerator(**settings.generator())
+        network.checks_range = False  # `restore` scales the images itself
         _check_weights(content["model"], network.state_dict())
         network.load_state_dict(content["model"])
         return Trained(
