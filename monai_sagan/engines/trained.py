@@ -137,8 +137,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
     content = _content(path)
     try:
         settings = _settings(content["settings"])
-        network = SaganGenerator(**settings.generator())
-        network.checks_range = False  # `restore` scales the images itself
+        network = SaganGenerator(**settings.generator(), checks_range=False)  # `restore` scales the images
         _check_weights(content["model"], network.state_dict())
         network.load_state_dict(content["model"])
         return Trained(

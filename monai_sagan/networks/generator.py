@@ -47,15 +47,11 @@ class SaganGenerator(nn.Module):
             stack, as in Brainomaly (ablation).
         checkpoint_images: None, or how many images at a time take up memory: when gradients are wanted, activations
             are not kept but computed again, part by part, at the cost of one more forward pass.
-
-    Attributes:
-        checks_range: whether the next call in evaluation mode warns of images that are not scaled to [-1, 1].
+        checks_range: whether the first call in evaluation mode warns of images that are not scaled to [-1, 1].
 
     Raises:
         ValueError: when an image does not fit the grid and the strides; it names the sides that do.
     """
-
-    checks_range = True
 
     def __init__(
         self,
@@ -71,8 +67,10 @@ class SaganGenerator(nn.Module):
         anatomical_consistency: bool = True,
         abnormal_region_restoration: bool = True,
         checkpoint_images: int | None = None,
+        checks_range: bool = True,
     ) -> None:
         super().__init__()
+        self.checks_range = checks_range
         if checkpoint_images is not None and checkpoint_images < 1:
             raise ValueError(f"checkpoint_images is {checkpoint_images}; it counts images, at least 1, or is None")
         self.checkpoint_images = checkpoint_images
