@@ -227,7 +227,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--slice_range", type=float, nargs=2, metavar="SHARE", default=(0.0, 1.0),
                       help="the part of a volume that is scored (default: 0 1)")  # fmt: skip
     verb.add_argument("--overlays", choices=("all", "flagged", "none"), default="all",
-                      help="of which images to draw overlays (default: all)")  # fmt: skip
+                      help="of all images, of those flagged or with a warning, or of none (default: all)")  # fmt: skip
     verb.add_argument("--jobs", type=int, help="decoding processes at a time (default: one for each core)")
     verb.set_defaults(verb=_predict)
 

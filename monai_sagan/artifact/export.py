@@ -43,7 +43,7 @@ INTENDED_USE = (
     "and no triage may rest on it."
 )
 INPUTS = {
-    "image": "int32 (batch, channels, height, width), any batch, height and width: pixels as a reader gives them",
+    "image": "int32 (batch, channels, height, width), any batch and size: pixels as a reader gives them, not scaled",
     "bits": "int64 scalar: 8 takes the values 0 to 255 as they are; 16 stretches each image from its least and "
     "greatest value to 0 and 255",
 }

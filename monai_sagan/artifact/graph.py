@@ -12,6 +12,7 @@ from monai_sagan.artifact.resizing import resize_like_pillow
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.engines.scoring import copy_shifts, restored_and_map
 from monai_sagan.engines.trained import Trained
+from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.transforms.functional import anomaly_score, smooth_map
 
 __all__ = ["ScoringGraph"]
@@ -36,7 +37,7 @@ class ScoringGraph(nn.Module):
         smooth: of the maps, see there.
     """
 
-    valid: Tensor
+    cuts: Tensor
     down: Tensor
     across: Tensor
 
@@ -53,7 +54,8 @@ class ScoringGraph(nn.Module):
         self.image_size = image_size
         self.shifts = copy_shifts(passes, 1, min(image_size))
         self.smooth = dict(smooth or {"kind": "none"})
-        self.register_buffer("valid", valid_normal_scores.float())
+        cuts = torch.from_numpy(cut_points(valid_normal_scores.cpu().numpy()))
+        self.register_buffer("cuts", cuts.float().to(valid_normal_scores.device))
         for name, side in zip(("down", "across"), image_size, strict=True):
             self.register_buffer(name, _gaussian(side, self.smooth))
         self.eval()
@@ -73,8 +75,8 @@ class ScoringGraph(nn.Module):
         else:
             maps = smooth_map(maps, image=unit, **self.smooth)
         score = anomaly_score(maps)
-        as_high = (self.valid >= score[:, None]).sum(1)
-        return seen.to(torch.uint8), restored, maps, score, (1 + as_high).float() / (len(self.valid) + 1)
+        as_high = (self.cuts >= score[:, None]).sum(1)
+        return seen.to(torch.uint8), restored, maps, score, (1 + as_high).float() / (len(self.cuts) + 1)
 
 
 def _to_8_bits(image: Tensor, bits: Tensor) -> Tensor:

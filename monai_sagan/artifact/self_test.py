@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_sagan.errors import SaganError
+from monai_sagan.metrics.conformal import TOLERANCE
 
 __all__ = ["TOLERANCE", "Case", "check_self_test", "read_self_test", "write_self_test"]
 
-TOLERANCE = 1e-5  # of a score
 TIE = 1e-6  # scores that differ by less may change places
 
 Run = Callable[[NDArray[Any], int], dict[str, NDArray[Any]]]  # `monai_sagan.artifact.Artifact.run`

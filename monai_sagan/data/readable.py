@@ -74,18 +74,19 @@ def _described(item: Item, images: ImageCache) -> Item:
     return known | item | {"size": [image["width"], image["height"]], "digest": image["digest"]}
 
 
-def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
+def write_skipped(path: Path, skipped: Mapping[str, str], status: Mapping[str, str] | None = None) -> None:
     """Write ``skipped.csv``: a row for each image, with the reason.
 
     Args:
         path: of the file.
         skipped: the reason by the image.
+        status: of each image, a third column; None leaves it out.
     """
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(["image", "reason"])
-            rows.writerows(sorted(skipped.items()))
+            rows.writerow(["image", "reason"] if status is None else ["image", "reason", "status"])
+            rows.writerows([*item, *([] if status is None else [status[item[0]]])] for item in sorted(skipped.items()))
 
     write_whole(path, write)

@@ -8,7 +8,7 @@ import logging
 import platform
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -115,9 +115,11 @@ def evaluate(
     p_values = torch.from_numpy(conformal_p_values(model.valid_normal_scores, scores[chosen]))
     write_heatmaps(output / "heatmaps", model, pixels, items, scores[chosen])
     threshold = (gallery_point(points) or {}).get("threshold")
-    write_gallery(output / "heatmaps", model, pixels, items, scores[chosen], p_values, threshold)
-    write_scores(output / "scores.csv", items, scores | rows, chosen, p_values)
-    unlike = tell_unlike([item["image"] for item in items], unlike_training(pixels, model.typical))
+    unusual = unlike_training(pixels, model.typical)
+    write_gallery(output / "heatmaps", model, pixels, items, scores[chosen], p_values, threshold, warnings=unusual)
+    write_scores(output / "scores.csv", items, scores | rows, chosen, p_values, warnings=unusual)
+    above = None if threshold is None else (scores[chosen] > threshold).tolist()
+    unlike = tell_unlike([item["image"] for item in items], unusual, above)
     metrics |= {
         "anomaly_map": how_maps_are_made(model.settings, model.scale),
         "n_normal": labels.count(0),
@@ -244,9 +246,10 @@ def write_scores(
     scores: Mapping[str, Tensor],
     chosen: str,
     p_values: Tensor | None = None,
+    flags: Sequence[bool | None] | None = None,
     warnings: Sequence[str] | None = None,
 ) -> None:
-    """Write a row for each image: its path, its label if known, the chosen score and its p-value, then the others.
+    """Write a row for each image: its path, its label if known, the chosen score and what it means, then the others.
 
     The column of a model that test labels chose says so, see `monai_sagan.report.oracle`.
 
@@ -256,21 +259,27 @@ def write_scores(
         scores: (N,) by the name of the model or method.
         chosen: which of them comes first.
         p_values: (N,) of the chosen scores; None leaves the column out.
+        flags: N of `flag_score`; likewise.
         warnings: N texts, empty for most images; likewise.
     """
-    others = [name for name in scores if name != chosen]
+    columns: dict[str, Iterable[Any]] = {
+        "image": (item["image"] for item in items),
+        "label": ("" if item["label"] is None else item["label"] for item in items),
+        "score": _texts(scores[chosen], 8),
+        **({} if p_values is None else {"p_value": _texts(p_values, 6)}),
+        **({} if flags is None else {"flag": ("" if flag is None else int(flag) for flag in flags)}),
+        **({} if warnings is None else {"warning": warnings}),
+        **{score_column(name): _texts(values, 8) for name, values in scores.items() if name != chosen},
+    }
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
-            p_value = [] if p_values is None else ["p_value"]
-            warning = [] if warnings is None else ["warning"]
-            rows.writerow(["image", "label", "score", *p_value, *warning, *map(score_column, others)])
-            for i, item in enumerate(items):
-                label = "" if item["label"] is None else item["label"]
-                p = [] if p_values is None else [f"{float(p_values[i]):.6f}"]
-                rest = [f"{float(scores[name][i]):.8f}" for name in others]
-                told = [] if warnings is None else [warnings[i]]
-                rows.writerow([item["image"], label, f"{float(scores[chosen][i]):.8f}", *p, *told, *rest])
+            rows.writerow(columns)
+            rows.writerows(zip(*columns.values(), strict=True))
 
     write_whole(path, write)
+
+
+def _texts(values: Tensor, digits: int) -> list[str]:
+    return [f"{value:.{digits}f}" for value in values.tolist()]

@@ -29,6 +29,7 @@ from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.report.heatmaps import write_heatmaps
 from monai_sagan.settings import Settings
 from monai_sagan.transforms.functional import anomaly_score, smooth_map
@@ -122,8 +123,9 @@ class AnomalyInferer(Inferer):
 class WriteScores:
     """After an evaluator's run write ``scores.csv``, ``skipped.csv`` and ``heatmaps/``.
 
-    Beside each score stand its p-value against the validation normals of the model's run, and a warning where the image
-    is unlike the training images, see `unlike_training`. The evaluator's output must have ``anomaly_score`` (B,) in the
+    Beside each score stand its p-value against the validation normals of the model's run; a flag, 1 above the threshold
+    for a specificity of 95 % on them, else 0; and a warning where the image is unlike the training images, see
+    `unlike_training`, which then has no flag. The evaluator's output must have ``anomaly_score`` (B,) in the
     order of the images.
 
     Args:
@@ -157,15 +159,20 @@ class WriteScores:
         scores, items, trained = torch.cat(self._scores), self.images.items, self.trained
         check_finite(scores)
         pixels = self.images.pixels
-        write_heatmaps(self.output / "heatmaps", trained, pixels, items, scores, self.heatmaps)
         p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
+        threshold = normal_threshold(trained.valid_normal_scores, SPECIFICITY)
         warnings = unlike_training(pixels, trained.typical)
-        write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values, warnings)
+        flags = [flag_score(score, threshold, text) for score, text in zip(scores.tolist(), warnings, strict=True)]
+        write_heatmaps(self.output / "heatmaps", trained, pixels, items, scores, self.heatmaps, warnings)
+        write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values, flags, warnings)
         write_skipped(self.output / "skipped.csv", self.images.skipped)
         for line in tell_unlike([item["image"] for item in items], warnings):
             logger.warning(line)
-        skipped = len(self.images.skipped)
-        logger.info(f"{len(items)} images scored, {skipped} skipped; results are in {self.output.resolve()}")
+        flagged = (
+            "no threshold to compare with" if threshold is None else f"{sum(map(bool, flags))} above the threshold"
+        )
+        counted = f"{len(items)} images scored, {flagged}, {len(self.images.skipped)} skipped"
+        logger.info(f"{counted}; results are in {self.output.resolve()}")
 
 
 def infer(

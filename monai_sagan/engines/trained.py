@@ -16,6 +16,7 @@ from monai_sagan.engines.device import network_on
 from monai_sagan.engines.scoring import restore
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
+from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import Settings, as_plain, resolve_settings
 from monai_sagan.transforms.functional import anomaly_score
@@ -34,7 +35,7 @@ class Trained:
         settings: the run's.
         scale: the anomaly map's value at the top of the color scale: the 99.9th percentile of the pixels of
             validation normals.
-        pixel_threshold: the 99th percentile of the same pixels, above which a pixel counts as abnormal.
+        pixel_threshold: just above the 99th percentile of the same pixels; a pixel above it counts as abnormal.
         valid_normal_scores: anomaly scores of the validation normals (N,).
         iteration: critic updates done.
         typical: what the training images look like, see `monai_sagan.data.typical.measure_typical`, the mean image as
@@ -109,7 +110,7 @@ def describe_trained(
         "model": {name: value.cpu() for name, value in network.state_dict().items()},
         "settings": as_plain(settings),
         "scale": float(highest[_from_above(pixels, 0.999) - 1]),
-        "pixel_threshold": float(highest[_from_above(pixels, 0.99) - 1]),
+        "pixel_threshold": float(cut_points(highest.numpy())[0]),
         "valid_normal_scores": torch.cat(scores),
         "iteration": iteration,
         **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
@@ -136,7 +137,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
     content = _content(path)
     try:
         settings = _settings(content["settings"])
-        network = SaganGenerator(**settings.generator())
+        network = SaganGenerator(**settings.generator(), checks_range=False)  # `restore` scales the images
         _check_weights(content["model"], network.state_dict())
         network.load_state_dict(content["model"])
         return Trained(

@@ -22,15 +22,19 @@ def unlike_training(images: Any, typical: Mapping[str, Any] | None) -> list[str]
     return ["; ".join(compare_typical(images[i], typical)) for i in range(len(images))]
 
 
-def tell_unlike(names: Sequence[str], warnings: Sequence[str]) -> list[str]:
+def tell_unlike(names: Sequence[str], warnings: Sequence[str], above: Sequence[bool] | None = None) -> list[str]:
     """One line about all images that are unlike the training images, or none.
 
     Args:
         names: of N images.
         warnings: what `unlike_training` found of them.
+        above: whether each has a score above the threshold; None where there is no threshold.
     """
     unlike = [(name, warning) for name, warning in zip(names, warnings, strict=True) if warning]
     if not unlike:
         return []
     counted = f"{len(unlike)} of {len(names)} images are unlike the training images"
+    if above is not None:
+        high = sum(bool(warning) and is_above for is_above, warning in zip(above, warnings, strict=True))
+        counted += f", {high} of them above the threshold"
     return [f"{counted}, the first: {unlike[0][0]}: {unlike[0][1]}"]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from monai_sagan.metrics.arrays import Values, finite_scores
 
-__all__ = ["conformal_p_values"]
+__all__ = ["TOLERANCE", "conformal_p_values", "cut_points"]
+
+TOLERANCE = 1e-5  # other formats and machines repeat a score within it
 
 
 def conformal_p_values(valid_normal_scores: Values, scores: Values) -> NDArray[np.float64]:
@@ -17,6 +21,8 @@ def conformal_p_values(valid_normal_scores: Values, scores: Values) -> NDArray[n
     validation, which must have had no part in training, gets a p-value of at most alpha with a chance of at most
     alpha, whatever the model (Bates et al. 2023, doi:10.1214/22-AOS2244). The smallest possible one is 1 / (n + 1).
 
+    "As high" allows for rounding, see `cut_points`.
+
     Args:
         valid_normal_scores: (n,) of validation normals; none gives 1 for every image.
         scores: (N,), higher is more abnormal.
@@ -24,6 +30,20 @@ def conformal_p_values(valid_normal_scores: Values, scores: Values) -> NDArray[n
     Raises:
         SaganError: for a score that is not finite.
     """
-    valid = np.sort(finite_scores(valid_normal_scores))
-    as_high = len(valid) - np.searchsorted(valid, finite_scores(scores), side="left")
-    return np.asarray((1 + as_high) / (len(valid) + 1), dtype=np.float64)
+    cuts = cut_points(finite_scores(valid_normal_scores))
+    as_high = len(cuts) - np.searchsorted(cuts, finite_scores(scores), side="left")
+    return np.asarray((1 + as_high) / (len(cuts) + 1), dtype=np.float64)
+
+
+def cut_points(values: NDArray[Any]) -> NDArray[np.float64]:
+    """For each of n values the cut above which another one is higher, float64 (n,) in rising order.
+
+    The cut lies half-way to the next higher value, but at most 1e-5 above its own. So a score that is computed again,
+    by another format or on another machine, stays on its side of each cut.
+
+    Args:
+        values: finite numbers (n,), in any order.
+    """
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    following = np.append(ordered, np.inf)[np.searchsorted(ordered, ordered, side="right")]
+    return np.asarray(ordered + np.minimum((following - ordered) / 2, TOLERANCE))

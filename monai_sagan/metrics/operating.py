@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-import numpy as np
-
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, split_by_class
+from monai_sagan.metrics.conformal import cut_points
 
-__all__ = ["normal_threshold", "operating_points", "proportion_ci95"]
+__all__ = ["SPECIFICITY", "flag_score", "normal_threshold", "operating_points", "proportion_ci95"]
+
+SPECIFICITY = 0.95  # of the flag
 
 
 def operating_points(
@@ -61,9 +62,9 @@ def operating_points(
 def normal_threshold(valid_normal_scores: Values, specificity: float) -> float | None:
     """The score that a new normal image exceeds with a chance of at most ``1 - specificity``.
 
-    It is the ceil((n + 1) * specificity)-th smallest of the n scores: with this finite-sample quantile the chance
-    holds for any n, over draws of the validation normals and of the new one, as for `conformal_p_values`; a score is
-    above it exactly when its p-value is at most ``1 - specificity``.
+    It lies just above the ceil((n + 1) * specificity)-th smallest of the n scores, see `cut_points`: with this
+    finite-sample quantile the chance holds for any n, over draws of the validation normals and of the new one, as for
+    `conformal_p_values`; a score is above it exactly when its p-value is at most ``1 - specificity``.
 
     Args:
         valid_normal_scores: (n,) of validation normals.
@@ -77,9 +78,20 @@ def normal_threshold(valid_normal_scores: Values, specificity: float) -> float |
     """
     if not 0 < specificity < 1:
         raise SaganError(f"the wanted specificity is {specificity}; it is a share above 0 and below 1, as 0.95")
-    valid = np.sort(finite_scores(valid_normal_scores))
-    rank = math.ceil((len(valid) + 1) * _exact(specificity))
-    return float(valid[rank - 1]) if rank <= len(valid) else None
+    cuts = cut_points(finite_scores(valid_normal_scores))
+    rank = math.ceil((len(cuts) + 1) * _exact(specificity))
+    return float(cuts[rank - 1]) if rank <= len(cuts) else None
+
+
+def flag_score(score: float, threshold: float | None, warning: str = "") -> bool | None:
+    """Whether an image counts as abnormal; None without a threshold, or where nothing is known about its score.
+
+    Args:
+        score: of the image, higher is more abnormal.
+        threshold: of `normal_threshold`.
+        warning: why the image is unlike the training images, or nothing.
+    """
+    return None if threshold is None or warning else score > threshold
 
 
 def proportion_ci95(count: int, total: int) -> list[float]:

@@ -17,6 +17,7 @@ from monai_sagan.networks.blocks import (
     UpBlock,
 )
 from monai_sagan.networks.patches import check_grid, merge_patches, position_code, split_patches
+from monai_sagan.networks.value_range import warn_of_range
 
 __all__ = ["SaganGenerator"]
 
@@ -46,6 +47,7 @@ class SaganGenerator(nn.Module):
             stack, as in Brainomaly (ablation).
         checkpoint_images: None, or how many images at a time take up memory: when gradients are wanted, activations
             are not kept but computed again, part by part, at the cost of one more forward pass.
+        checks_range: whether the first call in evaluation mode warns of images that are not scaled to [-1, 1].
 
     Raises:
         ValueError: when an image does not fit the grid and the strides; it names the sides that do.
@@ -65,8 +67,10 @@ class SaganGenerator(nn.Module):
         anatomical_consistency: bool = True,
         abnormal_region_restoration: bool = True,
         checkpoint_images: int | None = None,
+        checks_range: bool = True,
     ) -> None:
         super().__init__()
+        self.checks_range = checks_range
         if checkpoint_images is not None and checkpoint_images < 1:
             raise ValueError(f"checkpoint_images is {checkpoint_images}; it counts images, at least 1, or is None")
         self.checkpoint_images = checkpoint_images
@@ -128,6 +132,10 @@ class SaganGenerator(nn.Module):
         if image.shape[1] != self.in_channels:
             raise ValueError(f"the images have {image.shape[1]} channels; the network was built for {self.in_channels}")
         check_grid((self.rows, self.cols), image.shape[2], image.shape[3], stride=8)
+        watched = self.training or torch.compiler.is_compiling() or torch.jit.is_tracing()
+        if not watched and self.checks_range:
+            self.checks_range = False  # once: it waits for the device
+            warn_of_range(image)
 
 
 class AttentionDecoder(nn.Module):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from monai_sagan.predict.run import Summary, predict
+from monai_sagan.predict.run import predict
+from monai_sagan.predict.summary import Summary
 
 __all__ = ["Summary", "predict"]

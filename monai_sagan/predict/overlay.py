@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from monai_sagan.data.scaling import Pixels
+from monai_sagan.report.notice import RESEARCH_ONLY
 
 __all__ = ["SIDE", "Colors", "draw_overlay"]
 
@@ -38,7 +39,7 @@ class Colors(NamedTuple):
 def draw_overlay(
     picture: Pixels, anomaly_map: Pixels, colors: Colors, title: str, words: Sequence[tuple[str, bool]]
 ) -> Image.Image:
-    """The picture, the same under its anomaly map, the color scale; above them what there is to say.
+    """The picture, the same under its anomaly map, the color scale; above them what there is to say, use included.
 
     Args:
         picture: uint8 (H, W) or (H, W, 3), any size; its longest side becomes `SIDE` pixels.
@@ -50,13 +51,13 @@ def draw_overlay(
     image = _enlarged(Image.fromarray(picture).convert("RGB"))
     width, height = image.size
     values = np.asarray(Image.fromarray(anomaly_map.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC))
-    top = MARGIN + LINE * (1 + len(words)) + MARGIN // 2
+    lines = [(title, INK), *((line, RAMP[-1] if loud else FAINT) for line, loud in words), (RESEARCH_ONLY, INK)]
+    top = MARGIN + LINE * len(lines) + MARGIN // 2
     total = max(2 * width + 4 * MARGIN + BAR + LABELS, LEAST_WIDTH)
     canvas = Image.new("RGB", (total, top + max(height, 160) + MARGIN), GROUND)
     draw = ImageDraw.Draw(canvas)
-    _write(draw, (MARGIN, MARGIN), title, INK, total - 2 * MARGIN)
-    for number, (line, loud) in enumerate(words, 1):
-        _write(draw, (MARGIN, MARGIN + LINE * number), line, RAMP[-1] if loud else FAINT, total - 2 * MARGIN)
+    for number, (line, ink) in enumerate(lines):
+        _write(draw, (MARGIN, MARGIN + LINE * number), line, ink, total - 2 * MARGIN)
     canvas.paste(image, (MARGIN, top))
     canvas.paste(_colored(image, values, colors), (2 * MARGIN + width, top))
     _draw_scale(canvas, draw, (3 * MARGIN + 2 * width, top), max(height, 160), colors)

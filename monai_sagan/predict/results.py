@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -23,7 +23,8 @@ Entry = dict[str, Any]  # of a file: "file", "state", "rows"
 
 NOTE, JOURNAL, TABLE, OVERLAYS = "predict.json", "predicted.jsonl", "scores.csv", "overlays"
 OURS = re.compile(r"-[0-9a-f]{10}\.png")  # in the name of an overlay, finished or not
-COLUMNS = ("image", "score", "p_value", "flag", "warning", "overlay")
+COLUMNS = ("image", "score", "p_value", "flag", "warning", "overlay", "status")
+PRESENT, GONE = "present", "gone"  # the status of an image: whether its file is still in the folder
 
 
 def check_output(output: Path, recipe: Mapping[str, Any]) -> None:
@@ -64,7 +65,7 @@ def begin(output: Path, recipe: Mapping[str, Any]) -> None:
 
 
 def state_of(file: str) -> list[int]:
-    """Size and time of a file: one that changed is scored anew."""
+    """Size and time of a file, by which one that changed is scored again; empty if there is none."""
     try:
         stat = os.stat(file)
     except OSError:
@@ -81,6 +82,8 @@ def overlay_name(image: str) -> str:
 class Results:
     """The results of a folder, kept as they come; leaving the context writes the tables in the files' order.
 
+    Results of files that have left the folder stay, after those of the others.
+
     Attributes:
         states: of the files, see `state_of`.
         done: files of which earlier calls scored all images as they are now, and drew those overlays that are wanted.
@@ -93,22 +96,24 @@ class Results:
     """
 
     def __init__(self, folder: Path, output: Path, files: Mapping[str, Sequence[str]], overlays: str) -> None:
-        self.folder, self.output, self.files, self.overlays = folder, output, files, overlays
-        self.states = {file: state_of(self.path(file)) for file in files}
+        self.folder, self.output, self.overlays = folder, output, overlays
         before = _read(output / JOURNAL)
-        self.entries = {file: before[file] for file in files if file in before and self._is_valid(before[file])}
-        self.done = list(self.entries)
+        self.states = {file: state_of(self.path(file)) for file in [*files, *before]}
+        # A file that earlier calls saw may leave while the folder is listed.
+        self.files = {file: names for file, names in files.items() if self.states[file] or file not in before}
+        kept = {file: entry for file, entry in before.items() if self.states[file] in ([], entry["state"])}
+        self.done = {file for file in self.files if file in kept and self._is_complete(kept[file])}
+        self.entries = {file: entry for file, entry in kept.items() if file in self.done or file not in self.files}
+        self._replaced = {file: entry for file, entry in kept.items() if file not in self.entries}  # once scored again
         self._journal: IO[str]
         self._table: IO[str]
 
-    def _is_valid(self, entry: Entry) -> bool:
+    def _is_complete(self, entry: Entry) -> bool:
         file, rows = entry["file"], entry["rows"]
         names, listed = [row["image"] for row in rows], list(self.files[file])
-        drawn = [row for row in rows if "score" in row and wants_overlay(row["flag"], self.overlays)]
+        drawn = [row for row in rows if "score" in row and wants_overlay(row, self.overlays)]
         return (
-            bool(entry["state"])
-            and entry["state"] == self.states[file]
-            and (names == listed or (listed == [file] and len(names) > 1))  # frames are found when it is decoded
+            (names == listed or (listed == [file] and len(names) > 1))  # frames are found when it is decoded
             and not any(row.get("again") for row in rows)
             and all((self.output / OVERLAYS / overlay_name(row["image"])).is_file() for row in drawn)
         )
@@ -116,12 +121,8 @@ class Results:
     def __enter__(self) -> Results:
         """Forget what no longer holds, and open the journal and the table for what comes."""
         self.write()
-        lines = "".join(json.dumps(entry) + "\n" for entry in self.entries.values())
+        lines = "".join(json.dumps(entry) + "\n" for entry in self._all())
         write_text(self.output / JOURNAL, lines)
-        kept = {row.get("overlay") for row in self.rows()}
-        for path in (self.output / OVERLAYS).glob("*"):
-            if path.name not in kept and OURS.search(path.name):
-                path.unlink()
         self._journal = (self.output / JOURNAL).open("a", encoding="utf-8")
         self._table = (self.output / TABLE).open("a", newline="", encoding="utf-8", errors="backslashreplace")
         return self
@@ -131,6 +132,7 @@ class Results:
     ) -> None:
         self._journal.close()
         self._table.close()
+        self.entries, self._replaced = self._replaced | self.entries, {}
         self.write()
 
     def add(self, entries: Sequence[Entry]) -> None:
@@ -148,27 +150,41 @@ class Results:
             csv.writer(self._table, lineterminator="\n").writerows(self._cells(entry))
         self._table.flush()  # it is written again from the journal
 
-    def rows(self) -> list[Row]:
-        """Of all images, scored or not, in order."""
-        return [row for file in self.files if file in self.entries for row in self.entries[file]["rows"]]
+    def rows(self, files: Iterable[str] | None = None) -> list[Row]:
+        """Of all images, scored or not, in order; or of those of some files."""
+        chosen = self._ordered() if files is None else files
+        return [row for file in chosen if file in self.entries for row in self.entries[file]["rows"]]
+
+    def _ordered(self) -> list[str]:
+        return [*self.files, *(file for file in self.entries if file not in self.files)]
 
     def write(self) -> None:
-        """Write ``scores.csv`` and ``skipped.csv``, whole and in order."""
+        """Write ``scores.csv`` and ``skipped.csv``, complete and in order; remove overlays that no row names."""
+        write_whole(self.output / TABLE, self._write_table)
+        found = [(entry, row) for entry in self.entries.values() for row in entry["rows"] if "reason" in row]
+        status = {self.path(row["image"]): self._status(entry) for entry, row in found}
+        write_skipped(self.output / "skipped.csv", {self.path(row["image"]): row["reason"] for _, row in found}, status)
+        kept = {row.get("overlay") for entry in self._all() for row in entry["rows"]}
+        for path in (self.output / OVERLAYS).glob("*"):
+            if path.name not in kept and OURS.search(path.name):
+                path.unlink()
 
-        def write(unfinished: Path) -> None:
-            with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-                table = csv.writer(file, lineterminator="\n")
-                table.writerow(COLUMNS)
-                for name in self.files:
-                    table.writerows(self._cells(self.entries[name]) if name in self.entries else [])
+    def _all(self) -> list[Entry]:
+        return [*self.entries.values(), *self._replaced.values()]
 
-        write_whole(self.output / TABLE, write)
-        skipped = {self.path(row["image"]): row["reason"] for row in self.rows() if "reason" in row}
-        write_skipped(self.output / "skipped.csv", skipped)
+    def _write_table(self, unfinished: Path) -> None:
+        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            table = csv.writer(file, lineterminator="\n")
+            table.writerow(COLUMNS)
+            for name in self._ordered():
+                table.writerows(self._cells(self.entries[name]) if name in self.entries else [])
 
     def path(self, image: str) -> str:
         """The image as the user would name it."""
         return str(self.folder / image)
+
+    def _status(self, entry: Entry) -> str:
+        return PRESENT if self.states[entry["file"]] else GONE
 
     def _cells(self, entry: Entry) -> list[list[str]]:
         return [
@@ -179,28 +195,35 @@ class Results:
                 "" if row["flag"] is None else str(int(row["flag"])),
                 row["warning"],
                 row["overlay"],
+                self._status(entry),
             ]
             for row in entry["rows"]
             if "score" in row
         ]
 
 
-def wants_overlay(flag: bool | None, overlays: str) -> bool:
+def wants_overlay(row: Row, overlays: str) -> bool:
     """Whether an image gets an overlay.
 
     Args:
-        flag: whether it is above the threshold; None where there is none.
-        overlays: ``"all"`` images get one, ``"flagged"`` ones or ``"none"``.
+        row: of the image, with its ``flag`` and its ``warning``.
+        overlays: ``"all"`` images get one, ``"flagged"`` ones and those unlike the training images, or ``"none"``.
     """
-    return overlays == "all" or (overlays == "flagged" and bool(flag))
+    return overlays == "all" or (overlays == "flagged" and bool(row["flag"] or row["warning"]))
 
 
 def _read(journal: Path) -> dict[str, Entry]:
-    """What earlier calls kept; a line that was cut off in its middle is lost."""
+    """What earlier calls kept; a line that was cut off in its middle is lost.
+
+    Earlier versions flagged images that are unlike the training images.
+    """
     if not journal.is_file():
         return {}
     lines = journal.read_text(encoding="utf-8").rpartition("\n")[0].splitlines()
     try:
-        return {entry["file"]: entry for entry in map(json.loads, lines)}
+        entries = {entry["file"]: entry for entry in map(json.loads, lines)}
+        for row in (row for entry in entries.values() for row in entry["rows"] if row.get("warning")):
+            row["flag"] = None
+        return entries
     except (ValueError, KeyError, TypeError):
         raise SaganError(f"{journal} is broken; name a new folder") from None

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +14,14 @@ import numpy as np
 from tqdm import tqdm
 
 from monai_sagan.data.cache import HowToDecode
-from monai_sagan.data.decode import IMAGE_SUFFIXES
 from monai_sagan.data.folder import list_images
 from monai_sagan.data.scaling import Pixels
 from monai_sagan.data.typical import compare_typical, typical_from_json
 from monai_sagan.data.workers import Failure
 from monai_sagan.errors import SaganError
 from monai_sagan.files import only_one, write_whole
+from monai_sagan.metrics import conformal_p_values
+from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.predict.decoding import Look, decode_all
 from monai_sagan.predict.overlay import SIDE, Colors, draw_overlay
 from monai_sagan.predict.results import (
@@ -35,46 +34,17 @@ from monai_sagan.predict.results import (
     overlay_name,
     wants_overlay,
 )
+from monai_sagan.predict.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from monai_sagan.artifact import Artifact
 
-__all__ = ["Summary", "predict"]
+__all__ = ["predict"]
 
-logger = logging.getLogger(__name__)
-
-SPECIFICITY = 0.95  # of the flag
 BATCH = 16  # images at a time; the first batches are smaller, so that the first results come soon
 CHOICES = ("all", "flagged", "none")
 
 Found = Sequence[tuple[str, "Look | Failure | str"]]  # the images of a file
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What became of a folder.
-
-    Args:
-        output: where the results are.
-        scored: images with a score, those of earlier calls included.
-        earlier: of these, how many were scored by earlier calls.
-        flagged: images above the threshold for 95 % specificity; None where the artifact has none.
-        skipped: images without a score, listed in ``skipped.csv``.
-        unlike: images that are unlike the training images.
-    """
-
-    output: Path
-    scored: int
-    earlier: int
-    flagged: int | None
-    skipped: int
-    unlike: int
-
-    def __str__(self) -> str:
-        earlier = f" ({self.earlier} of them earlier)" if self.earlier else ""
-        flagged = "no threshold to compare with" if self.flagged is None else f"{self.flagged} above the threshold"
-        rest = f"{self.skipped} skipped, {self.unlike} unlike the training images"
-        return f"{self.scored} images scored{earlier}, {flagged}, {rest}; results are in {self.output}"
 
 
 def predict(
@@ -90,19 +60,22 @@ def predict(
 
     Images of any size and format that `monai_sagan.data.decode` knows are decoded as in training, every frame of a
     DICOM or picture file and every slice of a NIfTI volume. A file that is broken, or that ends its decoder, is listed
-    in ``skipped.csv``. The same call goes on where it was stopped, and scores what was added or changed.
+    in ``skipped.csv``. The same call goes on where it was stopped, and scores what was added or changed; the results
+    of files that have left the folder stay.
 
     A row of ``scores.csv``: ``image``; ``score``; ``p_value`` among validation normals; ``flag``, 1 above the
-    threshold for a specificity of 95 % on validation normals, else 0, empty without one; ``warning``, where the image
-    is unlike the training images; ``overlay``, its picture's name.
+    threshold for a specificity of 95 % on validation normals, else 0, empty without one and with a warning;
+    ``warning``, where the image is unlike the training images; ``overlay``, its picture's name; ``status``,
+    ``present``, or ``gone`` where its file has left the folder.
 
     Args:
         artifact: the folder of an exported model.
-        folder: of the images; its sub-folders count too.
+        folder: of the images; its sub-folders count too. It may be empty.
         output: a folder that is new, empty, or was begun by the same call.
         slice_axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.folder`.
         slice_range: the part of a volume that is scored, two rising shares from 0 to 1.
-        overlays: of which images to draw overlays: ``"all"``, ``"flagged"`` or ``"none"``.
+        overlays: of which images to draw overlays: ``"all"``, ``"flagged"``, which includes those unlike the training
+            images, or ``"none"``.
         jobs: decoding processes at a time; None takes one for each core.
 
     Raises:
@@ -123,8 +96,9 @@ def predict(
         with only_one(output, "prediction"):
             begin(output, recipe)
             with Results(folder, output, files, overlays) as results:
-                _score_the_rest(model, results, jobs)
-            return _summary(results)
+                scorer = _Scorer(model, results)
+                _score_the_rest(scorer, results, jobs)
+            return summarize(results, scorer.threshold)
     except OSError as error:
         raise SaganError(
             f"cannot write to {output} ({error.strerror or error}); make room or name another folder, then go on"
@@ -144,29 +118,24 @@ def _checked(slice_axis: int, slice_range: Sequence[float], overlays: str) -> tu
 def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> dict[str, list[str]]:
     """The files of images below a folder with the names of their images, all relative to the folder."""
     ours = (output / OVERLAYS).resolve()  # pictures of an earlier call, should they lie in the folder
-    files = {
+    return {
         path.relative_to(folder).as_posix(): [Path(name).relative_to(folder).as_posix() for name in names]
         for path, names in list_images(folder, axis, keep)
         if names and ours not in path.resolve().parents
     }
-    if not files:
-        raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
-    return files
 
 
-def _score_the_rest(model: Artifact, results: Results, jobs: int | None) -> None:
+def _score_the_rest(scorer: _Scorer, results: Results, jobs: int | None) -> None:
     """Score what earlier calls have not."""
-    done = set(results.done)
-    rest = [file for file in results.files if file not in done]
-    scorer = _Scorer(model, results)
+    rest = [file for file in results.files if file not in results.done]
     decoded = decode_all(
         [[results.path(name) for name in results.files[file]] for file in rest],
-        _how(model.facts["model"]["settings"]),
+        _how(scorer.model.facts["model"]["settings"]),
         0 if results.overlays == "none" else SIDE,
         jobs,
     )
     total = sum(map(len, results.files.values()))
-    bar = tqdm(total=total, initial=sum(len(results.files[file]) for file in done), unit="image", disable=None)
+    bar = tqdm(total=total, initial=sum(len(results.files[file]) for file in results.done), unit="image", disable=None)
     with bar, closing(decoded), ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
         for group in _groups((file, found) for file, (_, found) in zip(rest, decoded, strict=True)):
             results.add(scorer.entries(group, pool))
@@ -198,8 +167,9 @@ class _Scorer:
         self.model, self.results = model, results
         facts = model.facts
         self.colors = Colors(facts["model"]["scale"], facts["model"]["pixel_threshold"])
-        points = [point for point in facts["operating_points"] if point["specificity_wanted"] == SPECIFICITY]
-        self.threshold: float | None = points[0]["threshold"] if points else None
+        # Not the stored threshold and the graph's p-values: in older artifacts rounding decides where scores are equal.
+        self.valid = facts["model"]["valid_normal_scores"]
+        self.threshold = normal_threshold(self.valid, SPECIFICITY)
         self.typical = typical_from_json(facts.get("typical"))
 
     def entries(self, group: Sequence[tuple[str, Found]], pool: ThreadPoolExecutor) -> list[Entry]:
@@ -226,16 +196,17 @@ class _Scorer:
         """Fill in the rows of a batch; what is being drawn meanwhile."""
         pixels = np.stack([look.pixels for _, look in looks])
         outputs = self.model.run(pixels.astype(np.int32), 8)
+        p_values = conformal_p_values(self.valid, np.nan_to_num(outputs["score"]))
         drawn = []
         for i, (row, look) in enumerate(looks):
             score = float(outputs["score"][i])
             if not math.isfinite(score):
                 row |= {"reason": f"{self.results.path(row['image'])} has the score {score}", "again": True}
                 continue
-            flag = None if self.threshold is None else score > self.threshold
-            picture = look.picture if wants_overlay(flag, self.results.overlays) else None
             warning = "; ".join(compare_typical(look.pixels, self.typical))
-            row |= {"score": score, "p_value": float(outputs["p_value"][i]), "flag": flag, "warning": warning}
+            row |= {"score": score, "p_value": float(p_values[i]), "warning": warning}
+            row["flag"] = flag_score(score, self.threshold, warning)
+            picture = look.picture if wants_overlay(row, self.results.overlays) else None
             row["overlay"] = "" if picture is None else overlay_name(row["image"])
             if picture is not None:
                 drawn.append(pool.submit(self._draw, row, picture, outputs["anomaly_map"][i, 0]))
@@ -250,27 +221,10 @@ class _Scorer:
     def _words(self, row: Row) -> list[tuple[str, bool]]:
         if self.threshold is None:
             verdict = "no threshold, for there were too few normal images"
+        elif row["warning"]:
+            verdict = "not compared with the threshold"
         else:
             above = "above" if row["flag"] else "not above"
             verdict = f"{above} {self.threshold:.4f}, the threshold for a specificity of 95 %"
         words = [(f"score {row['score']:.4f}, p = {row['p_value']:.3g}; {verdict}", bool(row["flag"]))]
         return words + [(f"warning: {line}", True) for line in row["warning"].split("; ") if line]
-
-
-def _summary(results: Results) -> Summary:
-    rows = results.rows()
-    scored = [row for row in rows if "score" in row]
-    skipped = [row for row in rows if "reason" in row]
-    if not scored:
-        raise SaganError(
-            f"none of the {len(rows)} images in {results.folder} is readable; the first: {skipped[0]['reason']}"
-        )
-    unlike = [row for row in scored if row["warning"]]
-    if skipped:
-        logger.warning(f"{len(skipped)} skipped, listed in skipped.csv; the first: {skipped[0]['reason']}")
-    if unlike:
-        first = f"{results.path(unlike[0]['image'])}: {unlike[0]['warning']}"
-        logger.warning(f"{len(unlike)} of {len(scored)} images are unlike the training images, the first: {first}")
-    earlier = sum("score" in row for file in results.done for row in results.entries[file]["rows"])
-    known = [row["flag"] for row in scored if row["flag"] is not None]
-    return Summary(results.output, len(scored), earlier, sum(known) if known else None, len(skipped), len(unlike))

@@ -94,6 +94,7 @@ def _case(run: Run, picture: Picture) -> Html:
     numbers += [f"rank {facts['rank']:,} of {len(run.images):,}"] if isinstance(facts.get("rank"), int) else []
     words = f"{name}: image, restored image and anomaly map; {label}, {', '.join(numbers)}"
     panels = tag("div", *(tag("span", panel) for panel in ("image", "restored", "anomaly map")), class_="panels")
+    numbers += [f"unlike the training images: {facts['warning']}"] if facts.get("warning") else []
     caption = tag("figcaption", tag("b", name), " · ", ", ".join([label, *numbers]))
     return tag("figure", panels, _embedded(_small(picture.path), words), caption, class_="case")
 

@@ -19,6 +19,7 @@ from monai_sagan.data.datalist import Item
 from monai_sagan.files import write_text
 from monai_sagan.report.cases import pick_cases
 from monai_sagan.report.maps import COLORS, how_maps_are_made, map_words
+from monai_sagan.report.notice import RESEARCH_ONLY, add_notice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +63,13 @@ def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float
 
 
 def write_heatmaps(
-    folder: str | Path, trained: Trained, pixels: Tensor, items: Sequence[Item], scores: Tensor, count: int = 4
+    folder: str | Path,
+    trained: Trained,
+    pixels: Tensor,
+    items: Sequence[Item],
+    scores: Tensor,
+    count: int = 4,
+    warnings: Sequence[str] | None = None,
 ) -> list[Path]:
     """Write a PNG for each of `pick_images`, its rank, label and score in the name and on the picture.
 
@@ -76,6 +83,7 @@ def write_heatmaps(
         items: N items, for names and labels.
         scores: (N,).
         count: of the highest, of the middle and of the lowest.
+        warnings: N texts, one for each image that is unlike the training images; None for none.
     """
     folder = Path(folder)
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -89,7 +97,8 @@ def write_heatmaps(
             image, restored, maps = next(trained.restore(pixels[index : index + 1]))
             item = items[index]
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
-            rank = f"{ranks[index]} of {len(scores)}"
+            mark = "; unlike the training images" if warnings and warnings[index] else ""
+            rank = f"{ranks[index]} of {len(scores)}{mark}"
             title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             _draw(unfinished / name, (image, restored, maps), trained.scale, title, words)
             names.append(folder / name)
@@ -109,8 +118,9 @@ def write_gallery(
     p_values: Tensor,
     threshold: float | None,
     count: int = 8,
+    warnings: Sequence[str] | None = None,
 ) -> None:
-    """Write ``gallery/``: the cases of `pick_cases` as plain triptychs, and ``gallery.json``, which says what they are.
+    """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json``, which says what they are.
 
     Args:
         folder: of `write_heatmaps`.
@@ -121,6 +131,7 @@ def write_gallery(
         p_values: (N,).
         threshold: above which an image counts as abnormal; None if there is none.
         count: at most so many of each kind.
+        warnings: see `write_heatmaps`.
     """
     from PIL import Image
 
@@ -133,7 +144,7 @@ def write_gallery(
         image, restored, maps = next(trained.restore(pixels[index : index + 1]))
         picture = triptychs(image, restored, maps, trained.scale)[0].permute(1, 2, 0)
         name = f"{ranks[index]:0{len(str(len(scores)))}d}.png"
-        Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(place / name)
+        add_notice(Image.fromarray((picture * 255).round().byte().cpu().numpy())).save(place / name)
         facts.append(
             {
                 "file": name,
@@ -143,6 +154,7 @@ def write_gallery(
                 "p_value": float(p_values[index]),
                 "kind": kind,
                 "rank": ranks[index],
+                "warning": warnings[index] if warnings else "",
             }
         )
     write_text(place / "gallery.json", json.dumps(facts, indent=1) + "\n")
@@ -183,5 +195,6 @@ def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, l
     lines = [*words.split(", "), "scale: 99.9 % of validation normals' pixels"]
     bar.set_label("\n".join(lines), fontsize=8)
     figure.suptitle("a line", fontsize=10)
+    figure.supxlabel(RESEARCH_ONLY, fontsize=8)
     ConstrainedLayoutEngine().execute(figure)
     return figure, panels

@@ -8,6 +8,7 @@ from typing import Any
 
 from monai_sagan.metrics import delong
 from monai_sagan.report.html import Html, join, paragraph, sentence, tag
+from monai_sagan.report.notice import RESEARCH_ONLY
 from monai_sagan.report.numbers import count, fraction, interval, percent
 from monai_sagan.report.oracle import is_oracle
 from monai_sagan.report.run_folder import Run
@@ -52,7 +53,7 @@ def test_images(run: Run) -> str:
 def summary(run: Run) -> Html:
     """Title, verdict and the three numbers that count of ``run``."""
     facts = [f"{key.replace('_', ' ')} {run.config[key]}" for key in ("preset", "seed") if key in (run.config or {})]  # type: ignore[index]
-    below = join(" · ".join([*facts, test_images(run)]), " · ", tag("b", "for research only, not a medical device"))
+    below = join(" · ".join([*facts, test_images(run)]), " · ", tag("b", RESEARCH_ONLY))
     return join(
         tag("h1", title(run)),
         paragraph(below, kind="soft"),

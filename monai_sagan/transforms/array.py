@@ -18,6 +18,7 @@ from monai.utils import TransformBackends, convert_to_dst_type, convert_to_tenso
 from torch import Tensor
 
 from monai_sagan.networks.patches import position_code
+from monai_sagan.networks.value_range import warn_of_range
 from monai_sagan.transforms import functional
 
 __all__ = ["AnomalyMap", "PatchPositionEncoding", "RandForeignPatchInterpolation"]
@@ -138,7 +139,8 @@ class AnomalyMap(Transform):
     """Half the absolute difference of an image and its restored version, averaged over channels: (1, H, W) in [0, 1].
 
     Called as ``transform(image, restored)`` with images (C, H, W) in [-1, 1]; batches (B, C, H, W) work too. The mean
-    of the map is the anomaly score (`monai_sagan.transforms.functional.anomaly_score`).
+    of the map is the anomaly score (`monai_sagan.transforms.functional.anomaly_score`). The first call warns of images
+    that are not scaled to [-1, 1].
 
     Raises:
         TypeError: when an image is no array or tensor of real numbers.
@@ -147,7 +149,12 @@ class AnomalyMap(Transform):
 
     backend = [TransformBackends.TORCH]
 
+    _checks_range = True
+
     def __call__(self, image: NdarrayOrTensor, restored: NdarrayOrTensor) -> NdarrayOrTensor:
         own, other = _plain(image, "image", batched=True), _plain(restored, "restored", batched=True)
         _same_shape(image, restored, "restored")
+        if self._checks_range:
+            self._checks_range = False
+            warn_of_range(own)
         return _like(functional.anomaly_map(own, other.to(own)), image)

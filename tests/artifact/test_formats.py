@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import subprocess
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from monai_sagan.data.cache import load_image
 from monai_sagan.engines.inference import infer
 from monai_sagan.engines.trained import load_trained, read_settings
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.predict import predict
 from monai_sagan.transforms.functional import anomaly_score
 
 SIZES = [(64, 64), (70, 101), (41, 33), (64, 96), (90, 70), (1, 3)]
@@ -94,6 +96,23 @@ def test_every_format(models, exported, tmp_path, name, format):
         assert artifact.run(images[0, 0], 16)["score"] == pytest.approx(together["score"][:1], abs=1e-6)
     path = exported(name, format) / FORMATS[format]
     assert str(Path(monai_sagan.__file__).parent).encode() not in path.read_bytes()
+
+
+def test_every_format_judges_the_validation_normals_alike(models, exported, tmp_path):
+    """Their scores meet the thresholds to the last digit or not: no flag and no p-value may depend on it."""
+    trained = models("color").trained
+    valid = np.random.default_rng(1).integers(0, 256, (24, 3, 64, 96), np.uint8)[:20]  # as the model's
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(valid):
+        Image.fromarray(np.moveaxis(image, 0, -1)).save(tmp_path / "images" / f"{number:02d}.png")
+    scores = trained.valid_normal_scores.numpy()
+    p_values = [f"{value:.6f}" for value in conformal_p_values(scores, scores)]
+    for format in FORMATS:
+        predict(exported("color", format), tmp_path / "images", tmp_path / format, overlays="none", jobs=1)
+        with (tmp_path / format / "scores.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["p_value"] for row in rows] == p_values, format
+        assert [row["flag"] for row in rows] == ["0"] * 20, format  # 20 normals: the highest is at the threshold
 
 
 @pytest.mark.parametrize("format", FORMATS)

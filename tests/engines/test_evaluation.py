@@ -74,10 +74,11 @@ def test_what_is_written(tmp_path, splits, models, run):
     metrics = run()
     header, *rows = table(tmp_path / "out" / "scores.csv")
     trivial = ("mean_intensity", "pca_reconstruction", "nearest_neighbors", "linear_pu")
-    assert header == ["image", "label", "score", "p_value", "score_last", *(f"score_{name}" for name in trivial)]
+    others = [f"score_{name}" for name in ("last", *trivial)]
+    assert header == ["image", "label", "score", "p_value", "warning", *others]
     assert [row[:2] for row in rows] == [[item["image"], str(item["label"])] for item in splits["test"]]
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(row[0])))[None] for row in rows])
-    for column, path in ((2, models["aucp"]), (4, models["last"])):
+    for column, path in ((2, models["aucp"]), (5, models["last"])):
         wanted = score(load_trained(path).network, pixels)
         np.testing.assert_allclose([float(row[column]) for row in rows], wanted, atol=1e-6)
 
@@ -239,8 +240,8 @@ def test_the_training_mask_adds_entries(tmp_path, models, run, save_model):
     assert "last_masked" not in metrics
     assert metrics["aucp_masked"].keys() == {"auc", "auc_ci95", "ap", "ap_ci95"}
     header, *rows = table(tmp_path / "out" / "scores.csv")
-    assert header[:6] == ["image", "label", "score", "p_value", "score_aucp_masked", "score_last"]
-    assert any(row[2] != row[4] for row in rows)
+    assert header[:7] == ["image", "label", "score", "p_value", "warning", "score_aucp_masked", "score_last"]
+    assert any(row[2] != row[5] for row in rows)
     first = (tmp_path / "out" / "scores.csv").read_bytes()
     torch.rand(7)
     run(models={"aucp": tmp_path / "official.pt", "last": models["last"]})
@@ -286,14 +287,20 @@ def test_versions():
     assert evaluation.MASK_SEED == 0
 
 
-def test_test_images_unlike_the_training_images_are_warned_of(splits, models, run, caplog):
+def test_test_images_unlike_the_training_images_are_warned_of(tmp_path, splits, models, run, caplog):
     assert not any("unlike" in warning for warning in run()["warnings"])
     for path in models.values():
         content = load_tensors(path)
         typical = {"mean_brightness": [200.0, 210.0], "standard_deviation": [0.0, 99.0], "likeness": [-1.0, 1.0]}
-        save_tensors(content | {"typical": typical | {"mean_image": torch.zeros(1, 64, 64, dtype=torch.uint8)}}, path)
+        content |= {"typical": typical | {"mean_image": torch.zeros(1, 64, 64, dtype=torch.uint8)}}
+        save_tensors(content | {"valid_normal_scores": torch.zeros(9)}, path)  # every image is above them
     first, *others = run()["warnings"]
-    assert first.startswith(f"10 of 10 images are unlike the training images, the first: {splits['test'][0]['image']}")
+    counted = "10 of 10 images are unlike the training images, 10 of them above the threshold, the first: "
+    assert first.startswith(counted + splits["test"][0]["image"])
     assert first.endswith("is outside 200.0 to 210.0 of the training images")
     assert others
     assert first in caplog.messages
+    header, *rows = table(tmp_path / "out" / "scores.csv")
+    assert all("is outside 200.0 to 210.0" in row[header.index("warning")] for row in rows)
+    gallery = json.loads((tmp_path / "out" / "heatmaps" / "gallery" / "gallery.json").read_text())
+    assert all("is outside 200.0 to 210.0" in case["warning"] for case in gallery)

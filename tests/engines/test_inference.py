@@ -68,7 +68,7 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
         path = infer(model, str(folder), tmp_path / "out", batch_size=3)
     assert path == tmp_path / "out" / "scores.csv"
     header, *rows = table(path)
-    assert header == ["image", "label", "score", "p_value", "warning"]
+    assert header == ["image", "label", "score", "p_value", "flag", "warning"]
     good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
     assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
     pixels = torch.stack([torch.from_numpy(load_image(image, HowToDecode((64, 64))).copy()) for image in good])
@@ -183,16 +183,20 @@ def test_heat_maps_of_an_earlier_call_are_no_input(folder, model, monkeypatch):
 
 def test_images_unlike_the_training_images_are_warned_of(tmp_path, folder, model, random_pixels, caplog):
     typical = measure_typical(random_pixels(9))
-    save_tensors(
-        load_tensors(model) | {"typical": typical | {"mean_image": torch.tensor(typical["mean_image"])}}, model
-    )
+    typical |= {"mean_image": torch.tensor(typical["mean_image"])}
+    save_tensors(load_tensors(model) | {"typical": typical, "valid_normal_scores": torch.zeros(19)}, model)
     Image.fromarray(np.full((64, 64), 3, np.uint8)).save(folder / "a_dark.png")
     low, high = typical["mean_brightness"]
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         header, *rows = table(infer(model, folder, tmp_path / "out"))
+    flags = {row[0].rsplit("/", 1)[1]: row[header.index("flag")] for row in rows}
+    assert flags["b.png"] == "1"
     warnings = {row[0].rsplit("/", 1)[1]: row[header.index("warning")] for row in rows}
     assert warnings["a_dark.png"].startswith(f"mean brightness 3.0 is outside {low:.1f} to {high:.1f} of the training")
     assert warnings["b.png"] == ""
+    assert all(flags[name] == ("" if warning else "1") for name, warning in warnings.items())
+    counted = f"{len(rows)} images scored, {list(flags.values()).count('1')} above the threshold, 1 skipped"
+    assert any(line.startswith(counted) for line in caplog.messages)
     (line,) = (record.message for record in caplog.records if "unlike the training images" in record.message)
     assert f"of {len(rows)} images" in line
     assert warnings["a_dark.png"] in line

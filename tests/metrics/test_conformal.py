@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.metrics.conformal import TOLERANCE, cut_points
 
 
 def test_definition_with_ties():
@@ -43,3 +44,26 @@ def test_scores_that_are_no_numbers(refused):
     for valid, scores in (([np.nan], [1]), ([1], [np.inf])):
         with refused("1 scores are not finite"):
             conformal_p_values(valid, scores)
+
+
+def test_cuts_are_half_way_to_the_next_score_or_the_tolerance_above():
+    assert cut_points([0.4, 0.2, 0.4, 0.9]).tolist() == [
+        0.2 + TOLERANCE,
+        0.4 + TOLERANCE,
+        0.4 + TOLERANCE,
+        0.9 + TOLERANCE,
+    ]
+    near = 0.2 + TOLERANCE / 2
+    assert cut_points([near, 0.2]).tolist() == [pytest.approx(0.2 + TOLERANCE / 4), near + TOLERANCE]
+    assert cut_points([]).tolist() == []
+
+
+@pytest.mark.parametrize("n", [19, 100])
+def test_another_machine_gives_the_validation_normals_the_same_p_values(n):
+    """Their scores are repeated up to rounding, not to the last digit."""
+    rng = np.random.default_rng(n)
+    valid = rng.normal(0.05, 0.01, n).astype(np.float32)
+    valid[3] = valid[7]
+    p_values = conformal_p_values(valid, valid)
+    for _ in range(20):
+        np.testing.assert_array_equal(conformal_p_values(valid, valid + rng.uniform(-1e-8, 1e-8, n)), p_values)

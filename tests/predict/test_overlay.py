@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 
-from monai_sagan.predict.overlay import CONTOUR, MARGIN, SIDE, Colors, draw_overlay
+from monai_sagan.predict.overlay import CONTOUR, GROUND, INK, LINE, MARGIN, SIDE, Colors, draw_overlay
 from monai_sagan.predict.results import overlay_name
+from monai_sagan.report.notice import RESEARCH_ONLY
 
 COLORS = Colors(scale=0.2, pixel_threshold=0.1)
 GREY = np.full((SIDE, SIDE), 100, np.uint8)
@@ -78,6 +80,14 @@ def test_words_are_on_the_picture():
     assert (said != loud).any()
     top = blank.shape[0] - SIDE - MARGIN
     np.testing.assert_array_equal(blank[top:], said[top:])
+
+
+@pytest.mark.parametrize("size", [(64, 64), (64, 7)])
+def test_what_the_picture_is_for_is_on_it(size):
+    drawn = np.asarray(draw_overlay(np.zeros(size, np.uint8), np.zeros((8, 8)), COLORS, "name", []))
+    words = Image.new("RGB", (drawn.shape[1], LINE), GROUND)
+    ImageDraw.Draw(words).text((MARGIN, 0), RESEARCH_ONLY, INK, ImageFont.load_default(16))
+    np.testing.assert_array_equal(drawn[MARGIN + LINE : MARGIN + 2 * LINE], np.asarray(words))
 
 
 def test_names_of_overlays_are_of_one_image_alone():

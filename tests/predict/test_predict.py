@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import os
+import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,10 @@ from monai_sagan.engines.trained import describe_trained
 from monai_sagan.files import only_one, save_tensors
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.predict import predict as predict_with_all_cores
+from monai_sagan.predict.results import Results
 from monai_sagan.settings import resolve_settings
 
-COLUMNS = ["image", "score", "p_value", "flag", "warning", "overlay"]
+COLUMNS = ["image", "score", "p_value", "flag", "warning", "overlay", "status"]
 
 
 def predict(*arguments, **options):
@@ -34,14 +36,21 @@ def predict(*arguments, **options):
 
 
 def export(folder, format, valid=19, **values):
-    """A tiny model of random weights, exported; its validation normals are noise, as the images of the tests are."""
+    """A tiny model of random weights, exported; its validation normals are noise, as the images of the tests are.
+
+    Noise of any size is like its training images, a bright image is not.
+    """
     settings = resolve_settings("paper", **{"channels": 4, "num_res_blocks": 1} | values)
     torch.manual_seed(0)
     rng = np.random.default_rng(1)
     size = (valid, settings.in_channels, *settings.image_size)
     normal = rng.integers(0, 256, size, np.uint8)
     network = SaganGenerator(**settings.generator())
-    typical = measure_typical(normal)
+    typical = measure_typical(normal) | {
+        "mean_brightness": [90, 150],
+        "standard_deviation": [0, 99],
+        "likeness": [-1, 1],
+    }
     save_tensors(describe_trained(network, settings, torch.from_numpy(normal), 7, typical=typical), folder / "model.pt")
     return export_artifact(folder / "model.pt", folder / format, format)
 
@@ -104,7 +113,8 @@ def test_what_is_written(finished, weights):
         direct = open_artifact(weights).run(load_image(row["image"], HowToDecode((64, 64)))[None].astype(np.int32))
         assert float(row["score"]) == pytest.approx(float(direct["score"][0]), abs=1e-6)
         assert float(row["p_value"]) == pytest.approx(float(direct["p_value"][0]), abs=1e-6)
-        assert row["flag"] == str(int(float(row["p_value"]) <= 0.05))
+        assert row["flag"] == ("" if row["warning"] else str(int(float(row["p_value"]) <= 0.05)))
+        assert row["status"] == "present"
         with Image.open(output / "overlays" / row["overlay"]) as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 512
@@ -112,10 +122,11 @@ def test_what_is_written(finished, weights):
     (warned,) = [row["image"] for row in rows if "mean brightness 250.0 is outside" in row["warning"]]
     assert warned == str(finished.folder / "white.tif")
     (skipped,) = table(output / "skipped.csv")
-    assert skipped["image"] == str(finished.folder / "broken.png")
+    assert (skipped["image"], skipped["status"]) == (str(finished.folder / "broken.png"), "present")
     flagged = sum(row["flag"] == "1" for row in rows)
     assert finished.said.count("\n") == 1
-    assert f"4 images scored, {flagged} above the threshold, 1 skipped" in finished.said
+    words = f"4 images scored, {flagged} above the threshold, 1 skipped, 1 unlike the training images and not flagged"
+    assert finished.said.startswith(words)
 
 
 def test_scores_are_those_of_inference(tmp_path, folder, weights):
@@ -166,20 +177,111 @@ def test_only_what_is_new_or_changed_is_scored(tmp_path, folder, weights, seen):
     assert (again.scored, again.earlier, len(seen)) == (4, 4, 4)
 
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "b.png")
-    (folder / "deep" / "c.JPG").unlink()
+    shutil.move(folder / "deep" / "c.JPG", tmp_path)
     (folder / "white.tif").write_bytes(b"broken")
     Image.fromarray(np.zeros((64, 64), np.uint8)).save(folder / "new.png")
     (folder / "broken.png").write_bytes((folder / "deep" / "b.png").read_bytes())
     before = {row["image"]: row for row in table(output / "scores.csv")}
     changed = predict(weights, folder, output)
-    assert (changed.scored, changed.earlier, changed.skipped, len(seen)) == (4, 1, 1, 7)
-    names = ["b.png", "broken.png", "new.png", "deep/b.png"]
+    assert (changed.new, changed.scored, changed.earlier, changed.gone, changed.skipped) == (4, 5, 2, 1, 1)
+    assert len(seen) == 7
+    names = ["b.png", "broken.png", "new.png", "deep/b.png", "deep/c.JPG"]
     assert images(output) == [str(folder / name) for name in names]
     after = {row["image"]: row for row in table(output / "scores.csv")}
     assert after[str(folder / "b.png")] != before[str(folder / "b.png")]
     assert after[str(folder / "deep" / "b.png")] == before[str(folder / "deep" / "b.png")]
     assert {path.name for path in (output / "overlays").iterdir()} == {row["overlay"] for row in after.values()}
     assert [row["image"] for row in table(output / "skipped.csv")] == [str(folder / "white.tif")]
+    gone = str(folder / "deep" / "c.JPG")
+    assert after[gone] == before[gone] | {"status": "gone"}
+
+    shutil.move(tmp_path / "c.JPG", folder / "deep" / "c.JPG")  # back again, as it was
+    back = predict(weights, folder, output)
+    assert (back.earlier, back.gone, len(seen)) == (5, 0, 7)
+    assert {row["status"] for row in table(output / "scores.csv")} == {"present"}
+
+
+def move_all(folder, place):
+    place.mkdir()
+    for path in list(folder.iterdir()):
+        shutil.move(path, place)
+
+
+def test_results_stay_when_the_images_leave_the_inbox(tmp_path, folder, weights, seen):
+    """Images that were scored are moved elsewhere, new ones come, and at times there are none."""
+    output = tmp_path / "out"
+    first = predict(weights, folder, output)
+    before, drawn = table(output / "scores.csv"), sorted((output / "overlays").iterdir())
+    move_all(folder, tmp_path / "archive")
+    Image.fromarray(np.random.default_rng(9).integers(0, 256, (64, 64), np.uint8)).save(folder / "new.png")
+    second = predict(weights, folder, output)
+    assert (second.new, second.scored, second.earlier, second.gone, len(seen)) == (1, 5, 4, 4, 5)
+    new, *old = table(output / "scores.csv")
+    assert (new["image"], new["status"]) == (str(folder / "new.png"), "present")
+    assert old == [row | {"status": "gone"} for row in before]
+    assert set(drawn) < set((output / "overlays").iterdir())
+    (skipped,) = table(output / "skipped.csv")
+    assert (skipped["image"], skipped["status"]) == (str(folder / "broken.png"), "gone")
+    assert (second.flagged, second.skipped, second.unlike) >= (first.flagged, 1, 1)
+
+    move_all(folder, tmp_path / "later")
+    third = predict(weights, folder, output)
+    assert str(third).startswith("nothing new; 5 images scored (5 of them earlier, 5 gone since), ")
+    assert len(seen) == 5
+    assert len(table(output / "scores.csv")) == len(list((output / "overlays").iterdir())) == 5
+
+
+@pytest.mark.parametrize("name", [None, "notes.txt"])
+def test_an_empty_inbox_is_nothing_new(tmp_path, weights, capsys, caplog, name):
+    empty, output = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    if name:
+        (empty / name).touch()
+    for _ in range(2):
+        assert main(["predict", str(weights), str(empty), str(output)]) == 0
+        words = "nothing new; 0 images scored, 0 above the threshold, 0 skipped"
+        assert capsys.readouterr().out.startswith(words)
+        assert f"no images in {empty}" in caplog.messages.pop()
+        assert (output / "scores.csv").read_text() == ",".join(COLUMNS) + "\n"
+
+
+def test_only_unreadable_images_that_have_left(tmp_path, weights, refused):
+    folder, output = tmp_path / "folder", tmp_path / "out"
+    folder.mkdir()
+    (folder / "a.png").touch()
+    with refused("none of the 1 images", folder / "a.png"):
+        predict(weights, folder, output)
+    (folder / "a.png").unlink()
+    assert (predict(weights, folder, output).skipped, len(table(output / "skipped.csv"))) == (1, 1)
+
+
+def test_what_is_to_be_scored_again_is_not_lost_before(tmp_path, folder, weights):
+    """A call that was to draw missing overlays is stopped, and then the images leave."""
+    output = tmp_path / "out"
+    predict(weights, folder, output, overlays="none")
+    before = table(output / "scores.csv")
+    files = {row["image"].removeprefix(f"{folder}/"): [row["image"].removeprefix(f"{folder}/")] for row in before}
+    with contextlib.suppress(KeyboardInterrupt), Results(folder, output, files, "all") as results:
+        assert (results.done, table(output / "scores.csv")) == (set(), [])  # rows come as they are scored
+        raise KeyboardInterrupt
+    assert table(output / "scores.csv") == before
+    move_all(folder, tmp_path / "archive")
+    assert predict(weights, folder, output, overlays="all").gone == 4
+    assert table(output / "scores.csv") == [row | {"status": "gone"} for row in before]
+
+
+def test_results_of_an_earlier_version_go_on(tmp_path, folder, weights, seen):
+    """It had no status, and flagged images that are unlike the training images."""
+    output = tmp_path / "out"
+    predict(weights, folder, output)
+    before = (output / "scores.csv").read_text()
+    old = "".join(line.rpartition(",")[0] + "\n" for line in before.splitlines())
+    (output / "scores.csv").write_text(old)
+    journal = output / "predicted.jsonl"
+    journal.write_text(journal.read_text().replace('"flag": null', '"flag": true'))
+    assert predict(weights, folder, output).earlier == 4
+    assert len(seen) == 4
+    assert (output / "scores.csv").read_text() == before
 
 
 def test_a_journal_that_was_cut_off(tmp_path, folder, weights, seen):
@@ -200,10 +302,11 @@ def test_which_overlays_are_drawn(tmp_path, folder, weights):
         drawn = len(list(output.glob("overlays/*")))
         summary = predict(weights, folder, output, overlays=overlays)
         # Scored again is only what lacks its overlay.
-        assert summary.earlier == {"none": 0, "flagged": 4 - summary.flagged, "all": drawn}[overlays]
+        wanted = summary.flagged + summary.unlike
+        assert summary.earlier == {"none": 0, "flagged": 4 - wanted, "all": drawn}[overlays]
         found = {path.name for path in output.glob("overlays/*")}
         assert found == {row["overlay"] for row in table(output / "scores.csv")} - {""}
-        assert len(found) == {"none": 0, "flagged": summary.flagged, "all": 4}[overlays]
+        assert len(found) == {"none": 0, "flagged": wanted, "all": 4}[overlays]
 
 
 def test_one_output_has_one_artifact_and_one_folder(tmp_path, finished, weights, refused):
@@ -251,9 +354,6 @@ def test_what_cannot_be_scored(tmp_path, weights, refused, monkeypatch):
     with refused(empty, "no folder"):
         predict(weights, empty, output)
     empty.mkdir()
-    (empty / "notes.txt").touch()
-    with refused(empty, "no images", ".png", ".dcm"):
-        predict(weights, empty, output)
     with refused(tmp_path / "nothing"):
         predict(tmp_path / "nothing", empty, output)
     for options, words in (
@@ -311,3 +411,24 @@ def test_the_runs_own_way_of_decoding(tmp_path, write_dicom):
     (left_out,) = table(tmp_path / "out" / "skipped.csv")
     assert "foreground 0.000" in left_out["reason"]
     assert (summary.flagged, row["flag"]) == (None, "")
+
+
+def test_images_unlike_the_training_images_are_not_flagged(tmp_path, weights):
+    """A score above the threshold means nothing there: no flag, counted apart, and the picture says so."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for number, level in enumerate((0, 255)):
+        stripes = np.where(np.arange(64) % 2, level, 255 - level // 16).astype(np.uint8)
+        Image.fromarray(np.tile(stripes, (64, 1))).save(folder / f"{number}.png")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)).save(folder / "like.png")
+    summary = predict(weights, folder, tmp_path / "out", overlays="flagged")
+    rows = {Path(row["image"]).name: row for row in table(tmp_path / "out" / "scores.csv")}
+    assert rows["1.png"]["warning"]
+    assert float(rows["1.png"]["p_value"]) <= 0.05
+    assert rows["1.png"]["flag"] == ""
+    assert rows["1.png"]["overlay"]  # it needs a look
+    assert (rows["like.png"]["warning"], rows["like.png"]["flag"]) == ("", "0")
+    assert summary.unlike == sum(row["flag"] == "" for row in rows.values())
+    assert summary.flagged == sum(row["flag"] == "1" for row in rows.values())
+    assert f"{summary.flagged} above the threshold, " in str(summary)
+    assert f"{summary.unlike} unlike the training images and not flagged" in str(summary)

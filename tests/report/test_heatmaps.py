@@ -16,6 +16,7 @@ from monai_sagan.engines.scoring import score
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.report import heatmaps
 from monai_sagan.report.heatmaps import pick_images, triptychs, write_gallery, write_heatmaps
+from monai_sagan.report.notice import RESEARCH_ONLY, add_notice
 
 
 def test_highest_middle_and_lowest():
@@ -135,6 +136,27 @@ def test_pictures_show_the_scale(tmp_path, draw):
     assert [panel.get_clim() for panel in panels] == [(0, 1), (0, 1), (0, draw.trained.scale)]
 
 
+def test_pictures_say_what_they_are_for():
+    figure, panels = heatmaps._figure((64, 64), 0.5, "|image - restored| / 2")
+    (words,) = (text for text in figure.texts if text.get_text() == RESEARCH_ONLY)
+    figure.canvas.draw()
+    assert words.get_window_extent().y0 > 0
+    assert words.get_window_extent().y1 < min(panel.axes.get_window_extent().y0 for panel in panels)
+
+
+@pytest.mark.parametrize("size", [(48, 16), (192, 64), (1536, 512)])
+def test_a_notice_below_a_picture(size):
+    picture = Image.effect_noise(size, 50).convert("RGB")
+    shown = add_notice(picture)
+    assert shown.width == max(size[0], shown.width if size[0] < 70 else 0)
+    np.testing.assert_array_equal(np.asarray(shown)[: size[1], : size[0]], np.asarray(picture))
+    below = np.asarray(shown)[size[1] :, :, 0] > 100
+    rows = np.flatnonzero(below.any(1))
+    assert rows[-1] - rows[0] >= max(7, size[0] // 24)  # high enough to be read
+    assert not below[[0, -1]].any()
+    assert not below[:, [0, -1]].any()
+
+
 def test_a_picture_has_nothing_of_the_one_before(tmp_path, random_pixels):
     """One figure draws all of them."""
     first, second = (random_pixels(1, seed=seed) / 127.5 - 1 for seed in (0, 1))
@@ -169,8 +191,9 @@ def test_gallery(tmp_path, draw, random_pixels):
             assert fact["score"] > middle
             assert fact["label"] == 0
         with Image.open(tmp_path / "gallery" / fact["file"]) as picture:
-            assert (picture.size, picture.mode) == ((192, 64), "RGB")
-            left = np.asarray(picture)[:, :64, 0].astype(int)
+            assert (picture.width, picture.mode) == (192, "RGB")
+            assert np.asarray(picture)[64:].max() > 200  # words below the panels
+            left = np.asarray(picture)[:64, :64, 0].astype(int)
         assert abs(left - random_pixels(9)[index, 0].numpy()).max() <= 1
     assert len({fact["image"] for fact in facts}) == len(facts)
     assert {fact["kind"] for fact in facts} >= {"false positive", "false negative", "middle"}

@@ -486,6 +486,15 @@ def test_middle_cases_without_a_threshold(make_run):
     assert "Scores around the median" in read(folder).text
 
 
+def test_an_image_unlike_the_training_images_is_marked(make_run):
+    folder = make_run()
+    place = folder / "heatmaps" / "gallery" / "gallery.json"
+    facts = json.loads(place.read_text())
+    facts[0]["warning"] = "mean brightness 3.0 is outside 40.0 to 90.0 of the training images"
+    place.write_text(json.dumps(facts))
+    assert read(folder).text.count("unlike the training images: mean brightness 3.0 is outside") == 1
+
+
 def test_size_of_many_and_of_wide_pictures(make_run):
     path = write_report(make_run(pictures=24))
     assert path.read_text().count("<img ") == 24

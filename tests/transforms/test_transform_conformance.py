@@ -52,6 +52,7 @@ ROWS = {
     "RandForeignPatchInterpolation": Row(("image", "source"), ("pseudo", "pseudo_mask")),
 }
 RANDOM = [name for name in ROWS if name in PUBLIC and issubclass(PUBLIC[name], Randomizable)]
+pytestmark = pytest.mark.filterwarnings("ignore:the images have values from 0 to 1")  # zeros and ones are meant
 KEYS = ["image", "source", "pred"]
 KINDS = {"numpy": np.ndarray, "torch": torch.Tensor, "meta": MetaTensor}
 SIZE = (32, 48)
@@ -222,6 +223,7 @@ def test_memory_of_any_layout(name, face, make):
     data = data_of("numpy")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.filterwarnings("ignore", "the images have values from 0 to 1")
         outputs = Face(name, face)({key: make(value) for key, value in data.items()})
     for output, expected in zip(outputs, Face(name, face)(data), strict=True):
         output = output.detach() if isinstance(output, torch.Tensor) else output

@@ -1,0 +1,30 @@
+"""What every picture of a result says, wherever it is shown: it is for research only."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageDraw, ImageFont
+
+__all__ = ["RESEARCH_ONLY", "add_notice"]
+
+RESEARCH_ONLY = "for research only, not a medical device"
+WORDS = "research only"  # below small pictures
+LEAST, PAD = 10, 3  # size of the letters and space beside them, in pixels
+GROUND, INK = (18, 18, 20), (225, 225, 225)
+
+
+def add_notice(picture: Image.Image) -> Image.Image:
+    """The RGB picture above a strip that says "research only", in letters that grow with its width.
+
+    The strip covers nothing of the picture.
+
+    Args:
+        picture: any size; a very narrow one gets a margin at its right.
+    """
+    size = max(LEAST, picture.width // 16)
+    font = ImageFont.load_default(size)
+    width = max(picture.width, round(font.getlength(WORDS)) + 2 * PAD)
+    strip = round(1.5 * size)
+    canvas = Image.new("RGB", (width, picture.height + strip), GROUND)
+    canvas.paste(picture)
+    ImageDraw.Draw(canvas).text((PAD, picture.height + strip // 2), WORDS, INK, font, anchor="lm")
+    return canvas
