@@ -85,11 +85,12 @@ def resolve(kind: type[T], values: Mapping[str, Any]) -> T:
     return kind(**given)
 
 
-def describe(kind: type) -> list[Described]:
+def describe(kind: type, values: Any = None) -> list[Described]:
     """The options of a dataclass in words, in its order.
 
     Args:
         kind: a dataclass whose fields were made by `option`.
+        values: an instance whose values stand as the defaults, such as those of a preset; None for the class's.
 
     Example:
         >>> from monai_sagan.settings import Settings
@@ -98,7 +99,12 @@ def describe(kind: type) -> list[Described]:
     """
     types = get_type_hints(kind)
     return [
-        Described(field.name, _values(types[field.name], field.metadata), _shown(field.default), field.metadata["help"])
+        Described(
+            field.name,
+            _values(types[field.name], field.metadata),
+            _shown(field.default if values is None else getattr(values, field.name)),
+            field.metadata["help"],
+        )
         for field in dataclasses.fields(kind)
     ]
 
@@ -148,9 +154,10 @@ def _misfit(value: Any, limits: Mapping[str, Any]) -> str | None:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    if low is None or high is None:
-        return f"at least {low:g}" if high is None else f"at most {high:g}"
-    return f"from {low:g} to {high:g}"
+    """A range in words; one that stops 1e-9 short of a whole number leaves that number out."""
+    least = None if low is None else "above 0" if 0 < low <= 1e-9 else f"at least {low:g}"
+    most = None if high is None else f"below {round(high)}" if 0 < round(high) - high <= 1e-9 else f"at most {high:g}"
+    return " and ".join(words for words in (least, most) if words)
 
 
 def _values(kind: Any, limits: Mapping[str, Any]) -> str:
