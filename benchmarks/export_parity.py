@@ -62,7 +62,7 @@ def main() -> None:
 
 def _by_checkpoint(trained: Trained, paths: list[str]) -> dict[str, Any]:
     seen = torch.from_numpy(np.stack([load_image(path, trained.settings.decoding()) for path in paths]))
-    maps = torch.cat([maps for _, _, maps in trained.restore(seen)])
+    maps = torch.cat([found.anomaly_map for _, found in trained.batches(seen)])
     scores = anomaly_score(maps).numpy()
     p_values = conformal_p_values(trained.valid_normal_scores.numpy(), scores)
     return {"image": seen.numpy(), "anomaly_map": maps.numpy(), "score": scores, "p_value": p_values}

@@ -27,7 +27,7 @@ from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Item, make_splits
 from monai_sagan.data.med_ad import read_med_ad
-from monai_sagan.engines.scoring import restore
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.errors import show_errors_in_one_line
 from monai_sagan.metrics.localization import (
@@ -72,9 +72,9 @@ def main() -> None:
 def _variants(network: torch.nn.Module, pixels: dict[str, Tensor], shift: int) -> Any:
     """The name of each kind of map, and the maps (N, H, W) of each split."""
     for passes in PASSES:
+        scorer = Scorer(network, pixels["test"].shape[-2:], passes, shift)
         plain = {
-            name: torch.cat([maps for _, _, maps in restore(network, part, passes=passes, shift=shift)])
-            for name, part in pixels.items()
+            name: torch.cat([found.anomaly_map for _, found in scorer.batches(part)]) for name, part in pixels.items()
         }
         for smoothing, how in SMOOTHING.items():
             label = f"{passes} pass{'es' * (passes > 1)}, {smoothing}"

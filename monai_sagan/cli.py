@@ -1,4 +1,4 @@
-"""The command ``monai-sagan``: each verb is one call of the library. Training is ``python -m monai.bundle run``."""
+"""The command ``monai-sagan``: each verb is one call of the library."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
-from monai_sagan.bundle import bundle_names, copy_bundle
+from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.errors import SaganError
 from monai_sagan.packages import pip_install
 from monai_sagan.study import add_study_arguments, study_command
@@ -28,6 +29,7 @@ LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
+TRAIN_OPTIONS = "further options are those of python -m monai.bundle run with the bundle's train.json, --key value"
 STUDY_OPTIONS = "further options are overrides of the config, --key value, for every run"
 
 
@@ -42,7 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if rest and not arguments.takes_options:
             parser.error(f"unrecognized arguments: {' '.join(rest)}")
-        arguments.options = _options(rest)
+        arguments.words = rest
+        arguments.options = {} if arguments.verb is _train else _options(rest)
         _check_options(arguments)
         code = arguments.verb(arguments) or 0
         sys.stdout.flush()
@@ -97,6 +100,19 @@ def _check_options(arguments: argparse.Namespace) -> None:
     taken = {"dataset_dir", "left_out", "notes", "any_images"} & set(arguments.options)
     if taken and hasattr(arguments, "directory"):
         raise SaganError(f"--{taken.pop()} is no option here; the dataset is the first argument, DIR")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    import runpy
+    from importlib.util import find_spec
+
+    config = str(Path(bundle_path(arguments.bundle)) / "train.json")
+    module = "monai.bundle.__main__"
+    monai = find_spec(module)
+    assert monai is not None
+    # As `python -m monai.bundle run` has it: the same reading of the words, the same errors, the same exit codes.
+    sys.argv = [str(monai.origin), "run", "--config_file", config, *arguments.words]
+    runpy.run_module(module, run_name="__main__")
 
 
 def _list_bundles(arguments: argparse.Namespace) -> None:
@@ -180,7 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="monai-sagan",
         description="Semi-supervised anomaly detection in medical images with the Spatial-aware Attention GAN.",
-        epilog="To train, evaluate or infer: python -m monai.bundle run --config_file BUNDLE/train.json",
+        epilog="To evaluate or infer: python -m monai.bundle run --config_file BUNDLE/evaluate.json",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
@@ -202,6 +218,10 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("directory", metavar="DIR", help="a folder that is new or empty")
     verb.add_argument("--run", metavar="RUN", help="output_dir of a training run, whose model goes along")
     verb.set_defaults(verb=_pack_bundle)
+
+    verb = nouns.add_parser("train", help="train a bundle's network and evaluate it", epilog=TRAIN_OPTIONS)
+    verb.add_argument("bundle", metavar="BUNDLE", help="which bundle, see: monai-sagan bundle list")
+    verb.set_defaults(verb=_train, takes_options=True)
 
     verb = nouns.add_parser("data", help="say what a dataset holds and what is wrong with it", epilog=READER_OPTIONS)
     _dataset_arguments(verb)

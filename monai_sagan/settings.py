@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, get_type_hints
+from typing import Any
 
 from monai_sagan.data.cache import HowToDecode
 from monai_sagan.errors import SaganError
+from monai_sagan.methods.options import option, resolve, typed
 from monai_sagan.networks.patches import check_grid
 
 __all__ = ["PRESETS", "Settings", "resolve_flags", "resolve_settings"]
@@ -19,77 +20,69 @@ class Settings:
     """Everything that decides what a training run computes, apart from its data.
 
     The defaults are the paper's. Where it is silent the values are those of its published code; docs/differences.md
-    tells each difference.
+    lists each difference. `monai_sagan.methods.options.describe` returns the types, ranges and defaults.
 
-    Args:
-        image_size: height and width, in pixels.
-        in_channels: 1 for grey, 3 for color.
-        preparation: of DICOM: "display" or "med_ad", see `monai_sagan.data.dicom`.
-        min_foreground: images with a smaller share of pixels above their background are left out, 0 to 1.
-        grid: rows and columns of patches.
-        channels: width of both networks' first level.
-        num_res_blocks: residual blocks in the generator's bottleneck.
-        anatomical_consistency: patches and position codes; False is an ablation.
-        abnormal_region_restoration: gates, skips and fusion; False is an ablation.
-        gate_norm: "instance" or None, see `AttentionGate`.
-        position_norm: "instance" or None, see `PositionBlock`.
-        position_bits: "ceil" or "floor", see `position_code`.
-        keep_prob: probability that a pixel keeps its restoration while training.
-        batch_size: images of each stream in an iteration.
-        max_iterations: critic updates.
-        iterations_per_epoch: between validations, checkpoints and changes of the learning rate.
-        learning_rate: of Adam, for both networks.
-        learning_rate_decay: share of the run, at its end, over which the learning rate falls linearly to 0.
-        critic_betas: of the critic's Adam; the generator's are 0.5 and 0.999. A critic whose gradient has died can
-            take a thousand updates to come back with a second beta of 0.999, and a hundred with 0.99.
-        critic_init: "torch" or "he", see `SaganDiscriminator`.
-        n_critic: critic updates for each generator update.
-        lambda_id: weight of the identity loss.
-        lambda_rec: weight of the reconstruction loss.
-        lambda_gp: weight of the gradient penalty.
-        fake_source: "unlabeled" or "pseudo", see `SaganTrainer`.
-        augment: rotate, scale and shift the training images a little.
-        paired: the i-th unlabeled image always comes with the i-th normal one.
-        ema_decay: keep an average of the generator's weights, which is then what is validated and saved: the share
-            of the old average that each generator update leaves; 0 keeps none.
-        map_passes: restorations of shifted copies that an anomaly map averages, 1 or a square number, see `restore`.
-        map_smoothing: "none", "gaussian" or "guided", see `smooth_map`.
-        map_sigma: standard deviation of the Gaussian, in pixels.
-        mask_at_test: also report scores with the training mask left on, as the published code tests.
+    Example:
+        >>> Settings(channels=8).generator()["channels"]
+        8
     """
 
-    image_size: tuple[int, int] = (64, 64)
-    in_channels: int = 1
-    preparation: str = "display"
-    min_foreground: float = 0.0
-    grid: tuple[int, int] = (2, 2)
-    channels: int = 64
-    num_res_blocks: int = 6
-    anatomical_consistency: bool = True
-    abnormal_region_restoration: bool = True
-    gate_norm: str | None = None
-    position_norm: str | None = "instance"
-    position_bits: str = "ceil"
-    keep_prob: float = 0.95
-    batch_size: int = 64
-    max_iterations: int = 100_000
-    iterations_per_epoch: int = 1000
-    learning_rate: float = 5e-5
-    learning_rate_decay: float = 0.5
-    critic_betas: tuple[float, float] = (0.5, 0.999)
-    critic_init: str = "torch"
-    n_critic: int = 2
-    lambda_id: float = 1.0
-    lambda_rec: float = 1.0
-    lambda_gp: float = 10.0
-    fake_source: str = "unlabeled"
-    augment: bool = False
-    paired: bool = False
-    ema_decay: float = 0.0
-    map_passes: int = 1
-    map_smoothing: str = "none"
-    map_sigma: float = 2.0
-    mask_at_test: bool = False
+    image_size: tuple[int, int] = option((64, 64), "height and width, in pixels", low=64)
+    in_channels: int = option(1, "1 for grey, 3 for color", choices=(1, 3))
+    preparation: str = option("display", "of DICOM, see [your data](data.md)", choices=("display", "med_ad"))
+    min_foreground: float = option(
+        0.0, "images with a smaller share of pixels above their background are left out", low=0, high=1
+    )
+    grid: tuple[int, int] = option((2, 2), "rows and columns of patches", low=1)
+    channels: int = option(64, "width of both networks' first level", low=1)
+    num_res_blocks: int = option(6, "residual blocks in the generator's bottleneck", low=0, high=1000)
+    anatomical_consistency: bool = option(True, "patches and position codes; false is an ablation")
+    abnormal_region_restoration: bool = option(True, "gates, skips and fusion; false is an ablation")
+    gate_norm: str | None = option(None, "norm in the attention gates, see `AttentionGate`", choices=("instance", None))
+    position_norm: str | None = option(
+        "instance", "norm behind the position code, see `PositionBlock`", choices=("instance", None)
+    )
+    position_bits: str = option("ceil", "rounding of the code's bits, see `position_code`", choices=("ceil", "floor"))
+    keep_prob: float = option(0.95, "probability that a pixel keeps its restoration while training", low=1e-9, high=1)
+    batch_size: int = option(64, "images of each stream in an iteration", low=1)
+    max_iterations: int = option(100_000, "critic updates", low=1)
+    iterations_per_epoch: int = option(
+        1000, "critic updates between validations, checkpoints and changes of the learning rate", low=1
+    )
+    learning_rate: float = option(5e-5, "of Adam, for both networks", low=1e-12, high=1)
+    learning_rate_decay: float = option(
+        0.5, "share of the run, at its end, over which the learning rate falls linearly to 0", low=0, high=1
+    )
+    critic_betas: tuple[float, float] = option(
+        (0.5, 0.999),
+        "of the critic's Adam; a critic whose gradient has died recovers ten times sooner with a second one of 0.99",
+        low=0,
+        high=1 - 1e-9,
+    )
+    critic_init: str = option("torch", "initial weights, see `SaganDiscriminator`", choices=("torch", "he"))
+    n_critic: int = option(2, "critic updates for each generator update", low=1)
+    lambda_id: float = option(1.0, "weight of the identity loss", low=0, high=1e9)
+    lambda_rec: float = option(1.0, "weight of the reconstruction loss", low=0, high=1e9)
+    lambda_gp: float = option(10.0, "weight of the gradient penalty", low=0, high=1e9)
+    fake_source: str = option(
+        "unlabeled",
+        "the critic's fakes: pseudo trains without unlabeled images (Table 4, row 0_u)",
+        choices=("unlabeled", "pseudo"),
+    )
+    augment: bool = option(False, "rotate, scale and shift the training images a little")
+    paired: bool = option(False, "the i-th unlabeled image always comes with the i-th normal one")
+    ema_decay: float = option(
+        0.0,
+        "average the generator's weights, to validate and save: share of the old average kept at each update; 0 is off",
+        low=0,
+        high=1 - 1e-9,
+    )
+    map_passes: int = option(
+        1, "restorations of shifted copies that an anomaly map averages: 1 or a square number", low=1, high=1024
+    )
+    map_smoothing: str = option("none", "of anomaly maps, see `smooth_map`", choices=("none", "gaussian", "guided"))
+    map_sigma: float = option(2.0, "standard deviation of the Gaussian, in pixels", low=1e-3, high=1e3)
+    mask_at_test: bool = option(False, "also report scores with the training mask left on, as the published code tests")
 
     @property
     def epochs(self) -> int:
@@ -105,7 +98,7 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
     def mapping(self) -> dict[str, Any]:
-        """How anomaly maps are made: arguments of `monai_sagan.engines.scoring.restore`."""
+        """How anomaly maps are made: arguments of `monai_sagan.engines.scoring.Scorer`."""
         smooth = {"kind": self.map_smoothing} | ({"sigma": self.map_sigma} if self.map_smoothing == "gaussian" else {})
         return {"passes": self.map_passes, "smooth": None if self.map_smoothing == "none" else smooth}
 
@@ -136,29 +129,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 
-_CHOICES: dict[str, tuple[Any, ...]] = {
-    "gate_norm": ("instance", None),
-    "position_norm": ("instance", None),
-    "position_bits": ("ceil", "floor"),
-    "critic_init": ("torch", "he"),
-    "fake_source": ("unlabeled", "pseudo"),
-    "map_smoothing": ("none", "gaussian", "guided"),
-    "in_channels": (1, 3),
-    "preparation": ("display", "med_ad"),
-}
-_RANGES: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("channels", "batch_size", "max_iterations", "iterations_per_epoch", "n_critic"), (1, 10**9)),
-    **dict.fromkeys(("lambda_id", "lambda_rec", "lambda_gp"), (0, 1e9)),
-    "num_res_blocks": (0, 1000),
-    "min_foreground": (0, 1),
-    "map_passes": (1, 1024),
-    "map_sigma": (1e-3, 1e3),
-    "keep_prob": (1e-9, 1),
-    "learning_rate": (1e-12, 1),
-    "learning_rate_decay": (0, 1),
-    "ema_decay": (0, 1 - 1e-9),
-}
-
 
 def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
     """The settings of ``preset`` (`PRESETS`), with every value that is given and not None in place of the preset's.
@@ -176,14 +146,10 @@ def resolve_settings(preset: str = "recommended", **values: Any) -> Settings:
         raise SaganError(f"preset is {preset!r}; use one of {', '.join(PRESETS)}")
     given = {name: value for name, value in values.items() if value is not None}
     merged = PRESETS[preset] | given
-    types = get_type_hints(Settings)
-    unknown = set(merged) - set(types)
-    if unknown:
-        raise SaganError(f"there is no setting {sorted(unknown)[0]!r}; the settings are {', '.join(types)}")
-    typed = {name: _typed(name, value, types[name]) for name, value in merged.items()}
-    if "max_iterations" in typed:
-        typed.setdefault("iterations_per_epoch", min(typed["max_iterations"], Settings.iterations_per_epoch))
-    settings = Settings(**typed)
+    if "max_iterations" in merged:
+        iterations = typed("max_iterations", merged["max_iterations"], int)
+        merged.setdefault("iterations_per_epoch", min(iterations, Settings.iterations_per_epoch))
+    settings = resolve(Settings, merged)
     _check(settings)
     return settings
 
@@ -197,42 +163,10 @@ def resolve_flags(**values: Any) -> SimpleNamespace:
     Raises:
         SaganError: naming the value that is neither.
     """
-    return SimpleNamespace(**{name: _typed(name, value, bool) for name, value in values.items()})
-
-
-def _typed(name: str, value: Any, kind: Any) -> Any:
-    if kind == tuple[int, int]:
-        pair = (value, value) if isinstance(value, int) else value
-        if isinstance(pair, (list, tuple)) and len(pair) == 2 and all(type(n) is int and n > 0 for n in pair):
-            return (pair[0], pair[1])
-        raise SaganError(f"{name} is {value!r}; give one whole number or two, for example 64 or [64, 64]")
-    if kind == tuple[float, float]:
-        if (
-            isinstance(value, (list, tuple))
-            and len(value) == 2
-            and all(isinstance(n, (int, float)) and 0 <= n < 1 for n in value)
-        ):
-            return (float(value[0]), float(value[1]))
-        raise SaganError(f"{name} is {value!r}; give two numbers from 0 up to 1, for example [0.5, 0.999]")
-    if name.endswith("_norm") and value == "none":
-        return None
-    if kind is bool and isinstance(value, str):
-        value = {"true": True, "false": False}.get(value.lower(), value)
-    wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "a word")
-    fits = type(value) is kind or (kind is float and type(value) is int) or (wanted == "a word" and type(value) is str)
-    if not fits:
-        raise SaganError(f"{name} is {value!r}; it is {wanted}")
-    return float(value) if kind is float else value
+    return SimpleNamespace(**{name: typed(name, value, bool) for name, value in values.items()})
 
 
 def _check(settings: Settings) -> None:
-    for name, choices in _CHOICES.items():
-        if getattr(settings, name) not in choices:
-            shown = ", ".join("none" if choice is None else str(choice) for choice in choices)
-            raise SaganError(f"{name} is {getattr(settings, name)!r}; use one of {shown}")
-    for name, (low, high) in _RANGES.items():
-        if not low <= getattr(settings, name) <= high:
-            raise SaganError(f"{name} is {getattr(settings, name)}; it lies between {low:g} and {high:g}")
     if settings.max_iterations % settings.iterations_per_epoch:
         below = settings.epochs * settings.iterations_per_epoch
         fitting = " or ".join(str(n) for n in (below, below + settings.iterations_per_epoch) if n)
@@ -245,8 +179,6 @@ def _check(settings: Settings) -> None:
         check_grid(grid, *settings.image_size, stride=8)
     except ValueError as error:
         raise SaganError(str(error)) from None
-    if min(settings.image_size) < 64:
-        raise SaganError(f"image_size is {settings.image_size}; the critic needs 64 pixels or more a side")
 
 
 def as_plain(settings: Settings) -> dict[str, Any]:

@@ -19,11 +19,11 @@ def carry_out(words: Sequence[str]) -> int:
     An error that nobody catches is shown by ``sys.excepthook``, as at the end of a process.
     """
     words = list(words)
-    if words[0] == "monai-sagan":
-        return main(words[1:])
-    assert words[0] == "python", f"do not know how to carry out {shlex.join(words)}"
+    assert words[0] in ("monai-sagan", "python"), f"do not know how to carry out {shlex.join(words)}"
     with _own_process_state():
         try:
+            if words[0] == "monai-sagan":
+                return main(words[1:])
             if words[1] == "-m":
                 sys.argv = words[2:]  # runpy puts the module's file in the first place
                 runpy.run_module(words[2], run_name="__main__", alter_sys=True)

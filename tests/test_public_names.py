@@ -94,7 +94,8 @@ def entry_points(thing: Any) -> list[FunctionType]:
 def parameters(thing: Any) -> dict[str, str]:
     """Names and annotations of the arguments; of a class those of its constructor, or its fields."""
     if dataclasses.is_dataclass(thing):
-        return {field.name: str(field.type) for field in dataclasses.fields(thing) if not field.name.startswith("_")}
+        fields = [field for field in dataclasses.fields(thing) if not field.name.startswith("_")]
+        return {field.name: str(field.type) for field in fields if "help" not in field.metadata}  # options
     if inspect.isclass(thing) and issubclass(thing, tuple) and hasattr(thing, "_fields"):
         return {name: str(thing.__annotations__[name]) for name in thing._fields}
     functions = [f for f in entry_points(thing) if not inspect.isclass(thing) or f.__name__ == "__init__"]

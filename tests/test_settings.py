@@ -168,9 +168,9 @@ def test_what_does_not_fit_together(refused):
     for grid, size in (((3, 3), 64), ((2, 3), 64), ((5, 1), 64)):
         with refused("grid", grid, size, "multiple of"):
             resolve_settings(grid=list(grid), image_size=size)
-    with refused("width of 60", "64"):
-        resolve_settings(image_size=[64, 60])
-    with refused("image_size is (48, 64)", "64 pixels"):
+    with refused("width of 68", "80"):
+        resolve_settings(image_size=[64, 68])
+    with refused("image_size is [48, 64]", "at least 64"):
         resolve_settings(image_size=[48, 64])
     with refused("max_iterations 1500", "iterations_per_epoch 1000", "1000 or 2000"):
         resolve_settings(max_iterations=1500)
@@ -186,7 +186,7 @@ def test_the_grid_is_of_no_account_without_patches():
 def test_unknown_names(refused):
     with refused("preset is 'papper'", "paper, official, recommended"):
         resolve_settings("papper")
-    with refused("'bacth_size'", "batch_size"):
+    with refused("'bacth_size'", "the nearest is batch_size"):
         resolve_settings(bacth_size=3)
 
 

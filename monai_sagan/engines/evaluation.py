@@ -19,7 +19,7 @@ from torch import Tensor
 from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
@@ -96,7 +96,8 @@ def evaluate(
         begin = time.monotonic()
         scores[name], maps = model.score(pixels, batch_size, keep=told)
         if model.settings.mask_at_test:
-            scores[f"{name}_masked"] = score(model.network, pixels, batch_size, MASK_SEED, amp=amp)
+            plain = Scorer(model.network, model.settings.image_size, amp=amp)
+            scores[f"{name}_masked"] = plain.score(pixels, batch_size, MASK_SEED)
         in_networks += time.monotonic() - begin
         check_finite(scores[name])
         metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items) | _mark(name)

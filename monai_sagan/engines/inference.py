@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
 from monai.inferers import Inferer
 from monai.transforms import FlattenSubKeysd
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_sagan.data.batches import EvaluationBatches, images_at_a_time
@@ -24,7 +24,7 @@ from monai_sagan.data.folder import list_images
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
-from monai_sagan.engines.scoring import copy_shifts, in_precision, restored_and_map
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
@@ -32,7 +32,6 @@ from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.report.heatmaps import write_heatmaps
 from monai_sagan.settings import Settings
-from monai_sagan.transforms.functional import anomaly_score, smooth_map
 
 __all__ = ["AnomalyInferer", "FolderBatches", "WriteScores", "infer"]
 
@@ -103,21 +102,15 @@ class AnomalyInferer(Inferer):
 
     def __init__(self, settings: Settings, batch_size: int = 256, amp: bool = False) -> None:
         super().__init__()
-        mapping = settings.mapping()
-        self.passes: int = mapping["passes"]
-        self.smooth: dict[str, Any] | None = mapping["smooth"]
-        self.step = max(images_at_a_time(batch_size, settings.image_size) // self.passes, 1)
+        self.settings = settings
+        self.step = max(images_at_a_time(batch_size, settings.image_size) // settings.map_passes, 1)
         self.amp = amp
 
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        parts = [self._restore(part, network) for part in inputs.split(self.step)]
-        restored, maps = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
-        return {"restored": restored, "anomaly_map": maps, "anomaly_score": anomaly_score(maps)}
-
-    def _restore(self, image: Tensor, network: Any) -> tuple[Tensor, Tensor]:
-        with in_precision(image.device, self.amp):
-            restored, maps = restored_and_map(network, image, copy_shifts(self.passes, 1, min(image.shape[-2:])))
-        return restored, maps if self.smooth is None else smooth_map(maps, image=image, **self.smooth)
+        scorer = Scorer.of(cast(nn.Module, network), self.settings, self.amp)
+        found = [scorer(part) for part in inputs.split(self.step)]
+        maps, scores, restored = (torch.cat(tensors) for tensors in zip(*found, strict=True))
+        return {"restored": restored, "anomaly_map": maps, "anomaly_score": scores}
 
 
 class WriteScores:

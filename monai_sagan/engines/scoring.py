@@ -1,67 +1,50 @@
-"""Restoring and scoring many images in large batches."""
+"""From images to anomaly maps and scores: the one path that validation, evaluation, export and prediction share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from monai_sagan.data.batches import images_at_a_time, to_unit_range
 from monai_sagan.errors import SaganError
-from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
+from monai_sagan.transforms.functional import anomaly_map, anomaly_score, gaussian_weights, smooth_map
 
-__all__ = ["copy_shifts", "in_precision", "restore", "restored_and_map", "score"]
+if TYPE_CHECKING:
+    from monai_sagan.settings import Settings
+
+__all__ = ["Detection", "Scorer", "in_precision"]
 
 
-@contextmanager
-def in_precision(device: str | torch.device, amp: bool) -> Iterator[None]:
-    """The body runs networks in bfloat16 with ``amp``, and else in float32, on a GPU too.
-
-    There torch rounds the inputs of float32 convolutions to TF32 unless told otherwise: scores would then differ from
-    those of a CPU, which may use the thresholds that were found here.
+class Detection(NamedTuple):
+    """What is found in images (B, C, H, W).
 
     Args:
-        device: where the networks are.
-        amp: whether to take bfloat16.
+        anomaly_map: (B, 1, H, W), finite; higher is more abnormal.
+        score: (B,), the map's mean.
+        restored: healthy versions of the images, (B, C, H, W) in [-1, 1].
     """
-    device = torch.device(device)
-    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at run time
-    kept = convolutions.fp32_precision
-    if device.type == "cuda" and not amp:
-        convolutions.fp32_precision = "ieee"
-    try:
-        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
-            yield
-    finally:
-        convolutions.fp32_precision = kept
+
+    anomaly_map: Tensor
+    score: Tensor
+    restored: Tensor
 
 
-@torch.inference_mode()
-def restore(
-    network: nn.Module,
-    images: Tensor,
-    batch_size: int = 256,
-    mask_seed: int | None = None,
-    passes: int = 1,
-    shift: int = 1,
-    smooth: Mapping[str, Any] | None = None,
-    amp: bool = False,
-) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """Batches of images, their restored versions and anomaly maps, on the network's device.
+class Scorer(nn.Module):
+    """Restore images, map what differs from them, and score the maps.
+
+    ``forward`` takes images (B, C, H, W) in [-1, 1], returns a `Detection`, can be exported, and leaves the network's
+    mode alone. `batches` and `score` take any number of uint8 images.
 
     Args:
         network: the generator.
-        images: uint8 (N, C, H, W).
-        batch_size: images of up to 64 x 64 pixels at a time, fewer of larger ones, each pass counted; the results do
-            not depend on it.
-        mask_seed: leave the training mask on, drawn by this seed, as the published code tests; None turns it off.
+        image_size: H and W, in pixels.
         passes: 1, or a square number of copies of each image that are shifted apart, so that the borders of the
-            network's patches fall elsewhere; their restored versions and maps are moved back and averaged. With
-            ``mask_seed`` each copy has a mask of its own.
+            network's patches fall elsewhere; their restored versions and maps are moved back and averaged.
         shift: greatest shift up, down, left and right, in pixels; the copies lie evenly between. What comes in repeats
             the border, and counts for nothing when averaging.
         smooth: arguments of `smooth_map`, such as ``{"kind": "gaussian", "sigma": 1}``; None leaves the maps as they
@@ -69,36 +52,144 @@ def restore(
         amp: run the network in bfloat16; its norms, restored versions, maps and scores stay in float32.
 
     Raises:
-        SaganError: when ``passes`` is no square number, or ``shift`` has no room for as many copies or is more than a
-            quarter of the image's side.
+        SaganError: when ``passes`` is not a square number, ``shift`` does not fit it or is more than a quarter of the
+            shorter side, or `smooth_map` refuses its arguments.
+
+    Example:
+        >>> import torch
+        >>> from monai_sagan import SaganGenerator
+        >>> scorer = Scorer(SaganGenerator(channels=4, num_res_blocks=1), (64, 64), smooth={"kind": "gaussian"})
+        >>> found = scorer.eval()(torch.rand(2, 1, 64, 64) * 2 - 1)
+        >>> found.anomaly_map.shape, found.score.shape
+        (torch.Size([2, 1, 64, 64]), torch.Size([2]))
     """
-    shifts = copy_shifts(passes, shift, min(images.shape[-2:]))
-    device = next(network.parameters()).device
-    network.train(mask_seed is not None)
-    if mask_seed is not None:
-        torch.manual_seed(mask_seed)
-    step = max(images_at_a_time(batch_size, images.shape) // passes, 1)
-    for start in range(0, len(images), step):
-        image = to_unit_range(images[start : start + step].to(device))
-        with in_precision(device, amp):
-            restored, maps = restored_and_map(network, image, shifts)
-        yield image, restored, maps if smooth is None else smooth_map(maps, image=image, **smooth)
+
+    down: Tensor
+    across: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        image_size: Sequence[int],
+        passes: int = 1,
+        shift: int = 1,
+        smooth: Mapping[str, Any] | None = None,
+        amp: bool = False,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.shifts = _copy_shifts(passes, shift, min(image_size))
+        self.smooth = dict(smooth or {"kind": "none"})
+        self.amp = amp
+        empty = torch.zeros(1, 1, *image_size)
+        smooth_map(empty, image=empty, **self.smooth)  # checks the arguments
+        sigma = self.smooth.get("sigma", 1.0)
+        for name, side in zip(("down", "across"), image_size, strict=True):
+            weights = gaussian_weights(side, sigma, empty) if self.smooth["kind"] == "gaussian" else torch.empty(0)
+            self.register_buffer(name, weights, persistent=False)
+
+    @classmethod
+    def of(cls, network: nn.Module, settings: Settings, amp: bool = False) -> Scorer:
+        """The scorer of a network as the settings of its run say.
+
+        Args:
+            network: the generator.
+            settings: of the run that trained it.
+            amp: see `Scorer`.
+        """
+        return cls(network, settings.image_size, **settings.mapping(), amp=amp)
+
+    def forward(self, image: Tensor) -> Detection:
+        with in_precision(image.device, self.amp):
+            restored, maps = self._mean_of_shifted(image) if len(self.shifts) > 1 else self._restore(image)
+        if self.smooth["kind"] == "gaussian":
+            maps = self.down.to(maps) @ maps @ self.across.to(maps).T
+        else:
+            maps = smooth_map(maps, image=image, **self.smooth)
+        return Detection(maps, anomaly_score(maps), restored)
+
+    @torch.inference_mode()
+    def batches(
+        self, images: Tensor, batch_size: int = 256, mask_seed: int | None = None
+    ) -> Iterator[tuple[Tensor, Detection]]:
+        """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, on the network's device.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            batch_size: images of up to 64 x 64 pixels at a time, fewer of larger ones, each pass counted; the results
+                do not depend on it.
+            mask_seed: leave the training mask on, drawn by this seed, as the published code tests, for each pass
+                another one; None turns it off.
+        """
+        device = next(self.network.parameters()).device
+        self.network.train(mask_seed is not None)
+        if mask_seed is not None:
+            torch.manual_seed(mask_seed)
+        step = max(images_at_a_time(batch_size, images.shape) // len(self.shifts), 1)
+        for start in range(0, len(images), step):
+            image = to_unit_range(images[start : start + step].to(device))
+            yield image, self(image)
+
+    def score(self, images: Tensor, batch_size: int = 256, mask_seed: int | None = None) -> Tensor:
+        """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            batch_size: see `batches`.
+            mask_seed: see `batches`.
+        """
+        scores = [found.score.cpu() for _, found in self.batches(images, batch_size, mask_seed)]
+        return torch.cat(scores) if scores else torch.zeros(0)
+
+    def _restore(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        restored = self.network(image)
+        return restored, anomaly_map(image, restored)
+
+    def _mean_of_shifted(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        # The copies of one image follow each other, so that the masks that are drawn do not depend on the batch.
+        copies = torch.stack([_moved(image, down, right) for down, right in self.shifts], dim=1)
+        restored = self.network(copies.flatten(0, 1)).unflatten(0, copies.shape[:2])
+        shown = torch.ones_like(image[:1, :1])
+        sum_restored, sum_maps, count = torch.zeros_like(image), torch.zeros_like(image[:, :1]), torch.zeros_like(shown)
+        for i, (down, right) in enumerate(self.shifts):
+            back, inside = _moved(restored[:, i], -down, -right), _moved(shown, -down, -right, repeat=False)
+            sum_restored += inside * back
+            # Maps are averaged, not taken of the mean restoration: that would be a little blurred and glow at edges.
+            sum_maps += inside * anomaly_map(image, back)
+            count += inside
+        return sum_restored / count, sum_maps / count
 
 
-def copy_shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
-    """How far down and to the right, in pixels, each of ``passes`` copies moves: an even lattice, alike for all images.
+@contextmanager
+def in_precision(device: str | torch.device, amp: bool) -> Iterator[None]:
+    """Run networks in bfloat16 with ``amp``, and else in float32, on a GPU too.
+
+    There torch rounds the inputs of float32 convolutions to TF32 by default: scores would then differ from those of a
+    CPU, which may use the thresholds that were found here.
 
     Args:
-        passes: 1, or a square number.
-        shift: greatest shift, in pixels.
-        side: the image's shorter one, in pixels.
-
-    Raises:
-        SaganError: when ``passes`` is no square number, or ``shift`` does not fit it or ``side``.
+        device: where the networks are.
+        amp: whether to use bfloat16.
     """
+    device = torch.device(device)
+    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]  # set at run time
+    kept = convolutions.fp32_precision
+    if device.type == "cuda" and not amp:
+        convolutions.fp32_precision = "ieee"
+    # An exporter would record a region of autocast, though it is off.
+    autocast = amp or torch.is_autocast_enabled(device.type)
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp) if autocast else nullcontext():
+            yield
+    finally:
+        convolutions.fp32_precision = kept
+
+
+def _copy_shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
+    """How far down and to the right, in pixels, each copy moves: an even lattice, the same for all images."""
     count = math.isqrt(max(passes, 0))
     if count < 1 or count**2 != passes:
-        raise SaganError(f"passes is {passes}; it is 1, or a square number of shifted copies: 4, 9, 16, ...")
+        raise SaganError(f"passes is {passes}; use 1, or a square number of shifted copies: 4, 9, 16, ...")
     if count == 1:
         return [(0, 0)]
     least, most = count // 2, side // 4
@@ -106,39 +197,6 @@ def copy_shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
         raise SaganError(f"shift is {shift}; for {passes} passes on this image size it is {least} to {most} pixels")
     steps = [round(shift * (2 * i / (count - 1) - 1)) for i in range(count)]
     return [(down, right) for down in steps for right in steps]
-
-
-def restored_and_map(
-    network: Callable[[Tensor], Tensor], image: Tensor, shifts: Sequence[tuple[int, int]] = ((0, 0),)
-) -> tuple[Tensor, Tensor]:
-    """The restored images and the anomaly maps (B, 1, H, W) in [0, 1] of images (B, C, H, W) in [-1, 1].
-
-    Args:
-        network: the generator.
-        image: what it restores.
-        shifts: of `copy_shifts`; of several copies both are means, a pixel's over the copies that show it.
-    """
-    if len(shifts) > 1:
-        return _mean_of_shifted(network, image, shifts)
-    restored = network(image)
-    return restored, anomaly_map(image, restored)
-
-
-def _mean_of_shifted(
-    network: Callable[[Tensor], Tensor], image: Tensor, shifts: Sequence[tuple[int, int]]
-) -> tuple[Tensor, Tensor]:
-    # The copies of one image follow each other, so that the masks that are drawn do not depend on the batch.
-    copies = torch.stack([_moved(image, down, right) for down, right in shifts], dim=1)
-    restored = network(copies.flatten(0, 1)).unflatten(0, copies.shape[:2])
-    shown = torch.ones_like(image[:1, :1])
-    sum_restored, sum_maps, count = torch.zeros_like(image), torch.zeros_like(image[:, :1]), torch.zeros_like(shown)
-    for i, (down, right) in enumerate(shifts):
-        back, inside = _moved(restored[:, i], -down, -right), _moved(shown, -down, -right, repeat=False)
-        sum_restored += inside * back
-        # Maps are averaged, not taken of the mean restoration: that would be a little blurred and glow at edges.
-        sum_maps += inside * anomaly_map(image, back)
-        count += inside
-    return sum_restored / count, sum_maps / count
 
 
 def _moved(image: Tensor, down: int, right: int, repeat: bool = True) -> Tensor:
@@ -149,30 +207,3 @@ def _moved(image: Tensor, down: int, right: int, repeat: bool = True) -> Tensor:
     moved = image[..., rows.clamp(0, height - 1), cols.clamp(0, width - 1)]
     inside = (rows >= 0) & (rows < height) & (cols >= 0) & (cols < width)
     return moved if repeat else moved * inside
-
-
-def score(
-    network: nn.Module,
-    images: Tensor,
-    batch_size: int = 256,
-    mask_seed: int | None = None,
-    passes: int = 1,
-    shift: int = 1,
-    smooth: Mapping[str, Any] | None = None,
-    amp: bool = False,
-) -> Tensor:
-    """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal.
-
-    A score is the mean of a map of `restore`, whose arguments are the same: ``batch_size``,
-    ``mask_seed``, ``passes``, ``shift``, ``smooth`` and ``amp``.
-
-    Args:
-        network: the generator.
-        images: uint8 (N, C, H, W).
-
-    Raises:
-        SaganError: as `restore`.
-    """
-    parts = restore(network, images, batch_size, mask_seed, passes, shift, smooth, amp)
-    scores = [anomaly_score(maps).cpu() for _, _, maps in parts]
-    return torch.cat(scores) if scores else torch.zeros(0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,12 @@ from torch import Tensor, nn
 from monai_sagan.artifact.weights import is_artifact, read_weights
 from monai_sagan.data.typical import IMAGE
 from monai_sagan.engines.device import network_on
-from monai_sagan.engines.scoring import restore
+from monai_sagan.engines.scoring import Detection, Scorer
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import Settings, as_plain, resolve_settings
-from monai_sagan.transforms.functional import anomaly_score
 
 __all__ = ["Trained", "describe_trained", "load_trained", "read_settings", "run_models"]
 
@@ -40,8 +40,7 @@ class Trained:
         iteration: critic updates done.
         typical: what the training images look like, see `monai_sagan.data.typical.measure_typical`, the mean image as
             a tensor; None in model files of older versions.
-        amp: restore in bfloat16, see `monai_sagan.engines.scoring.restore`; what was measured when it was saved is of
-            float32.
+        amp: score in bfloat16, see `Scorer`; what was measured when it was saved is of float32.
     """
 
     network: nn.Module
@@ -53,16 +52,19 @@ class Trained:
     typical: dict[str, Any] | None = None
     amp: bool = False
 
-    def restore(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Batches of images, restored versions (B, C, H, W) in [-1, 1] and anomaly maps (B, 1, H, W) in [0, 1].
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The scorer of the network, as the run's settings say."""
+        return Scorer.of(self.network, self.settings, self.amp)
 
-        As the run's settings say, see `monai_sagan.engines.scoring.restore`.
+    def batches(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Detection]]:
+        """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, see `Scorer.batches`.
 
         Args:
             images: uint8 (N, C, H, W).
             batch_size: images at a time; the results do not depend on it.
         """
-        return restore(self.network, images, batch_size, **self.settings.mapping(), amp=self.amp)
+        return self.scorer.batches(images, batch_size)
 
     def score(self, images: Tensor, batch_size: int = 256, keep: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
         """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``.
@@ -74,11 +76,11 @@ class Trained:
         """
         scores, maps, start = [], [], 0
         kept = sorted(keep)
-        for _, _, found in self.restore(images, batch_size):
-            scores.append(anomaly_score(found).cpu())
-            inside = [i - start for i in kept if start <= i < start + len(found)]
-            maps.append(found[inside].cpu())
-            start += len(found)
+        for _, found in self.batches(images, batch_size):
+            scores.append(found.score.cpu())
+            inside = [i - start for i in kept if start <= i < start + len(found.score)]
+            maps.append(found.anomaly_map[inside].cpu())
+            start += len(found.score)
         return (torch.cat(scores), torch.cat(maps)) if scores else (torch.zeros(0), torch.zeros(0, 1, 1, 1))
 
 
@@ -101,11 +103,11 @@ def describe_trained(
     """
     pixels = valid_normal.shape[0] * valid_normal.shape[-2] * valid_normal.shape[-1]
     highest, scores = torch.zeros(0), []
-    for _, _, maps in restore(network, valid_normal, VALIDATED, **settings.mapping()):
-        scores.append(anomaly_score(maps).cpu())
+    for _, found in Scorer.of(network, settings).batches(valid_normal, VALIDATED):
+        scores.append(found.score.cpu())
         # Both quantiles lie among the highest values: all maps together need not fit into memory.
-        found = torch.cat([highest, maps.flatten().cpu()])
-        highest = found.topk(min(_from_above(pixels, 0.99), len(found))).values
+        values = torch.cat([highest, found.anomaly_map.flatten().cpu()])
+        highest = values.topk(min(_from_above(pixels, 0.99), len(values))).values
     return {
         "model": {name: value.cpu() for name, value in network.state_dict().items()},
         "settings": as_plain(settings),

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ignite.engine import Engine, Events
-from torch import Tensor, nn
+from torch import Tensor
 
 from monai_sagan.distributed import is_main
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors
 
@@ -30,13 +30,12 @@ class OracleTest:
 
     Args:
         path: of the model file.
-        network: the generator that is validated.
+        scorer: of the generator that is validated.
         images: gives the test images, uint8 (N, C, H, W); called only when ``enabled``.
         labels: N labels, 0 normal, 1 abnormal, None unknown; unknown ones are left out.
         content: called as ``content(iteration=..., oracle_test=auc)``, returns what to save.
         iterations_per_epoch: of the trainer.
         enabled: False does nothing at all.
-        mapping: how anomaly maps are made, see `Settings.mapping`.
 
     Raises:
         SaganError: when enabled without both normal and abnormal test images.
@@ -45,20 +44,18 @@ class OracleTest:
     def __init__(
         self,
         path: str | Path,
-        network: nn.Module,
+        scorer: Scorer,
         images: Callable[[], Tensor],
         labels: Sequence[int | None],
         content: Callable[..., dict[str, Any]],
         iterations_per_epoch: int,
         enabled: bool = False,
-        mapping: Mapping[str, Any] | None = None,
     ) -> None:
         self.path = Path(path)
-        self.network = network
+        self.scorer = scorer
         self.content = content
         self.iterations_per_epoch = iterations_per_epoch
         self.enabled = enabled
-        self.mapping = dict(mapping or {})
         self.highest = -math.inf
         self.history: list[tuple[int, float]] = []
         if enabled:
@@ -76,7 +73,7 @@ class OracleTest:
     def __call__(self, engine: Engine) -> None:
         from sklearn.metrics import roc_auc_score
 
-        scores = score(self.network, self._images, **self.mapping)
+        scores = self.scorer.score(self._images)
         # Scores that are no numbers rank nothing: such a generator is never the best.
         auc = float(roc_auc_score(self._labels, scores)) if bool(scores.isfinite().all()) else math.nan
         iteration = engine.state.epoch * self.iterations_per_epoch

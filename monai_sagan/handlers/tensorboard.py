@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from ignite.engine import Engine, Events
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from monai_sagan.engines.scoring import restore
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.report.heatmaps import triptychs
 
 __all__ = ["TensorBoardTriptychs", "scalar_outputs"]
@@ -27,7 +27,7 @@ class TensorBoardTriptychs:
 
     Args:
         summary_writer: of TensorBoard.
-        network: the generator.
+        scorer: of the generator.
         normal: validation normals, uint8 (N, C, H, W).
         unlabeled: validation unlabeled images, uint8 (M, C, H, W).
         iterations_per_epoch: of the trainer.
@@ -37,14 +37,14 @@ class TensorBoardTriptychs:
     def __init__(
         self,
         summary_writer: SummaryWriter,
-        network: nn.Module,
+        scorer: Scorer,
         normal: Tensor,
         unlabeled: Tensor,
         iterations_per_epoch: int,
         count: int = 4,
     ) -> None:
         self.writer = summary_writer
-        self.network = network
+        self.scorer = scorer
         self.shown = {"normal": normal[:count], "unlabeled": unlabeled[:count]}
         self.iterations_per_epoch = iterations_per_epoch
 
@@ -55,8 +55,8 @@ class TensorBoardTriptychs:
     def __call__(self, engine: Engine) -> None:
         scale = 0.0
         for name, pixels in self.shown.items():
-            image, restored, maps = next(restore(self.network, pixels))
-            scale = scale or float(torch.quantile(maps.float(), 0.999))
-            shown = triptychs(image, restored, maps, scale)
+            image, found = next(self.scorer.batches(pixels))
+            scale = scale or float(torch.quantile(found.anomaly_map, 0.999))
+            shown = triptychs(image, found.restored, found.anomaly_map, scale)
             self.writer.add_images(name, shown, engine.state.epoch * self.iterations_per_epoch)
         self.writer.flush()

@@ -94,13 +94,13 @@ def write_heatmaps(
     names = []
     try:
         for index in picked:
-            image, restored, maps = next(trained.restore(pixels[index : index + 1]))
+            image, found = next(trained.batches(pixels[index : index + 1]))
             item = items[index]
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
             mark = "; unlike the training images" if warnings and warnings[index] else ""
             rank = f"{ranks[index]} of {len(scores)}{mark}"
             title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
-            _draw(unfinished / name, (image, restored, maps), trained.scale, title, words)
+            _draw(unfinished / name, (image, found.restored, found.anomaly_map), trained.scale, title, words)
             names.append(folder / name)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
@@ -141,8 +141,8 @@ def write_gallery(
     cases = pick_cases(scores.tolist(), [item["label"] for item in items], threshold, count)
     facts = []
     for index, kind in cases:
-        image, restored, maps = next(trained.restore(pixels[index : index + 1]))
-        picture = triptychs(image, restored, maps, trained.scale)[0].permute(1, 2, 0)
+        image, found = next(trained.batches(pixels[index : index + 1]))
+        picture = triptychs(image, found.restored, found.anomaly_map, trained.scale)[0].permute(1, 2, 0)
         name = f"{ranks[index]:0{len(str(len(scores)))}d}.png"
         add_notice(Image.fromarray((picture * 255).round().byte().cpu().numpy())).save(place / name)
         facts.append(

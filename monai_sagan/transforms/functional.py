@@ -15,7 +15,15 @@ from torch.nn import functional as F
 from monai_sagan.errors import SaganError
 from monai_sagan.networks.patches import check_grid, position_code
 
-__all__ = ["anomaly_map", "anomaly_score", "append_position_code", "foreign_patch", "small_affine", "smooth_map"]
+__all__ = [
+    "anomaly_map",
+    "anomaly_score",
+    "append_position_code",
+    "foreign_patch",
+    "gaussian_weights",
+    "small_affine",
+    "smooth_map",
+]
 
 
 def foreign_patch(
@@ -156,7 +164,7 @@ def smooth_map(
     if kind == "gaussian":
         if not sigma > 0:
             raise SaganError(f"sigma is {sigma}; it is a standard deviation in pixels above 0, for example 1")
-        height, width = (_gaussian_weights(n, sigma, anomaly_map) for n in anomaly_map.shape[-2:])
+        height, width = (gaussian_weights(n, sigma, anomaly_map) for n in anomaly_map.shape[-2:])
         return height @ anomaly_map @ width.T
     if kind == "guided":
         if image is None:
@@ -167,8 +175,14 @@ def smooth_map(
     raise SaganError(f"no smoothing {kind!r}; it is none, gaussian or guided")
 
 
-def _gaussian_weights(count: int, sigma: float, like: Tensor) -> Tensor:
-    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides."""
+def gaussian_weights(count: int, sigma: float, like: Tensor) -> Tensor:
+    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides.
+
+    Args:
+        count: pixels of the line.
+        sigma: standard deviation of the Gaussian, in pixels.
+        like: a tensor of the wanted type and device.
+    """
     place = torch.arange(count, dtype=torch.float64)
     turns = torch.arange(-math.ceil(5 * sigma / count) - 1, math.ceil(5 * sigma / count) + 2)[:, None, None]
     period = 2 * count * turns

@@ -47,7 +47,7 @@ def check_same(run, trained, folder, tolerance):
         outputs = run(image[None], bits)
         seen = load_image(path, trained.settings.decoding())[None]
         assert np.array_equal(outputs["image"], seen)
-        _, restored, maps = next(trained.restore(torch.tensor(seen)))
+        _, (maps, _, restored) = next(trained.batches(torch.tensor(seen)))
         assert outputs["restored"].shape == seen.shape
         assert np.abs(outputs["restored"] - restored.numpy()).max() < 100 * tolerance
         assert np.abs(outputs["anomaly_map"] - maps.numpy()).max() < 10 * tolerance

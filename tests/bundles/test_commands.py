@@ -126,6 +126,22 @@ def test_an_unknown_key_is_named_with_the_nearest(tmp_path, run_here):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("words", [["--max_iteration", "2"], ["--dataset_dir", "nowhere"], ["--channels=0"]])
+def test_train_is_a_face_of_monais_command(words, tmp_path, run_here, capsys):
+    words = [*words, "--output_dir", str(tmp_path / "run")]
+    expected = run_here("--config_file", str(REPOSITORY / "bundles/folder/train.json"), *words)
+    code = carry_out(["monai-sagan", "train", "folder", *words])
+    assert (code, capsys.readouterr().err) == (expected.returncode, expected.stderr)
+    assert code == 1
+
+
+def test_train_trains(tmp_path, capsys):
+    folder = med_ad(tmp_path / "data")
+    words = ["--dataset_dir", str(folder), "--output_dir", str(tmp_path / "run"), "--anomaly_ratio", "0.5", *SMALL]
+    assert carry_out(["monai-sagan", "train", "rsna", *words]) == 0, capsys.readouterr().err
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
 def test_the_command_works_from_any_folder(tmp_path, run_here, monkeypatch):
     monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
     folder = med_ad(tmp_path / "data")

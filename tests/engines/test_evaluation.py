@@ -15,7 +15,7 @@ from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.engines import evaluation
 from monai_sagan.engines.evaluation import evaluate, versions, write_scores
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
@@ -79,7 +79,7 @@ def test_what_is_written(tmp_path, splits, models, run):
     assert [row[:2] for row in rows] == [[item["image"], str(item["label"])] for item in splits["test"]]
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(row[0])))[None] for row in rows])
     for column, path in ((2, models["aucp"]), (5, models["last"])):
-        wanted = score(load_trained(path).network, pixels)
+        wanted = Scorer(load_trained(path).network, (64, 64)).score(pixels)
         np.testing.assert_allclose([float(row[column]) for row in rows], wanted, atol=1e-6)
 
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics

@@ -15,7 +15,7 @@ from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import HowToDecode, load_image
 from monai_sagan.data.typical import measure_typical
 from monai_sagan.engines.inference import AnomalyInferer, infer
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.metrics import conformal_p_values
@@ -72,7 +72,7 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
     good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
     assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
     pixels = torch.stack([torch.from_numpy(load_image(image, HowToDecode((64, 64))).copy()) for image in good])
-    wanted = score(load_trained(model).network, pixels)
+    wanted = Scorer(load_trained(model).network, (64, 64)).score(pixels)
     np.testing.assert_allclose([float(row[2]) for row in rows], wanted, atol=1e-6)
     p_values = conformal_p_values(load_trained(model).valid_normal_scores, wanted)
     np.testing.assert_allclose([float(row[3]) for row in rows], p_values, atol=1e-6)
@@ -95,7 +95,7 @@ def test_the_inferer_maps_as_the_run_did(passes, smoothing, tmp_path, save_model
     trained, pixels = load_trained(tmp_path / "model.pt"), random_pixels(5)
     with torch.inference_mode():
         found = AnomalyInferer(trained.settings, batch_size=8)(to_unit_range(pixels), trained.network)
-        _, restored, maps = next(trained.restore(pixels, batch_size=8 if passes == 1 else 40))
+        _, (maps, _, restored) = next(trained.batches(pixels, batch_size=8 if passes == 1 else 40))
         assert torch.equal(found["anomaly_score"], trained.score(pixels, batch_size=8)[0])
     assert found["restored"].shape == pixels.shape
     torch.testing.assert_close(found["restored"], restored)

@@ -6,13 +6,23 @@ import pytest
 import torch
 
 from monai_sagan import SaganGenerator
-from monai_sagan.engines.scoring import in_precision, restore, score
+from monai_sagan.engines.scoring import Scorer, in_precision
 from monai_sagan.transforms.functional import anomaly_map, anomaly_score, smooth_map
 
 
 def generator(**settings) -> SaganGenerator:
     torch.manual_seed(0)
     return SaganGenerator(channels=4, num_res_blocks=1, **settings)
+
+
+def restore(network, images, batch_size=256, mask_seed=None, **options):
+    """Images, restored versions and maps in batches."""
+    for image, found in Scorer(network, images.shape[-2:], **options).batches(images, batch_size, mask_seed):
+        yield image, found.restored, found.anomaly_map
+
+
+def score(network, images, batch_size=256, mask_seed=None, **options):
+    return Scorer(network, images.shape[-2:], **options).score(images, batch_size, mask_seed)
 
 
 def pixels(count: int, channels: int = 1) -> torch.Tensor:
@@ -149,7 +159,7 @@ def test_passes_do_not_depend_on_the_batch_size(mask_seed):
     network, images = generator(), pixels(5)
     whole = score(network, images, 100, mask_seed, passes=4)
     for batch_size in (1, 8, 12):
-        torch.testing.assert_close(score(network, images, batch_size, mask_seed, 4), whole, rtol=0, atol=1e-6)
+        torch.testing.assert_close(score(network, images, batch_size, mask_seed, passes=4), whole, rtol=0, atol=1e-6)
 
 
 def test_each_pass_draws_a_mask_of_its_own():

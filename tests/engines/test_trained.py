@@ -7,7 +7,8 @@ import torch
 
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.typical import compare_typical, measure_typical
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.inference import AnomalyInferer
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import describe_trained, load_trained
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
@@ -40,7 +41,7 @@ def test_numbers_of_the_validation_normals(tmp_path, save_model, random_pixels):
     network = save_model(tmp_path / "model.pt")
     trained = load_trained(tmp_path / "model.pt")
     valid = random_pixels(4, seed=99)
-    assert torch.allclose(trained.valid_normal_scores, score(network, valid), atol=1e-6)
+    assert torch.allclose(trained.valid_normal_scores, Scorer(network, (64, 64)).score(valid), atol=1e-6)
     image = to_unit_range(valid)
     with torch.no_grad():
         values = ((image - network.eval()(image)).abs() / 2).flatten()
@@ -58,7 +59,7 @@ def test_scores_and_kept_maps(tmp_path, save_model, random_pixels):
     trained = load_trained(tmp_path / "model.pt")
     images = random_pixels(7)
     scores, maps = trained.score(images, batch_size=3, keep=[5, 0, 2])
-    assert torch.allclose(scores, score(trained.network, images), atol=1e-6)
+    assert torch.allclose(scores, Scorer(trained.network, (64, 64)).score(images), atol=1e-6)
     assert maps.shape == (3, 1, 64, 64)
     assert torch.allclose(maps.mean((1, 2, 3)), scores[[0, 2, 5]], atol=1e-6)
     assert trained.score(images[:0])[0].shape == (0,)
@@ -157,3 +158,16 @@ def test_weights_that_do_not_fit_are_named(tmp_path, save_model, refused):
     save_tensors(content | {"settings": content["settings"] | {"channels": 16}}, path)
     with refused(path, "stem.0.weight", "(4, 1, 7, 7)", "(16, 1, 7, 7)"):
         load_trained(path)
+
+
+def test_validation_and_the_model_file_score_alike(random_pixels):
+    """A checkpoint is chosen by the scores that are reported: passes and smoothing included."""
+    settings = resolve_settings("paper", channels=4, num_res_blocks=1, map_passes=4, map_smoothing="guided")
+    network = SaganGenerator(**settings.generator()).eval()
+    valid = random_pixels(3)
+    with torch.inference_mode():
+        validated = AnomalyInferer(settings)(to_unit_range(valid), network)["anomaly_score"]
+    saved = describe_trained(network, settings, valid, 1)["valid_normal_scores"]
+    assert torch.equal(validated, saved)
+    plain = Scorer(network, settings.image_size).score(valid)
+    assert (plain - saved).abs().max() > 1e-5

@@ -10,7 +10,7 @@ from ignite.engine import Engine
 from sklearn.metrics import roc_auc_score
 from torch import nn
 
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.files import load_tensors
 from monai_sagan.handlers.oracle import OracleTest
 
@@ -36,8 +36,8 @@ def images():
 
 @pytest.fixture
 def oracle(tmp_path, images):
-    def build(network=None, labels=LABELS, enabled=True):
-        return OracleTest(tmp_path / "oracle.pt", network, lambda: images, labels, dict, 50, enabled)
+    def build(network, labels=LABELS, enabled=True):
+        return OracleTest(tmp_path / "oracle.pt", Scorer(network, (8, 8)), lambda: images, labels, dict, 50, enabled)
 
     return build
 
@@ -62,14 +62,16 @@ def test_the_highest_test_auc_is_kept(tmp_path, oracle, images):
     run(handler, network, [-0.5, 0.5, 0.7, -0.2])
     known = [i for i, label in enumerate(LABELS) if label is not None]
     network.share.data.fill_(0.5)
-    best = roc_auc_score([LABELS[i] for i in known], score(network, images[known]))
+    best = roc_auc_score([LABELS[i] for i in known], Scorer(network, (8, 8)).score(images[known]))
     assert best == pytest.approx(5 / 6)
     assert handler.history == [(50, pytest.approx(1 - best)), (100, best), (150, best), (200, pytest.approx(1 - best))]
     assert load_tensors(tmp_path / "oracle.pt") == {"iteration": 100, "oracle_test": best}  # the first of equals
 
 
 def test_off_means_off(tmp_path, oracle):
-    handler = OracleTest(tmp_path / "oracle.pt", Brighten(), lambda: pytest.fail("read"), [None], dict, 50)
+    handler = OracleTest(
+        tmp_path / "oracle.pt", Scorer(Brighten(), (8, 8)), lambda: pytest.fail("read"), [None], dict, 50
+    )
     validate(handler, 1)
     assert handler.state_dict() == oracle(Brighten()).state_dict()
     assert not list(tmp_path.iterdir())

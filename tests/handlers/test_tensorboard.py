@@ -6,6 +6,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.handlers import TensorBoardTriptychs, scalar_outputs
 
 
@@ -30,7 +31,9 @@ def test_scalars():
 def test_triptychs_after_a_validation(random_pixels):
     network = nn.Conv2d(1, 1, 1)
     writer = Writer()
-    handler = TensorBoardTriptychs(writer, network, random_pixels(5), random_pixels(2, seed=1), 100, count=3)
+    handler = TensorBoardTriptychs(
+        writer, Scorer(network, (64, 64)), random_pixels(5), random_pixels(2, seed=1), 100, count=3
+    )
     engine = Engine(lambda engine, batch: None)
     handler.attach(engine)
     engine.state.epoch, engine.state.max_epochs = 6, 7  # as MONAI's handler runs a validation

@@ -12,7 +12,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from monai_sagan.engines.scoring import score
+from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.report import heatmaps
 from monai_sagan.report.heatmaps import pick_images, triptychs, write_gallery, write_heatmaps
@@ -73,7 +73,7 @@ def draw(tmp_path, save_model, random_pixels):
         return write_heatmaps(folder, trained, pixels[: len(items)], items, drawn.scores[: len(items)], count)
 
     drawn.trained = trained
-    drawn.scores = score(trained.network, pixels)
+    drawn.scores = Scorer(trained.network, (64, 64)).score(pixels)
     return drawn
 
 
@@ -91,9 +91,7 @@ def test_names_tell_rank_and_label(tmp_path, draw):
             assert np.asarray(picture.convert("L")).std() > 10
 
 
-def test_ranks_sort_as_names(tmp_path, draw, monkeypatch):
-    monkeypatch.setattr(heatmaps, "_draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr("monai_sagan.engines.trained.restore", lambda *rest, **options: iter([(None, None, None)]))
+def test_ranks_sort_as_names(tmp_path, draw):
     items = [{"image": f"{i}.png", "label": 0} for i in range(120)]
     pixels = torch.zeros(120, 1, 64, 64, dtype=torch.uint8)
     paths = write_heatmaps(tmp_path / "maps", draw.trained, pixels, items, torch.arange(120).float(), 3)
