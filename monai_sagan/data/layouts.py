@@ -17,7 +17,7 @@ from monai_sagan.data.tables import LeftOut
 from monai_sagan.data.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
-__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "read_dataset"]
+__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "option_names", "read_dataset"]
 
 
 def _nothing(folder: Path) -> str | None:
@@ -104,12 +104,21 @@ def read_dataset(dataset_dir: str | Path, layout: str | None = None, **options: 
         raise SaganError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
     name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
     read = LAYOUTS[name].read
-    known = [option for option in inspect.signature(read).parameters if option not in ("dataset_dir", "left_out")]
+    known = _options_of(read)
     for option in options:
         if option not in known:
             raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
     left_out: LeftOut = {}
     return Dataset(name, evidence, read(dataset_dir, left_out=left_out, **options), left_out)
+
+
+def option_names() -> set[str]:
+    """The options of all layouts' readers."""
+    return {name for layout in LAYOUTS.values() for name in _options_of(layout.read)}
+
+
+def _options_of(read: Callable[..., Datalist]) -> list[str]:
+    return [option for option in inspect.signature(read).parameters if option not in ("dataset_dir", "left_out")]
 
 
 def _found(folder: Path) -> tuple[str, str] | None:
