@@ -60,7 +60,7 @@ class Settings:
 
     image_size: tuple[int, int] = (64, 64)
     in_channels: int = 1
-    preparation: str = "display"
+    preparation: str = "med_ad"
     min_foreground: float = 0.0
     grid: tuple[int, int] = (2, 2)
     channels: int = 64
@@ -125,6 +125,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mask_at_test": True,
     },
     "recommended": {
+        "preparation": "display",
         "learning_rate": 2e-4,
         "learning_rate_decay": 0.0,
         "critic_betas": (0.5, 0.99),
