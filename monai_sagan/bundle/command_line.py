@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.bundle.folders import nearest
+from monai_sagan.bundle.overrides import tracking_keys
 from monai_sagan.errors import SaganError, show_errors_in_one_line
 
 __all__ = ["check_command_line"]
@@ -50,7 +51,7 @@ def _check_options(verb: str, words: Sequence[str], beside: Collection[str]) -> 
     config = ConfigParser.load_config_files(files)
     known = {"_meta_", *parameters, *_monai_parameters("create_workflow"), *_monai_parameters("ConfigWorkflow")}
     if "tracking" in options:
-        known |= _tracking_keys()
+        known |= tracking_keys()
     for option in options:
         _check_id(option.removeprefix("+"), config, known, beside, files)
 
@@ -60,13 +61,6 @@ def _monai_parameters(name: str) -> list[str]:
 
     parameters = inspect.signature(getattr(bundle, name)).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-
-
-def _tracking_keys() -> set[str]:
-    from monai.bundle import DEFAULT_MLFLOW_SETTINGS
-
-    settings: Mapping[str, Any] = DEFAULT_MLFLOW_SETTINGS
-    return set(settings["configs"])
 
 
 def _named_options(words: Sequence[str], parameters: Sequence[str]) -> dict[str, str]:
