@@ -8,6 +8,7 @@ import contextlib
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
+from monai_sagan.bundle.folders import nearest
 from monai_sagan.errors import SaganError
 from monai_sagan.packages import pip_install
 from monai_sagan.study import add_study_arguments, study_command
@@ -23,6 +25,8 @@ from monai_sagan.study import add_study_arguments, study_command
 __all__ = ["main"]
 
 READER_OPTIONS = "further options are those of the dataset's reader, for example --split_file FILE or --split_seed 1"
+
+TAKEN = {"dataset_dir", "left_out", "notes", "any_images"}
 
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
@@ -42,8 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
-        if rest and not arguments.takes_options:
-            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        _check_names(parser, arguments, rest)
         arguments.words = rest
         arguments.options = {} if arguments.verb is _train else _options(rest)
         _check_options(arguments)
@@ -79,6 +82,21 @@ def _silence_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Refuse an option that the verb does not have, with the nearest name; a study asks its config what there is."""
+    known = set[str]()
+    if hasattr(arguments, "layout"):
+        from monai_sagan.data.layouts import option_names
+
+        known = option_names() | TAKEN
+    for name in (word[2:].partition("=")[0] for word in rest if word.startswith("--")):
+        near = nearest(name, {*arguments.flags, *known}) if known or not arguments.takes_options else ""
+        if near and name not in known:
+            raise SaganError(f"no option --{name}; the nearest is --{near}")
+    if rest and not arguments.takes_options:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+
+
 def _options(words: Sequence[str]) -> dict[str, Any]:
     """``--key value`` pairs; values are Python literals where they read as such, else text."""
     options = {}
@@ -97,7 +115,7 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
-    taken = {"dataset_dir", "left_out", "notes", "any_images"} & set(arguments.options)
+    taken = TAKEN & set(arguments.options)
     if taken and hasattr(arguments, "directory"):
         raise SaganError(f"--{taken.pop()} is no option here; the dataset is the first argument, DIR")
 
@@ -278,6 +296,8 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("run", metavar="RUN", help="the run's output_dir")
     verb.add_argument("--output", metavar="FILE", help="the page (default: RUN/report.html)")
     verb.set_defaults(verb=_report)
+    for one in (*nouns.choices.values(), *verbs.choices.values()):
+        one.set_defaults(flags=re.findall(r"--(\w+)", one.format_usage()))
     return parser
 
 

@@ -29,7 +29,7 @@ class Settings:
 
     image_size: tuple[int, int] = option((64, 64), "height and width, in pixels", low=64)
     in_channels: int = option(1, "1 for grey, 3 for color", choices=(1, 3))
-    preparation: str = option("display", "of DICOM, see [your data](data.md)", choices=("display", "med_ad"))
+    preparation: str = option("med_ad", "of DICOM, see [your data](data.md)", choices=("display", "med_ad"))
     min_foreground: float = option(
         0.0, "images with a smaller share of pixels above their background are left out", low=0, high=1
     )
@@ -118,6 +118,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "mask_at_test": True,
     },
     "recommended": {
+        "preparation": "display",
         "learning_rate": 2e-4,
         "learning_rate_decay": 0.0,
         "critic_betas": (0.5, 0.99),

@@ -23,6 +23,7 @@ from monai_sagan.bundle import (
     folders,
     show_errors_in_one_line,
 )
+from monai_sagan.bundle.folders import nearest
 from monai_sagan.errors import SaganError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,10 +69,32 @@ def test_names_and_paths(bundles):
     assert bundle_path("rsna") == str(bundles / "rsna")
 
 
-@pytest.mark.parametrize("name", ["rnsa", "../bundles/rsna", ""])
-def test_unknown_bundle_names_the_others(bundles, name):
-    with pytest.raises(SaganError, match=r"no bundle .* the nearest is '(rsna|phantom)' of: phantom, rsna$"):
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("rnsa", "the nearest is 'rsna' of"), ("Phantoms", "the nearest is 'phantom' of"), ("chexpert", "there are"),
+     ("../bundles/rsna", "there are"), ("", "there are")],
+)  # fmt: skip
+def test_unknown_bundle_names_the_others(bundles, name, hint):
+    with pytest.raises(SaganError, match=rf"no bundle {name!r}; {hint}: phantom, rsna$"):
         bundle_path(name)
+
+
+@pytest.mark.parametrize(
+    ("word", "closest"),
+    [("budgt", "budget"), ("apm", "amp"), ("Batch_Size", "batch_size"), ("bacth_size", "batch_size"),
+     ("iterations", "max_iterations"), ("iteration_per_epoch", "iterations_per_epoch"), ("gird", "grid"),
+     ("lambda_i", "lambda_id"), ("critic_beta", "critic_betas"), ("output", "output_dir"),
+     ("epochs", ""), ("x", ""), ("", "")],
+)  # fmt: skip
+def test_the_closest_spelling(word, closest):
+    keys = json.loads((ROOT / "bundles" / "rsna" / "train.json").read_text())
+    assert nearest(word, [*keys, "budget"]) == closest
+
+
+def test_what_is_far_is_not_suggested():
+    keys = json.loads((ROOT / "bundles" / "rsna" / "train.json").read_text())
+    assert "audit" in keys
+    assert nearest("budgt", keys) == ""
 
 
 def test_no_bundles_at_all(tmp_path, monkeypatch):
@@ -174,13 +197,11 @@ def test_valid_command_lines(words, config_file):
         ("--max-iteration=1", "max_iteration", "max_iterations"),
         ("--ampp", "ampp", "amp"),
         ("--noampp", "ampp", "amp"),
-        ("-x 1", "x", "[a-z_]+"),
         ("--meta_fil x", "meta_fil", "meta_file"),
         ("--train#traner 1", "train#traner", "train#trainer"),
         ("--train::handlers::0::intervall 1", "train::handlers::0::intervall", "train#handlers#0#interval"),
-        ("--train#handlers#3 1", "train#handlers#3", "train#handlers#0"),
         ("--tain#trainer#n_critic 1", "tain#trainer#n_critic", "train"),
-        ("--train#trainer#new#deep 1", "train#trainer#new#deep", "train#trainer#n_critic"),
+        ("--train#trainer#n_citric#deep 1", "train#trainer#n_citric#deep", "train#trainer#n_critic"),
     ],
 )
 def test_wrong_key_and_the_nearest(words, wrong, nearest, config_file):
@@ -188,9 +209,26 @@ def test_wrong_key_and_the_nearest(words, wrong, nearest, config_file):
         check_command_line(["run", "--config_file", config_file, *words.split()])
 
 
-def test_a_number_has_no_parts(config_file):
-    with pytest.raises(SaganError, match=r"^--max_iterations#x is no key of \S+; what stands there has no parts$"):
-        check_command_line(["run", "--config_file", config_file, "--max_iterations#x", "1"])
+@pytest.mark.parametrize(
+    ("option", "hint"),
+    [
+        ("-x", "none is spelled like it"),
+        ("--budgt", "none is spelled like it"),
+        ("--max_iterations#x", "what stands there has no parts"),
+        ("--train#handlers#3", "train#handlers has 0"),
+        ("--train#trainer#new#deep", "train#trainer has _target_, n_critic"),
+    ],
+)
+def test_where_nothing_is_near(option, hint, config_file):
+    with pytest.raises(SaganError, match=rf"^--{option.lstrip('-')} is no key of \S+; {hint}$"):
+        check_command_line(["run", "--config_file", config_file, option, "1"])
+
+
+def test_options_beside_the_config_are_suggested_and_not_taken(config_file):
+    with pytest.raises(SaganError, match=r"; the nearest is --budget$"):
+        check_command_line(["run", "--config_file", config_file, "--budgt", "small"], ["budget"])
+    with pytest.raises(SaganError, match=r"^--budget is no key"):
+        check_command_line(["run", "--config_file", config_file, "--budget", "small"], ["budget"])
 
 
 def test_several_config_files_are_merged(config_file, tmp_path):
@@ -260,7 +298,7 @@ def failure(config: dict[str, object], key: str) -> BaseException:
 def test_sagan_error_anywhere_in_the_chain(bundles, capsys):
     imports = "$from monai_sagan.bundle import bundle_path"
     error = failure({"imports": [imports], "path": "$bundle_path('none such')"}, "path")
-    assert shown(error, capsys).startswith("error: no bundle 'none such'; the nearest is")
+    assert shown(error, capsys).startswith("error: no bundle 'none such'; there are: phantom, rsna")
 
 
 def test_sagan_error_as_context(capsys):

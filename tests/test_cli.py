@@ -47,6 +47,29 @@ def test_user_error_is_one_line_and_code_2(tmp_path, capsys):
     assert err == "monai-sagan: error: no bundle 'toi'; the nearest is 'toy' of: toy\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "wrong", "closest"),
+    [
+        ("predict a b c --ovrelays none", "ovrelays", "overlays"),
+        ("export a b --fromat onnx", "fromat", "format"),
+        ("bundle pack a b --rnu c", "rnu", "run"),
+        ("data a --chekc", "chekc", "check"),
+        ("data a --spit_seed=1", "spit_seed", "split_seed"),
+        ("prepare a b --image_sise 64", "image_sise", "image_size"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_nearest(words, wrong, closest, capsys):
+    assert main(words.split()) == 2
+    assert capsys.readouterr().err == f"monai-sagan: error: no option --{wrong}; the nearest is --{closest}\n"
+
+
+@pytest.mark.parametrize("words", ["report a --zzz", "verify a b", "bench --quux 1"])
+def test_an_option_like_no_other_shows_the_usage(words, capsys):
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(words.split())
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("argv", [[], ["bundle"], ["bundle", "copy", "toy"], ["bundel"]])
 def test_incomplete_command_shows_the_usage(argv, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):

@@ -34,7 +34,7 @@ PUBLISHED = {
     "lambda_id": 1,
     "lambda_rec": 1,
     "augment": False,
-    "preparation": "display",
+    "preparation": "med_ad",
     "min_foreground": 0,
     "map_passes": 1,
     "map_smoothing": "none",
@@ -77,13 +77,15 @@ def test_recommended_is_the_default():
     assert (settings.learning_rate, settings.lambda_id, settings.lambda_rec) == (2e-4, 10, 10)
     assert (settings.critic_betas, settings.critic_init) == ((0.5, 0.99), "he")
     assert settings.augment
+    assert settings.preparation == "display"
     assert settings.gate_norm is None
     assert (settings.map_smoothing, settings.map_sigma, settings.map_passes) == ("gaussian", 2, 1)
 
 
 def test_arguments_of_others():
-    settings = resolve_settings("paper", image_size=128, in_channels=3, preparation="med_ad", min_foreground=0.1)
-    assert settings.decoding() == HowToDecode((128, 128), 3, "med_ad", 0.1)
+    settings = resolve_settings("paper", image_size=128, in_channels=3, preparation="display", min_foreground=0.1)
+    assert settings.decoding() == HowToDecode((128, 128), 3, "display", 0.1)
+    assert resolve_settings("paper").decoding() == HowToDecode((64, 64), 1, "med_ad")
     assert settings.mapping() == {"passes": 1, "smooth": None}
     smooth = resolve_settings("paper", map_smoothing="gaussian", map_sigma=3, map_passes=4).mapping()
     assert smooth == {"passes": 4, "smooth": {"kind": "gaussian", "sigma": 3}}

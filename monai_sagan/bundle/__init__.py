@@ -13,6 +13,7 @@ from monai_sagan.bundle.config import (
     value_of,
 )
 from monai_sagan.bundle.folders import bundle_names, bundle_path, copy_bundle
+from monai_sagan.bundle.overrides import find_overrides
 from monai_sagan.errors import show_errors_in_one_line
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "bundle_path",
     "check_command_line",
     "copy_bundle",
+    "find_overrides",
     "images_of",
     "joined",
     "labels_of",

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.bundle.folders import nearest
+from monai_sagan.bundle.overrides import tracking_keys
 from monai_sagan.errors import SaganError, show_errors_in_one_line
 
 __all__ = ["check_command_line"]
 
 
-def check_command_line(argv: Sequence[str] | None = None) -> None:
+def check_command_line(argv: Sequence[str] | None = None, beside: Collection[str] = ()) -> None:
     """Refuse an override that the config file does not have, which MONAI would silently accept as a new key.
 
     It stands first in a config's ``initialize`` list, and does nothing in a program other than
@@ -24,9 +25,10 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
 
     Args:
         argv: what follows ``python -m monai.bundle``; None for that of this process.
+        beside: names of other options that may be meant.
 
     Raises:
-        SaganError: when a key is unknown; it names the nearest valid one.
+        SaganError: when a key is unknown; it names the nearest valid one, where one is near.
     """
     if argv is None:
         if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
@@ -35,10 +37,10 @@ def check_command_line(argv: Sequence[str] | None = None) -> None:
     show_errors_in_one_line()
     verb = argv[0].replace("-", "_") if argv else ""
     if verb in ("run", "run_workflow"):
-        _check_options(verb, argv[1:])
+        _check_options(verb, argv[1:], beside)
 
 
-def _check_options(verb: str, words: Sequence[str]) -> None:
+def _check_options(verb: str, words: Sequence[str], beside: Collection[str]) -> None:
     from monai.bundle import ConfigParser
 
     parameters = _monai_parameters(verb)
@@ -49,9 +51,9 @@ def _check_options(verb: str, words: Sequence[str]) -> None:
     config = ConfigParser.load_config_files(files)
     known = {"_meta_", *parameters, *_monai_parameters("create_workflow"), *_monai_parameters("ConfigWorkflow")}
     if "tracking" in options:
-        known |= _tracking_keys()
+        known |= tracking_keys()
     for option in options:
-        _check_id(option.removeprefix("+"), config, known, files)
+        _check_id(option.removeprefix("+"), config, known, beside, files)
 
 
 def _monai_parameters(name: str) -> list[str]:
@@ -59,13 +61,6 @@ def _monai_parameters(name: str) -> list[str]:
 
     parameters = inspect.signature(getattr(bundle, name)).parameters.values()
     return [parameter.name for parameter in parameters if parameter.kind is not parameter.VAR_KEYWORD]
-
-
-def _tracking_keys() -> set[str]:
-    from monai.bundle import DEFAULT_MLFLOW_SETTINGS
-
-    settings: Mapping[str, Any] = DEFAULT_MLFLOW_SETTINGS
-    return set(settings["configs"])
 
 
 def _named_options(words: Sequence[str], parameters: Sequence[str]) -> dict[str, str]:
@@ -113,7 +108,7 @@ def _literal(value: Any) -> Any:
         return value
 
 
-def _check_id(option: str, config: Any, known: Collection[str], files: Sequence[str]) -> None:
+def _check_id(option: str, config: Any, known: Collection[str], beside: Collection[str], files: Sequence[str]) -> None:
     keys = option.replace("::", "#").split("#")
     if keys[0] in known:
         return
@@ -122,8 +117,8 @@ def _check_id(option: str, config: Any, known: Collection[str], files: Sequence[
         if key not in children:
             if depth == len(keys) - 1 and "_target_" in children:
                 return  # one more argument of that component
-            choices = ["#".join([*keys[:depth], child]) for child in children]
-            raise _unknown(option, choices if depth else [*choices, *known], files)
+            hint = _hint(keys[:depth], key, list(children) if depth else [*children, *known, *beside])
+            raise SaganError(f"--{option} is no key of {' and '.join(files)}; {hint}")
         config = children[key]
 
 
@@ -133,7 +128,9 @@ def _children(config: Any) -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _unknown(option: str, choices: Collection[str], files: Sequence[str]) -> SaganError:
-    closest = nearest(option, choices)
-    hint = f"the nearest is --{closest}" if closest else "what stands there has no parts"
-    return SaganError(f"--{option} is no key of {' and '.join(files)}; {hint}")
+def _hint(parents: Sequence[str], key: str, choices: Sequence[str]) -> str:
+    if closest := nearest(key, choices):
+        return f"the nearest is --{'#'.join([*parents, closest])}"
+    if not parents:
+        return "none is spelled like it"
+    return f"{'#'.join(parents)} has {', '.join(choices)}" if choices else "what stands there has no parts"

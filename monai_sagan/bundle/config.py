@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from monai_sagan.bundle.being_read import folders_being_read
 
 if TYPE_CHECKING:
     from monai_sagan.data.cache import ImageCache
@@ -35,22 +36,9 @@ def bundle_folder() -> str:
     MONAI does not tell a config where it lies, but the workflow or verb of ``monai.bundle`` that reads it knows; the
     current folder is the convention of MONAI's model zoo.
     """
-    for folder in _folders_being_read():
+    for folder in folders_being_read():
         return str((folder.parent if folder.name == "configs" else folder).resolve())
     return str(Path.cwd())
-
-
-def _folders_being_read() -> Iterator[Path]:
-    frame = inspect.currentframe()
-    while frame is not None:
-        if frame.f_globals.get("__name__", "").startswith("monai.bundle."):
-            known = frame.f_locals
-            attributes = getattr(known.get("self"), "__dict__", {})
-            if "config_root_path" in attributes:  # a ConfigWorkflow
-                yield Path(attributes["config_root_path"])
-            elif files := known.get("config_file_"):  # a verb such as ckpt_export
-                yield Path(files if isinstance(files, str) else files[0]).parent
-        frame = frame.f_back
 
 
 def path_in(folder: str, name: str) -> str:

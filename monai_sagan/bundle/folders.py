@@ -14,6 +14,8 @@ from monai_sagan.errors import SaganError
 
 __all__ = ["bundle_names", "bundle_path", "copy_bundle", "copy_files", "nearest", "new_folder"]
 
+NEAR = 0.65  # of difflib's ratio: two letters of three that changed places are near, "budgt" and "audit" are not
+
 
 def bundle_names() -> list[str]:
     """The names of the bundles that come with the package, sorted."""
@@ -31,7 +33,9 @@ def bundle_path(name: str) -> str:
     """
     names = bundle_names()
     if name not in names:
-        raise SaganError(f"no bundle {name!r}; the nearest is {nearest(name, names)!r} of: {', '.join(names)}")
+        closest = nearest(name, names)
+        hint = f"the nearest is {closest!r} of" if closest else "there are"
+        raise SaganError(f"no bundle {name!r}; {hint}: {', '.join(names)}")
     return str(_bundles_folder() / name)
 
 
@@ -94,5 +98,6 @@ def _bundles_folder() -> Path:
 
 
 def nearest(word: str, choices: Collection[str]) -> str:
-    """The one of ``choices`` that is spelled most like ``word``; empty where there are none."""
-    return next(iter(difflib.get_close_matches(word, choices, n=1, cutoff=0)), "")
+    """The one of ``choices`` that is spelled most like ``word``; empty where none is near."""
+    written = {choice.lower(): choice for choice in choices}
+    return written.get(next(iter(difflib.get_close_matches(word.lower(), written, n=1, cutoff=NEAR)), ""), "")

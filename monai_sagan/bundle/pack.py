@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +93,8 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
 
     train = configs["train.json"]
     train |= {key: value for key, value in made_with.items() if key in train}
+    for place, value in (_read(run / "config.json").get("overrides") or {}).items():
+        _put(train, place.split("#"), value)
     path_in = "monai_sagan.bundle.path_in"
     inside = {"_target_": path_in, "folder": "@bundle_root"}
     configs["inference.json"]["model"] = inside | {"name": f"models/{PACKED_MODEL}"}
@@ -119,6 +121,17 @@ def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[st
     words = {name: "none" for name, value in given.items() if value is None}  # null in a config: what the preset says
     shared = config | config.get("dataset_options", {})
     return {"preset": preset} | given | words | {name: shared[name] for name in SHARED if name in shared}
+
+
+def _put(config: Any, place: Sequence[str], value: Any) -> None:
+    """Write ``value`` into a ``config`` at the id that has the parts ``place``."""
+    *parents, last = place
+    for key in parents:
+        config = config[int(key) if isinstance(config, list) else key]
+    if isinstance(config, list):
+        config[int(last) :] = [value, *config[int(last) + 1 :]]
+    else:
+        config[last] = value
 
 
 def _digests(run: Path) -> dict[str, list[dict[str, Any]]]:

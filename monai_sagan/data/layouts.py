@@ -17,7 +17,9 @@ from monai_sagan.data.tables import LeftOut, Notes
 from monai_sagan.data.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
-__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "read_dataset"]
+__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "option_names", "read_dataset"]
+
+SAID = ("dataset_dir", "left_out", "notes")  # arguments of readers that are not options
 
 
 def _nothing(folder: Path) -> str | None:
@@ -112,14 +114,13 @@ def read_dataset(
     else:
         name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
         read = LAYOUTS[name].read
-    parameters = inspect.signature(read).parameters
-    known = [option for option in parameters if option not in ("dataset_dir", "left_out", "notes")]
+    known = _options_of(read)
     for option in options:
         if option not in known:
             raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
     left_out: LeftOut = {}
     notes: Notes = {}
-    said = {"left_out": left_out} | ({"notes": notes} if "notes" in parameters else {})
+    said = {"left_out": left_out} | ({"notes": notes} if "notes" in inspect.signature(read).parameters else {})
     return Dataset(name, evidence, read(dataset_dir, **said, **options), left_out, notes)
 
 
@@ -132,6 +133,15 @@ def _inside(folder: Path) -> tuple[Path, str] | None:
     """The first folder in this one that is in a layout, and which."""
     inner = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
     return next(((path, found[0]) for path in inner if (found := _found(path))), None)
+
+
+def option_names() -> set[str]:
+    """The options of all layouts' readers."""
+    return {name for layout in LAYOUTS.values() for name in _options_of(layout.read)}
+
+
+def _options_of(read: Callable[..., Datalist]) -> list[str]:
+    return [option for option in inspect.signature(read).parameters if option not in SAID]
 
 
 def _found(folder: Path) -> tuple[str, str] | None:

@@ -100,7 +100,16 @@ def describe_trained(
         valid_normal: validation normals, uint8 (N, C, H, W).
         iteration: critic updates done.
         typical: of the training images, see `monai_sagan.data.typical.measure_typical`.
+
+    Raises:
+        SaganError: when the network has other weights than such settings make: its file could not be read again.
     """
+    with torch.device("meta"):
+        wanted = SaganGenerator(**settings.generator()).state_dict()
+    try:
+        _check_weights(network.state_dict(), wanted)
+    except ValueError as error:
+        raise SaganError(f"the network is not the one of its settings ({error}); no model of it can be saved") from None
     pixels = valid_normal.shape[0] * valid_normal.shape[-2] * valid_normal.shape[-1]
     highest, scores = torch.zeros(0), []
     for _, found in Scorer.of(network, settings).batches(valid_normal, VALIDATED):

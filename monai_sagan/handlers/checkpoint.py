@@ -73,6 +73,7 @@ class ResumeCheckpoint:
             return
         content = load_tensors(self.path)
         self._check(content)
+        self._check_length(content["iteration"], engine)
         for name, thing in self.objects.items():
             thing.load_state_dict(content["states"][name])
         engine.state.iteration = content["iteration"]
@@ -99,6 +100,14 @@ class ResumeCheckpoint:
                     f"{self.path} was made with {name} {saved}, this run has {value}; set it back to go on with that "
                     f"run, or use another output_dir"
                 )
+
+    def _check_length(self, done: int, engine: Engine) -> None:
+        asked = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
+        if 0 < asked < done:
+            raise SaganError(
+                f"{self.path} has done {done} iterations already, this run asks for {asked}; give --max_iterations "
+                f"{done} or more, or use another output_dir"
+            )
 
 
 def _kind(engine: Engine) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,15 +71,19 @@ class Bundle:
         except ValueError as error:
             raise SaganError(f"{config_file} is no config ({' '.join(str(error).split())})") from None
 
-    def check_keys(self, values: Mapping[str, Any]) -> None:
+    def check_keys(self, values: Mapping[str, Any], beside: Collection[str] = ()) -> None:
         """Check that the config has every key of ``values``.
+
+        Args:
+            values: by key.
+            beside: names of other options that may be meant.
 
         Raises:
             SaganError: for the first that it does not have, naming the nearest.
         """
         from monai_sagan.bundle import check_command_line
 
-        check_command_line(["run", "--config_file", str(self.path), *_words(values)])
+        check_command_line(["run", "--config_file", str(self.path), *_words(values)], beside)
 
     def read(self, key: str, values: Mapping[str, Any]) -> Any:
         """What stands under ``key``, made as a run with the overrides ``values`` would make it."""

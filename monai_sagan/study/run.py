@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run_study"]
 
+OPTIONS = ("config_file", "output_dir", "seeds", "jobs", "budget")  # a study's own
+
 
 def run_study(
     study: str | Rows,
@@ -55,7 +57,7 @@ def run_study(
     folder, bundle = Path(output_dir).resolve(), Bundle(config_file)
     chosen = _overrides(rows, overrides or {}, seeds, budget)
     for own in ({}, *rows.values()):
-        bundle.check_keys(chosen | dict(own))
+        bundle.check_keys(chosen | dict(own), OPTIONS)
     device = str(check_device(bundle.read("device", chosen)))
     slots(device, len(rows) * len(seeds), jobs)  # refuses a wrong number of jobs before anything takes time
     chosen = _shared(bundle, folder, chosen)

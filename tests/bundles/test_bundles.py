@@ -14,6 +14,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_sagan.bundle import bundle_names, bundle_path
 from monai_sagan.data.phantom import write_phantom
+from monai_sagan.engines.trained import load_trained
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 
@@ -195,6 +196,22 @@ def test_a_run_does_not_go_on_with_other_data(dataset_dir, tmp_path):
         assert "was made with" in str(caught.getrepr(chain=True))
     assert (output / "metrics.json").read_bytes() == before
     train("rsna", dataset_dir, tmp_path / "run")
+
+
+def test_a_run_made_with_another_preparation_goes_on_with_that_one(dataset_dir, tmp_path):
+    """As runs of paper and official were before these presets took the published preparation."""
+    older = {"preset": "paper", "preparation": "display"}
+    output = train("rsna", dataset_dir, tmp_path / "run", **older)
+    with pytest.raises((SaganError, RuntimeError)) as caught:
+        train("rsna", dataset_dir, output, preset="paper")
+    said = str(caught.getrepr(chain=True))
+    assert "was made with preparation display, this run has med_ad; set it back" in said
+    train("rsna", dataset_dir, output, **older, max_iterations=6)
+    values = {"dataset_dir": str(dataset_dir), "run_dir": str(output), "output_dir": str(tmp_path / "again")}
+    run("rsna", "evaluate", **values, device="cpu")
+    settings = [load_trained(output / name).settings for name in ("model.pt", "model_last.pt")]
+    assert [one.preparation for one in settings] == ["display", "display"]
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["preparation"] == "display"
 
 
 def test_evaluation_refuses_images_that_were_trained_on(dataset_dir, tmp_path):

@@ -24,8 +24,10 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from monai_sagan.data.cache import HowToDecode, load_image
 from monai_sagan.data.decode import decode, decode_file, read_image
 from monai_sagan.errors import SaganError
+from monai_sagan.settings import resolve_settings
 
 GREY = (np.arange(35, dtype=np.uint8) * 7 % 251).reshape(5, 7)  # not square, so that a transposition shows
 COLOR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
@@ -345,6 +347,19 @@ def test_med_ad_preparation(tmp_path, write_dicom, photometric, dtype):
 
 def test_med_ad_preparation_of_a_constant_image(tmp_path, write_dicom):
     assert not pixels_of(write_dicom(tmp_path / "m.dcm", np.full_like(DEEP, 700)), "med_ad").any()
+
+
+@pytest.mark.parametrize(("preset", "published"), [("paper", True), ("official", True), ("recommended", False)])
+def test_presets_prepare_dicom_as_they_say_and_prepared_files_alike(preset, published, tmp_path, write_dicom):
+    header = {"WindowCenter": "800", "WindowWidth": "900"}
+    path = write_dicom(
+        tmp_path / "m.dcm", np.random.default_rng(0).integers(5, 3000, (40, 50)).astype(np.uint16), **header
+    )
+    Image.fromarray(plain_med_ad(path)).save(tmp_path / "m.png")
+    how = resolve_settings(preset).decoding()
+    prepared = load_image(tmp_path / "m.png", how)
+    np.testing.assert_array_equal(prepared, load_image(tmp_path / "m.png", HowToDecode((64, 64))))
+    assert np.array_equal(load_image(path, how), prepared) == published
 
 
 def test_description(tmp_path, write_dicom):

@@ -226,7 +226,7 @@ def test_a_broken_model_writes_nothing(tmp_path, models, run, refused):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("other", [{"in_channels": 3}, {"image_size": 128}, {"preparation": "med_ad"}])
+@pytest.mark.parametrize("other", [{"in_channels": 3}, {"image_size": 128}, {"preparation": "display"}])
 def test_models_of_other_images(tmp_path, models, run, save_model, refused, other):
     save_model(tmp_path / "other.pt", **other)
     with refused(tmp_path / "other.pt", "another kind"):

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from monai_sagan.data.batches import to_unit_range
-from monai_sagan.data.cache import HowToDecode, load_image
+from monai_sagan.data.cache import load_image
 from monai_sagan.data.typical import measure_typical
 from monai_sagan.engines.inference import AnomalyInferer, infer
 from monai_sagan.engines.scoring import Scorer
@@ -71,7 +71,8 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
     assert header == ["image", "label", "score", "p_value", "flag", "warning"]
     good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
     assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
-    pixels = torch.stack([torch.from_numpy(load_image(image, HowToDecode((64, 64))).copy()) for image in good])
+    how = load_trained(model).settings.decoding()
+    pixels = torch.stack([torch.from_numpy(load_image(image, how).copy()) for image in good])
     wanted = Scorer(load_trained(model).network, (64, 64)).score(pixels)
     np.testing.assert_allclose([float(row[2]) for row in rows], wanted, atol=1e-6)
     p_values = conformal_p_values(load_trained(model).valid_normal_scores, wanted)

@@ -99,6 +99,14 @@ def test_description_does_not_follow_the_training(random_pixels):
     assert all(value.device.type == "cpu" for value in content["model"].values())
 
 
+def test_a_network_of_other_settings_is_not_saved(random_pixels, refused):
+    settings = resolve_settings("paper", channels=4, num_res_blocks=1)
+    for values in ({"channels": 8}, {"num_res_blocks": 2}, {"grid": (3, 3)}):
+        network = SaganGenerator(**settings.generator() | values)
+        with refused("the network is not the one of its settings", "no model of it can be saved"):
+            describe_trained(network, settings, random_pixels(1), iteration=1)
+
+
 def test_missing_or_broken(tmp_path, save_model, refused):
     path = tmp_path / "model.pt"
     with refused(path, "no file"):

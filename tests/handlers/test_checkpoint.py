@@ -161,6 +161,17 @@ def test_other_settings_are_named(tmp_path, refused):
     assert run(path, epochs=3, settings={"width": 8}, may_differ=("width",)) == 15
 
 
+def test_a_run_does_not_become_shorter(tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    run(path, epochs=3)
+    before = path.read_bytes()
+    with refused(path, "has done 15 iterations", "asks for 10", "--max_iterations 15"):
+        run(path, epochs=2)
+    assert path.read_bytes() == before
+    assert run(path, epochs=3) == 15  # which is what it has done
+    assert run(path, epochs=4) == 20
+
+
 def test_files_of_another_kind(tmp_path, refused):
     path = tmp_path / "checkpoint.pt"
     run(path)

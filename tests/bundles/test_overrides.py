@@ -1,0 +1,273 @@
+"""Parts below a bundle's options: what an option decides is refused, all else is part of what a run was made with."""
+
+from __future__ import annotations
+
+import json
+import logging
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+from command_line import carry_out
+from monai.bundle import ConfigWorkflow
+
+from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
+from monai_sagan.bundle.pack import pack_bundle
+from monai_sagan.data.phantom import write_phantom
+from monai_sagan.errors import SaganError
+from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.study.plan import Bundle
+
+SMALL = {
+    "channels": 4,
+    "num_res_blocks": 1,
+    "batch_size": 4,
+    "max_iterations": 4,
+    "iterations_per_epoch": 2,
+    "anomaly_ratio": None,
+    "device": "cpu",
+}
+COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}
+PARAMS = {"_target_": "torch.nn.Module.parameters", "self": "@network"}
+SGD = {"_target_": "torch.optim.SGD", "params": PARAMS, "lr": "@resolved#learning_rate"}
+
+
+def read(values=None, name="rsna", file="train.json", more=(), **options):
+    """What `find_overrides` makes of a config, or the message of its error; nothing else of it is made."""
+    folder = Path(bundle_path(name)) if name in bundle_names() else Path(name)
+    files = [str(folder / file), *map(str, more)]
+    flow = ConfigWorkflow(files, logging_file=False, workflow_type=None, init_id="nothing", **options, **(values or {}))
+    flow.initialize()
+    try:
+        return flow.parser.get_parsed_content("overrides")
+    except RuntimeError as error:
+        cause: BaseException | None = error
+        while cause is not None and not isinstance(cause, SaganError):
+            cause = cause.__cause__
+        return str(cause)
+
+
+DECIDED = [
+    ("optimizer#lr", 0.001, "learning_rate"),
+    ("optimizer::lr", 0.001, "learning_rate"),
+    ("discriminator_optimizer#lr", "$@resolved#learning_rate * 2", "learning_rate"),
+    ("discriminator_optimizer#betas", [0, 0.9], "critic_betas"),
+    ("train#trainer#max_epochs", 1, "max_iterations"),
+    ("resolved#epochs", 1, "max_iterations"),
+    ("train#dataset#batch_size", 4, "batch_size"),
+    ("train#dataset#length", 4, "iterations_per_epoch"),
+    ("network_def#channels", 6, "channels"),
+    ("discriminator_def#init", "he", "critic_init"),
+    ("resolved#channels", 6, "channels"),
+    ("resolved#amp", True, "amp"),
+    ("settings#channels", 6, "channels"),
+    ("flags#strict", True, "strict"),
+    ("train#trainer#lambda_id", 5, "lambda_id"),
+    ("train#trainer#engine", "eager", "engine"),
+    ("train#handlers#0#share", 0.5, "learning_rate_decay"),
+    ("train#handlers#2#interval", 2, "val_interval"),
+    ("average#decay", 0.9, "ema_decay"),
+    ("planned_splits#seed", 4, "seed"),
+    ("images#mixed_images", True, "mixed_images"),
+    ("images#how", {"_target_": "monai_sagan.data.cache.HowToDecode", "image_size": [32, 32]}, "image_size"),
+    ("validate#handlers#2#mapping", {"passes": 4, "smooth": None}, "map_passes"),
+    ("validate#evaluator#device", "cpu", "device"),
+    ("datalist#split_seed", 4, "split_seed"),
+    ("dataset_options", {"split_file": "@split_file", "third_class": "@third_class", "split_seed": 4}, "split_seed"),
+    ("optimizer", {**SGD, "lr": 0.1}, "learning_rate"),
+    ("train#trainer", {"_target_": "monai_sagan.engines.SaganTrainer"}, "device"),  # the class's own defaults would act
+]
+
+
+@pytest.mark.parametrize(("key", "value", "option"), DECIDED)
+def test_what_an_option_decides_is_refused_with_its_name(key, value, option):
+    said = read({key: value})
+    assert f"is decided by --{option}" in said
+    assert said.startswith(key.replace("::", "#"))
+    assert "\n" not in said
+
+
+FREE = [
+    ("optimizer#betas", (0.9, 0.999), [0.9, 0.999]),
+    ("optimizer#weight_decay", 1e-4, 1e-4),
+    ("optimizer", SGD, SGD),
+    ("train#inferer", {"_target_": "monai.inferers.SlidingWindowInferer"}, ...),
+    ("train#handlers#1#_disabled_", True, True),
+    ("run", ["$@train#trainer.run()"], ["$@train#trainer.run()"]),
+    ("network_def", {"_target_": "mine.Generator", "channels": "@resolved#channels"}, ...),
+    ("network_def#channels", "$@settings.channels", "$@settings.channels"),  # the option in other words
+    ("split_images#train#names", ["train_normal"], ["train_normal"]),
+    ("extra", {"_target_": "builtins.dict"}, {"_target_": "builtins.dict"}),
+    ("network", Path, "builtins.type"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "recorded"), FREE)
+def test_all_else_is_recorded(key, value, recorded):
+    assert read(deepcopy({key: value})) == {key: value if recorded is ... else recorded}
+
+
+def test_a_handler_more_or_less_is_recorded():
+    handlers = json.loads((Path(bundle_path("rsna")) / "train.json").read_text())["train"]["handlers"]
+    more = {"_target_": "monai.handlers.StatsHandler"}
+    assert read({"train#handlers": [*handlers, more]}) == {"train#handlers#7": more}
+    assert read({"train#handlers": handlers[:-1]}) == {"train#handlers#6": None}
+
+
+@pytest.mark.parametrize("file", ["train.json", "evaluate.json", "inference.json"])
+@pytest.mark.parametrize("name", bundle_names())
+def test_a_bundle_as_it_stands_overrides_nothing(name, file, tmp_path):
+    assert read(name=name, file=file) is None
+    assert read(name=copy_bundle(name, tmp_path / "copy"), file=file) is None
+    assert read(name=pack_bundle(name, tmp_path / "packed"), file=f"configs/{file}") is None
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"max_iterations": 40, "batch_size": 8, "grid": [2, 2], "anomaly_ratio": "none", "critic_betas": [0, 0.9]},
+        {"dataset_dir": "here@home", "output_dir": "a@b", "cache_dir": "/tmp/c", "device": "cpu", "amp": True},
+        {"dataset_dir": {"_target_": "monai_sagan.bundle.path_in", "folder": "@output_dir", "name": "data"}},
+        {"_meta_#version": "2"},
+    ],
+)
+def test_options_are_no_overrides(values):
+    assert read(values) is None
+
+
+def test_several_gpus_and_tracking_are_no_overrides(tmp_path):
+    multi = Path(bundle_path("rsna")) / "multi_gpu_train.json"
+    assert read(more=[multi]) is None
+    assert read({"optimizer#betas": [0, 0.9]}, more=[multi]) == {"optimizer#betas": [0, 0.9]}
+    assert read({"output_dir": str(tmp_path)}, tracking="mlflow") is None
+
+
+def test_a_bundle_of_ones_own_is_compared_below_the_block_at_its_top(tmp_path):
+    folder = copy_bundle("folder", tmp_path / "shelf")
+    config = json.loads((folder / "train.json").read_text())
+    config |= {"bundle": "shelf", "drawer": 3, "bundle_root": {"_target_": "monai_sagan.bundle.bundle_folder"}}
+    config["datalist"] = {"_target_": "shelf.read_shelf", "dataset_dir": "@dataset_dir", "drawer": "@drawer"}
+    (folder / "train.json").write_text(json.dumps(config))
+    assert read(name=folder) is None
+    assert read({"drawer": 4}, name=folder) is None
+    assert "--channels" in read({"network_def#channels": 4}, name=folder)
+    config["optimizer"]["betas"] = [0.9, 0.999]  # not on a command line, but other than in all bundles
+    (folder / "train.json").write_text(json.dumps(config))
+    assert read(name=folder) == {"optimizer#betas": [0.9, 0.999]}
+
+
+def test_evaluation_and_inference_have_options_too():
+    assert "--batch_size" in read({"run#0#batch_size": 4}, file="evaluate.json")
+    assert "--mixed_images" in read({"flags#mixed_images": True}, file="evaluate.json")
+    assert "--batch_size" in read({"dataset#batch_size": 4}, file="inference.json")
+    assert read({"postprocessing#keys": "x"}, file="inference.json") == {"postprocessing#keys": "x"}
+
+
+def test_a_study_refuses_it_before_anything_runs(refused):
+    with refused("train#trainer#lambda_id is decided by --lambda_id"):
+        Bundle(Path(bundle_path("rsna")) / "train.json").asked({"train#trainer#lambda_id": 5})
+
+
+# Runs.
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory):
+    return write_phantom(tmp_path_factory.mktemp("data") / "phantom", counts=COUNTS)
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch):
+    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    for handler in set(root.handlers) - set(before):
+        root.removeHandler(handler)
+        handler.close()
+
+
+def train(output_dir, dataset_dir, **values):
+    values = {**SMALL, "dataset_dir": str(dataset_dir), "output_dir": str(output_dir), **values}
+    config = str(Path(bundle_path("rsna")) / "train.json")
+    flow = ConfigWorkflow(config, workflow_type="train", logging_file=False, **values)
+    flow.initialize()
+    flow.run()
+    flow.finalize()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    kept = (path for path in folder.rglob("*") if path.is_file() and "tensorboard" not in path.parts)
+    return {str(path.relative_to(folder)): path.read_bytes() for path in kept if path.name not in ("log.txt", ".lock")}
+
+
+@pytest.mark.parametrize("way", ["command line", "args_file", "overlay", "component", "merged"])
+def test_it_is_refused_in_one_line_wherever_it_comes_from(way, tmp_path, dataset_dir, capsys):
+    config, more = str(Path(bundle_path("rsna")) / "train.json"), tmp_path / "more.json"
+    overlays = {"overlay": {"train#trainer#n_critic": 3}, "component": {"optimizer": {**SGD, "lr": 0.1}}}
+    overlays |= {"args_file": {"train#trainer#n_critic": 3}, "merged": {"+train#trainer": {"n_critic": 3}}}
+    more.write_text(json.dumps(overlays.get(way, {})))
+    words = ["--config_file", str([config, str(more)]) if way in ("overlay", "component", "merged") else config]
+    words += ["--args_file", str(more)] if way == "args_file" else []
+    words += ["--train#trainer#n_critic", "3"] if way == "command line" else []
+    words += ["--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "run")]
+    assert carry_out(["python", "-m", "monai.bundle", "run", *words]) == 1
+    option = "learning_rate" if way == "component" else "n_critic"
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("error: ")
+    assert lines[0].endswith(f"is decided by --{option}; set it there")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_with_overrides_is_told_from_one_without(tmp_path, dataset_dir):
+    output, override = tmp_path / "run", {"optimizer#betas": [0.9, 0.999]}
+    train(output, dataset_dir, **override)
+    config = json.loads((output / "config.json").read_text())
+    assert config["overrides"] == override
+    assert load_tensors(output / "checkpoint.pt")["states"]["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.999)
+    before = contents(output)
+    for values in ({}, {"optimizer#betas": [0.5, 0.99]}):
+        with pytest.raises((SaganError, RuntimeError)) as caught:
+            train(output, dataset_dir, **values)
+        assert "was made with overrides {'optimizer#betas': [0.9, 0.999]}" in str(caught.getrepr(chain=True))
+    assert {name: before[name] for name in ("checkpoint.pt", "model.pt", "scores.csv", "metrics.json")}.items() <= (
+        contents(output).items()
+    )
+    train(output, dataset_dir, **override, max_iterations=6)
+    assert load_tensors(output / "model_last.pt")["iteration"] == 6
+    packed = json.loads((pack_bundle("rsna", tmp_path / "packed", output) / "configs/train.json").read_text())
+    assert packed["optimizer"]["betas"] == [0.9, 0.999]
+    assert read(name=tmp_path / "packed", file="configs/train.json") == override
+
+
+def test_a_finished_run_does_not_become_shorter(tmp_path, dataset_dir):
+    output = tmp_path / "run"
+    train(output, dataset_dir)
+    train(output, dataset_dir)  # the same command again changes nothing
+    before = contents(output)
+    with pytest.raises((SaganError, RuntimeError)) as caught:
+        train(output, dataset_dir, max_iterations=2)
+    said = str(caught.getrepr(chain=True))
+    assert "has done 4 iterations already, this run asks for 2; give --max_iterations 4 or more" in said
+    for name in ("checkpoint.pt", "model.pt", "model_last.pt", "metrics.json", "scores.csv", "history.csv"):
+        assert (output / name).read_bytes() == before[name]
+
+
+def test_a_run_of_before_overrides_were_recorded_goes_on(tmp_path, dataset_dir):
+    output = tmp_path / "run"
+    train(output, dataset_dir)
+    content = load_tensors(output / "checkpoint.pt")
+    assert content["settings"].pop("overrides") is None
+    save_tensors(content, output / "checkpoint.pt")
+    train(output, dataset_dir, max_iterations=6)
+    assert load_tensors(output / "model_last.pt")["iteration"] == 6
+
+
+def test_a_network_whose_models_could_not_be_read_ends_the_run_at_once(tmp_path, dataset_dir):
+    other = {"_target_": "monai_sagan.networks.generator.SaganGenerator", "channels": "@resolved#channels"}
+    with pytest.raises((SaganError, RuntimeError)) as caught:
+        train(tmp_path / "run", dataset_dir, network_def=other)
+    assert "the network is not the one of its settings" in str(caught.getrepr(chain=True))
+    assert not (tmp_path / "run" / "model.pt").exists()
