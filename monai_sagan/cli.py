@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import errno
 import logging
 import os
 import sys
@@ -15,7 +14,7 @@ from typing import Any
 from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, copy_bundle
-from monai_sagan.errors import SaganError
+from monai_sagan.errors import SaganError, no_room
 from monai_sagan.study import add_study_arguments, study_command
 
 __all__ = ["main"]
@@ -24,8 +23,6 @@ READER_OPTIONS = "further options are those of the dataset's reader, for example
 
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 STUDY_OPTIONS = "further options are overrides of the config, --key value, for every run"
 
@@ -59,10 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_output()
         return 141
     except OSError as error:
-        if error.errno not in NO_ROOM or error.filename is not None:
+        message = no_room(error)
+        if message is None:
             raise
-        _silence_output()
-        print(f"monai-sagan: error: cannot write ({error.strerror}); make room, or write elsewhere", file=sys.stderr)
+        if error.filename is None:  # of the standard output
+            _silence_output()
+        print(f"monai-sagan: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("monai-sagan: stopped; the same command goes on where it can", file=sys.stderr)
