@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
-import errno
 import logging
 import os
 import re
@@ -18,7 +17,7 @@ from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.bundle.folders import nearest
-from monai_sagan.errors import SaganError
+from monai_sagan.errors import SaganError, no_room
 from monai_sagan.packages import pip_install
 from monai_sagan.study import add_study_arguments, study_command
 
@@ -30,8 +29,6 @@ TAKEN = {"dataset_dir", "left_out", "notes", "any_images"}
 
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 TRAIN_OPTIONS = "further options are those of python -m monai.bundle run with the bundle's train.json, --key value"
 STUDY_OPTIONS = "further options are overrides of the config, --key value, for every run"
@@ -66,10 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_output()
         return 141
     except OSError as error:
-        if error.errno not in NO_ROOM or error.filename is not None:
+        message = no_room(error)
+        if message is None:
             raise
-        _silence_output()
-        print(f"monai-sagan: error: cannot write ({error.strerror}); make room, or write elsewhere", file=sys.stderr)
+        if error.filename is None:  # of the standard output
+            _silence_output()
+        print(f"monai-sagan: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("monai-sagan: stopped; the same command goes on where it can", file=sys.stderr)

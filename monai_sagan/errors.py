@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import logging
 import os
 import re
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-__all__ = ["SaganError", "show_errors_in_one_line"]
+__all__ = ["SaganError", "no_room", "show_errors_in_one_line"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 TRACEBACK_VARIABLE = "MONAI_SAGAN_TRACEBACK"
 MONAI_FAILURE = re.compile(
     r"Failed to instantiate component '(?P<name>.+?)' with|Failed to evaluate \w+: \n(?P<code>.+)", re.DOTALL
@@ -27,12 +30,27 @@ class SaganError(ValueError):
     """Bad input: one sentence that names the value or file, and the mend."""
 
 
+def no_room(error: BaseException, place: object = None) -> str | None:
+    """One line for an ``error`` of a disk that takes no more; None for any other error.
+
+    Args:
+        error: of any kind.
+        place: what was written, for an error that names no file.
+    """
+    if not isinstance(error, OSError) or error.errno not in NO_ROOM:
+        return None
+    path = error.filename or place
+    what = "cannot write" if path is None else f"cannot write {path}"
+    return f"{what} ({error.strerror}); make room, then give the same command again"
+
+
 def show_errors_in_one_line() -> None:
     """From now on end a command that fails by the user's own input with one line on stderr, without a stack trace.
 
-    That is for a `SaganError`, also as the cause of another error; for MONAI's nested errors about a component or an
-    expression of a config; and for an interruption. The environment variable ``MONAI_SAGAN_TRACEBACK=1`` brings the
-    whole trace back. What ignite logs of the same error stays out of the console, and in a run's ``log.txt``.
+    That is for a `SaganError`, also as the cause of another error; for a full disk; for MONAI's nested errors about a
+    component or an expression of a config; and for an interruption. The environment variable
+    ``MONAI_SAGAN_TRACEBACK=1`` brings the whole trace back. What ignite logs of the same error stays out of the
+    console, and in a run's ``log.txt``.
     """
     for handler in logging.getLogger().handlers:
         if type(handler) is logging.StreamHandler and _not_said_again not in handler.filters:
@@ -40,10 +58,18 @@ def show_errors_in_one_line() -> None:
     installed = isinstance(sys.excepthook, functools.partial) and sys.excepthook.func is _one_line_hook
     if not installed:
         sys.excepthook = functools.partial(_one_line_hook, sys.excepthook)
+    if threading.excepthook is not _thread_hook:
+        threading.excepthook = _thread_hook
 
 
 def _not_said_again(record: logging.LogRecord) -> bool:
     return not (record.name.startswith("ignite.") and record.getMessage().startswith("Engine run is terminating due"))
+
+
+def _thread_hook(failed: threading.ExceptHookArgs) -> None:
+    """TensorBoard writes in a thread of its own, whose error the main thread raises again at its next write."""
+    if failed.exc_value is None or no_room(failed.exc_value) is None:
+        threading.__excepthook__(failed)
 
 
 def _one_line_hook(
@@ -61,7 +87,7 @@ def _in_one_line(error: BaseException) -> str | None:
     if isinstance(error, KeyboardInterrupt):
         return "stopped; the same command continues the run"
     for link in _chain(error):
-        if message := _sagan_message(link):
+        if message := _sagan_message(link) or no_room(link):
             return f"error: {message}"
     causes = list(_causes(error))
     failures = [cause for cause in causes if MONAI_FAILURE.match(str(cause))]

@@ -9,14 +9,14 @@ import re
 import uuid
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = ["load_tensors", "only_one", "save_tensors", "write_text", "write_whole"]
+__all__ = ["load_tensors", "save_tensors", "write_text", "write_whole"]
 
 PLAIN = re.compile(  # what pickles of tensors and plain values name
     r"torch\.(\w+|(_utils|_tensor|storage)\.\w+|serialization\._get_layout|nn\.parameter\.Parameter)|"
@@ -29,18 +29,24 @@ def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
 
     Whatever happens meanwhile, ``path`` holds either its old content or all of the new one. Of several processes that
     train one model only the main one writes.
+
+    Raises:
+        OSError: naming ``path``, when it cannot be written, as on a full disk.
     """
     if not is_main():
         return
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write(unfinished)
         _to_disk(unfinished)
         os.replace(unfinished, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
     finally:
-        unfinished.unlink(missing_ok=True)
+        with suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     _to_disk(path.parent)  # the new name
 
 
@@ -77,14 +83,22 @@ def save_tensors(content: dict[str, Any], path: str | Path) -> None:
     """
     import torch
 
-    write_whole(path, lambda unfinished: torch.save(content, unfinished))
+    def write(unfinished: Path) -> None:
+        with unfinished.open("wb") as file:
+            try:
+                torch.save(content, file)
+            except RuntimeError as error:  # of torch's own bookkeeping, where the file took no more
+                raise error.__context__ if isinstance(error.__context__, OSError) else error from None
+
+    write_whole(path, write)
 
 
-def load_tensors(path: str | Path) -> dict[str, Any]:
+def load_tensors(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     """Load what `save_tensors` saved, onto the CPU; no code in the file is ever executed.
 
     Args:
         path: of the file.
+        mmap: read a tensor from the file when it is used: for plain values beside large tensors.
 
     Raises:
         SaganError: naming the file when it is missing, broken, or holds anything but tensors and plain values.
@@ -96,9 +110,9 @@ def load_tensors(path: str | Path) -> dict[str, Any]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of pickles that other programs wrote: an error follows
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and zipfile.is_zipfile(path))
     except FileNotFoundError:
-        raise SaganError(f"no file {path}; give the path of a trained model, for example runs/rsna/model.pt") from None
+        raise SaganError(f"no file {path}; give a trained model's path, as by --model runs/rsna/model.pt") from None
     except Exception as error:
         if _is_cut(Path(path)):
             mend = "train again, or give another model file, such as model_last.pt beside it"
@@ -145,37 +159,3 @@ def _is_cut(path: Path) -> bool:
             return begin.startswith(file.read(len(begin))) and not zipfile.is_zipfile(path)
     except OSError:
         return False
-
-
-@contextmanager
-def only_one(folder: Path, what: str) -> Iterator[list[int]]:
-    """Refuse to work in a folder while another process does.
-
-    Gives the handles that child processes must keep open: those that outlive a killed parent keep others out, too.
-
-    Args:
-        folder: it is made if it is not there.
-        what: the name of the work, for the message.
-
-    Raises:
-        SaganError: when another one is at work.
-    """
-    from monai_sagan.errors import SaganError
-
-    try:
-        import fcntl
-    except ImportError:  # Windows has no such locks
-        yield []
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    lock: Any
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SaganError(
-                f"another {what}, or what it left behind, is at work in {folder}; wait for it or name another folder"
-            ) from None
-        except OSError:  # a file system without locks
-            pass
-        yield [lock.fileno()]

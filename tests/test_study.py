@@ -23,8 +23,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from monai_sagan.bundle import check_command_line
 from monai_sagan.data.datalist import make_splits
 from monai_sagan.data.phantom import write_phantom
-from monai_sagan.files import only_one
 from monai_sagan.metrics.roc import delong
+from monai_sagan.output_folder import hold_folder
 from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command
 from monai_sagan.study.figure import draw_table
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
@@ -313,15 +313,15 @@ def test_places_on_gpus(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such locks")
 def test_one_study_at_a_time_in_a_folder(tmp_path, refused):
-    with only_one(tmp_path, "study"), refused("another study", tmp_path), only_one(tmp_path, "study"):
+    with hold_folder(tmp_path, "study"), refused(f"process {os.getpid()}", tmp_path), hold_folder(tmp_path, "study"):
         pass
-    with only_one(tmp_path, "study") as keep_open:  # a run that outlives its study keeps the folder
+    with hold_folder(tmp_path, "study") as keep_open:  # a run that outlives its study keeps the folder
         job = python("long", tmp_path / "long", "input()")
         thread = threading.Thread(target=run_jobs, args=([job], [{}], lambda line: None, keep_open))
         thread.start()
         thread.join(20)
         assert not thread.is_alive()
-    with only_one(tmp_path, "study"):
+    with hold_folder(tmp_path, "study"):
         pass
 
 

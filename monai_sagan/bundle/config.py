@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan.bundle.being_read import folders_being_read
+from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
     from monai_sagan.data.cache import ImageCache
@@ -21,6 +22,7 @@ __all__ = [
     "joined",
     "labels_of",
     "models_in",
+    "path_beside",
     "path_in",
     "settings_of",
     "shared_by_a_run",
@@ -44,6 +46,11 @@ def bundle_folder() -> str:
 def path_in(folder: str, name: str) -> str:
     """The path of what is called ``name`` in ``folder``."""
     return str(Path(folder) / name)
+
+
+def path_beside(path: str, name: str) -> str:
+    """The path of what is called ``name`` beside the file or folder at ``path``."""
+    return str(Path(path).parent / name)
 
 
 def value_of(component: Any, name: str) -> Any:
@@ -78,11 +85,18 @@ def shared_by_a_run(settings: Settings, **values: Any) -> dict[str, Any]:
 
 
 def models_in(folder: str) -> dict[str, Path]:
-    """The models in ``folder`` by their names: a run's, see `run_models`, or a packed bundle's one model."""
+    """The models in ``folder`` by their names: a run's, see `run_models`, or a packed bundle's one model.
+
+    Raises:
+        SaganError: when there is no model.
+    """
     from monai_sagan.engines.trained import run_models
 
     packed = Path(folder) / PACKED_MODEL
-    return {"aucp": packed} if packed.is_dir() else run_models(folder)
+    models = {"aucp": packed} if packed.is_dir() else run_models(folder)
+    if not models["aucp"].exists():
+        raise SaganError(f"there is no trained model in {folder}; give the output_dir of a training run by --run_dir")
+    return models
 
 
 def settings_of(models: Mapping[str, Path]) -> Settings:

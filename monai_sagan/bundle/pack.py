@@ -76,6 +76,7 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
 def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) -> None:
     """Fill ``models/`` and make the configs fit the model."""
     from monai_sagan.artifact.export import export_artifact
+    from monai_sagan.data.digests import splits_digest
     from monai_sagan.engines.trained import load_trained, run_models
 
     model = run_models(run)["aucp"]
@@ -84,6 +85,8 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
     if made_by != name:
         raise SaganError(f"{run} is a run of the bundle {made_by}, not of {name}; pack {made_by}, or give another run")
     made_with, digests = _made_with(run, trained, configs["train.json"]), _digests(run)
+    if trained.run and trained.run["splits"] != splits_digest(digests):
+        raise SaganError(f"{run / 'splits.json'} is not of the run that made {model}; give a run that is whole")
     save_tensors(trained.network.state_dict(), models / "model.pt")
     export_artifact(model, models / PACKED_MODEL, "safetensors", name=name)
     write_text(models / "splits.json", json.dumps(digests) + "\n")
@@ -99,6 +102,8 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
     inside = {"_target_": path_in, "folder": "@bundle_root"}
     configs["inference.json"]["model"] = inside | {"name": f"models/{PACKED_MODEL}"}
     evaluate = configs["evaluate.json"]
+    for config in ("evaluate", "inference"):  # nothing is written into the bundle
+        configs[f"{config}.json"]["output_dir"] = f"runs/{name}/{config.replace('evaluate', 'evaluation')}"
     for value in evaluate.values():  # what an evaluation makes beside a run, such as the cache, is no part of a bundle
         if isinstance(value, dict) and value.get("_target_") == path_in:
             value["folder"] = "@output_dir"
@@ -119,7 +124,7 @@ def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[st
     made = as_plain(trained.settings)
     given = {name: made[name] for name in made if made[name] != by_itself[name] or train.get(name) is not None}
     words = {name: "none" for name, value in given.items() if value is None}  # null in a config: what the preset says
-    shared = config | config.get("dataset_options", {})
+    shared = config | config.get("dataset_options", {}) | ({"seed": trained.run["seed"]} if trained.run else {})
     return {"preset": preset} | given | words | {name: shared[name] for name in SHARED if name in shared}
 
 

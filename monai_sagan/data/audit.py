@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -17,17 +16,17 @@ from torch.nn import functional as F
 
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.digests import SIDES, seen_images, splits_digest
 from monai_sagan.data.patient_ids import VOLUME, alike_ids, patient_sources
 from monai_sagan.data.stored import in_parts
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_text, write_whole
+from monai_sagan.files import load_tensors
+from monai_sagan.records import record, record_text
 
 __all__ = ["audit_splits", "near_duplicates", "splits_to_evaluate"]
 
 logger = logging.getLogger(__name__)
 
-SIDES = {"train_normal": "training", "train_unlabeled": "training", "valid_normal": "validation",
-         "valid_unlabeled": "validation", "test": "test"}  # fmt: skip
 Place = tuple[str, str, Item]  # the split, the side, the item
 TRAINING = [name for name, side in SIDES.items() if side == "training"]
 EXAMPLES = 20  # of each finding, in audit.json
@@ -45,7 +44,7 @@ UNKNOWN = [
 
 
 def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, strict: bool = False) -> dict[str, Any]:
-    """Look for leaks between training, validation and test; log them; write ``splits.json`` and ``audit.json``.
+    """Look for leaks between training, validation and test; log them; record ``splits.json`` and ``audit.json``.
 
     Found are exact duplicates (equal decoded pixels), near-duplicates (`near_duplicates`), patients on two sides, and
     whether the size or the kind of the files alone tells normal images from others. Copies of one image among both the
@@ -81,7 +80,7 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
     logger.info("splits: " + ", ".join(f"{name} {len(items)}" for name, items in splits.items()))
     audit: dict[str, Any] = {
         "splits": {name: _summary(items) for name, items in splits.items()},
-        "splits_digest": _digest(splits),
+        "splits_digest": splits_digest(splits),
         "patients_by": sources,
         "unreadable": len(images.unreadable),
         "left_out": len(images.left_out),
@@ -93,9 +92,6 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
         "warnings": warnings,
         "cannot_know": unknown,
     }
-    output = Path(output_dir)
-    write_whole(output / "splits.json", partial(_write_splits, splits))
-    write_text(output / "audit.json", json.dumps(audit, indent=2) + "\n")
     ratio = audit["splits"]["train_unlabeled"]["anomaly_ratio"]
     logger.info(f"anomaly ratio of train_unlabeled: {'not known' if ratio is None else ratio}")
     for warning in warnings:
@@ -107,50 +103,78 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
         logger.info(f"audit: no {found} between training, validation and test")
     logger.info("audit: what it cannot know: " + "; ".join(unknown))
     if strict and warnings:
-        raise SaganError(f"strict: {warnings[0]} ({len(warnings)} findings in {output / 'audit.json'}); mend the data")
+        raise SaganError(f"strict: {warnings[0]} (the first of {len(warnings)} findings, all logged); fix the data")
+    record(Path(output_dir) / "splits.json", partial(_write_splits, splits))
+    record_text(Path(output_dir) / "audit.json", json.dumps(audit, indent=2) + "\n")
     return audit
 
 
 def splits_to_evaluate(datalist: Datalist, run_dir: str | Path, output_dir: str | Path) -> Datalist:
-    """The splits of a run with the test items of a datalist; no test image may be one that the run was trained on.
+    """The splits of a run with the test items of a datalist; no test image may be one that its models have seen.
 
-    What the report tells of the run, its audit and its training curves, is copied into ``output_dir``.
+    What the report says about the run, its audit and its training curves, is copied into ``output_dir``.
 
     Args:
         datalist: described by `keep_readable`.
-        run_dir: of a training run; its ``splits.json`` says what it was trained on.
-        output_dir: where to write ``splits.json``, ``audit.json`` (where the test split is the run's own) and
+        run_dir: of a training run; its model files, or those of older versions its ``splits.json``, say what they
+            have seen.
+        output_dir: where to record ``splits.json``, ``audit.json`` (where the test split is the run's own) and
             ``history.csv``.
 
+    Returns:
+        the splits; of those of training only where ``splits.json`` is that of the models.
+
     Raises:
-        SaganError: when more than 1 % of the test images have the pixels of a training image: these are other splits
-            than those of the run.
+        SaganError: when more than 1 % of the test images have the pixels of a training or validation image: these are
+            other splits than those of the run.
     """
-    run, output = Path(run_dir), Path(output_dir)
-    path = run / "splits.json"
+    run, output, test = Path(run_dir), Path(output_dir), datalist["test"]
+    trained, runs = _read_splits(run / "splits.json"), _runs_of_models(run)
+    for side, words in (("training", "trained on"), ("validation", "validated with")):
+        listed = {item["digest"] for name, items in trained.items() if SIDES.get(name) == side for item in items}
+        seen = set().union(*(seen_images(one, side) for one in runs)) if runs else listed
+        _check_unseen(test, seen, f"{words} by {run_dir}")
+    if any(one["splits"] != splits_digest(trained) for one in runs):
+        logger.warning(
+            f"{run / 'splits.json'} is not of the run that made the models: the training images are left out"
+        )
+        trained = {"test": []}
+    splits = trained | {"test": test}
+    record(output / "splits.json", partial(_write_splits, splits))
+    same_test = {item["image"] for item in test} == {item["image"] for item in trained["test"]}
+    for name in ("history.csv", *["audit.json"] * same_test):
+        if (run / name).is_file():
+            record_text(output / name, (run / name).read_text(encoding="utf-8"))
+    return splits
+
+
+def _read_splits(path: Path) -> Datalist:
     try:
-        trained: Datalist = json.loads(path.read_text(encoding="utf-8"))
-        seen = {item["digest"] for name in TRAINING for item in trained[name]}
-        tested = {item["image"] for item in trained["test"]}
+        splits: Datalist = json.loads(path.read_text(encoding="utf-8"))
+        splits_digest(splits), [item["image"] for item in splits["test"]]  # all that is read later is there
+        return splits
     except OSError as error:
         raise SaganError(f"{path} cannot be read ({error.strerror}); give the folder of a training run") from None
     except (ValueError, KeyError, TypeError):
         raise SaganError(f"{path} is broken; give the folder of a training run that is whole") from None
-    test = datalist["test"]
+
+
+def _runs_of_models(run: Path) -> list[dict[str, Any]]:
+    """What the model files of a run say about it, see `describe_run`; nothing in those of older versions."""
+    contents = [load_tensors(path, mmap=True) for path in sorted(run.glob("model*.pt"))]
+    found = [content["run"] for content in contents if "run" in content]
+    if not found and any("settings" in content for content in contents):  # a packed bundle's are plain weights
+        logger.warning(f"the models of {run} are of an older version: splits.json says which images they have seen")
+    return found
+
+
+def _check_unseen(test: list[Item], seen: set[str], how: str) -> None:
     count = sum(item["digest"] in seen for item in test)
+    message = f"{count} of {len(test)} test images were {how}"
     if count > 0.01 * len(test):
-        raise SaganError(
-            f"{count} of {len(test)} test images were trained on by {run_dir}; give the same dataset options as in "
-            f"training (split_file, split_seed)"
-        )
+        raise SaganError(f"{message}; give the same dataset options as in training (split_file, split_seed)")
     if count:
-        logger.warning(f"{count} of {len(test)} test images have the same pixels as a training image")
-    splits = trained | {"test": test}
-    write_text(output / "splits.json", json.dumps(splits, indent=1) + "\n")
-    for name in ("history.csv", *["audit.json"] * ({item["image"] for item in test} == tested)):
-        if (run / name).is_file():
-            write_text(output / name, (run / name).read_text(encoding="utf-8"))
-    return splits
+        logger.warning(message)
 
 
 def _write_splits(splits: Datalist, path: Path) -> None:
@@ -169,12 +193,6 @@ def _summary(items: list[Item]) -> dict[str, Any]:
         "anomaly_ratio": round(abnormal / len(items), 4) if items and abnormal is not None else None,
         "patients": len(patients) if patients else None,
     }
-
-
-def _digest(splits: Datalist) -> str:
-    """Of the pixels of all images but the test's, in their order: what a run was trained and chosen on."""
-    pixels = [[item["digest"] for item in splits[name]] for name, side in SIDES.items() if side != "test"]
-    return hashlib.sha256(json.dumps(pixels).encode()).hexdigest()[:16]
 
 
 def _placed(splits: Datalist) -> dict[str, list[Place]]:

@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.decode import check_min_foreground, decode_file, lacks_foreground, split_fragment
-from monai_sagan.data.readable import write_skipped
+from monai_sagan.data.readable import check_unreadable, write_skipped
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
-from monai_sagan.files import only_one, write_text
+from monai_sagan.files import write_text
+from monai_sagan.output_folder import hold_folder
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,19 +66,23 @@ def prepare(
     """
     if image_size < 1:
         raise SaganError(f"image_size is {image_size}; it is a number of pixels, 1 or more")
-    if not 0 <= max_unreadable <= 1:
-        raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
+    check_unreadable({}, 0, max_unreadable)
     check_min_foreground(min_foreground)
     folder = Path(output_dir).resolve()
     items = {item["image"]: item for part in datalist.values() for item in part}
     names = _names(list(items))
     how = (image_size, preparation, min_foreground)
     recipe = {"version": 1, "image_size": image_size, "preparation": preparation, "images": names}
-    _begin(folder, recipe | ({"min_foreground": min_foreground} if min_foreground else {}))
-    with only_one(folder, "prepare"):
-        _clean(folder)
-        done = _prepare_all(folder, items, names, how, jobs)
-        _finish(folder, datalist, names, done, image_size, max_unreadable)
+    recipe |= {"min_foreground": min_foreground} if min_foreground else {}
+    try:
+        with hold_folder(folder, "prepared dataset"):
+            _begin(folder, recipe)
+            done = _prepare_all(folder, items, names, how, jobs)
+            _finish(folder, datalist, names, done, image_size, max_unreadable)
+    except OSError as error:
+        raise SaganError(
+            f"cannot write to {folder} ({error.strerror or error}); make room or name another folder"
+        ) from None
     return folder
 
 
@@ -142,17 +147,17 @@ def _names(images: Sequence[str]) -> dict[str, str]:
 
 
 def _begin(folder: Path, recipe: dict[str, Any]) -> None:
+    """Note down in the folder what it is made of, if it is new or was begun so; clean it of what was not finished."""
     note = folder / "prepared.json"
-    try:
-        if note.is_file():
-            if _read_note(note) != recipe:
-                raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
-        elif folder.exists() and not (folder.is_dir() and _only_begun(folder)):
-            raise SaganError(f"{folder} is not empty; name a new folder")
-        (folder / "images").mkdir(parents=True, exist_ok=True)
-        write_text(note, json.dumps(recipe))
-    except OSError as error:
-        raise SaganError(f"cannot write to {folder} ({error.strerror or error}); name another folder") from None
+    if note.is_file():
+        if _read_note(note) != recipe:
+            raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
+    elif not _only_begun(folder):
+        raise SaganError(f"{folder} is not empty; name a new folder")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    for unfinished in (folder / "images").glob(".*"):
+        unfinished.unlink()
+    write_text(note, json.dumps(recipe))
 
 
 def _read_note(note: Path) -> Any:
@@ -167,12 +172,6 @@ def _only_begun(folder: Path) -> bool:
     begun = re.compile(r"images|\.lock|\.prepared\.json\..*")
     names = os.listdir(folder)
     return all(map(begun.fullmatch, names)) and ("images" not in names or not os.listdir(folder / "images"))
-
-
-def _clean(folder: Path) -> None:
-    """Remove what an earlier call, which was killed, has not finished."""
-    for unfinished in (folder / "images").glob(".*"):
-        unfinished.unlink()
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:
@@ -246,13 +245,7 @@ def _finish(
         {image: entry[why] for image, entry in entries.items() if why in entry} for why in ("error", "left_out")
     )
     skipped = unreadable | empty
-    write_skipped(folder / "skipped.csv", skipped)
-    total = len(entries) - len(empty)
-    if len(unreadable) > max_unreadable * total:
-        raise SaganError(
-            f"{len(unreadable)} of {total} images are unreadable, more than max_unreadable {max_unreadable} "
-            f"allows; {folder / 'skipped.csv'} lists them, the first: {next(iter(unreadable.values()))}"
-        )
+    check_unreadable(unreadable, len(entries) - len(empty), max_unreadable)
     good = {name: [item for item in part if item["image"] not in skipped] for name, part in datalist.items()}
     items = {item["image"]: item for part in good.values() for item in part}
     bad_masks: dict[str, str] = {}

@@ -11,9 +11,9 @@ from pathlib import Path
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.records import record
 
-__all__ = ["keep_readable", "write_skipped"]
+__all__ = ["check_unreadable", "keep_readable", "write_skipped"]
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def keep_readable(
     That is its ``size`` in pixels (width, height), a ``digest`` of its decoded pixels, and of a DICOM file the patient
     (as a hash), view, sex and age, where the dataset does not say them.
 
-    What is skipped is logged and listed in ``skipped.csv``, as are slices left out for want of foreground.
+    What is skipped is logged, and recorded in ``skipped.csv``, as are slices left out for want of foreground.
 
     Args:
         datalist: lists of items.
@@ -37,29 +37,41 @@ def keep_readable(
         max_unreadable: share of unreadable images, 0 to 1, above which the run ends.
 
     Raises:
-        SaganError: when more images are unreadable: it names the first of them and the list; or when a box lies
-            outside its image.
+        SaganError: when more images are unreadable, see `check_unreadable`; or when a box lies outside its image.
     """
-    if not 0 <= max_unreadable <= 1:
-        raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
-    skipped = images.unreadable | images.left_out
-    path = Path(output_dir) / "skipped.csv"
-    write_skipped(path, skipped)
-    count, total = len(images.unreadable), len(images.images) + len(images.unreadable)
-    if count > max_unreadable * total:
-        raise SaganError(
-            f"{count} of {total} images are unreadable, more than max_unreadable {max_unreadable} allows; {path} lists "
-            f"them, the first: {next(iter(images.unreadable.values()))}"
-        )
     for reason in images.unreadable.values():
         logger.warning(f"skipped: {reason}")
+    check_unreadable(images.unreadable, len(images.images) + len(images.unreadable), max_unreadable)
+    path = Path(output_dir) / "skipped.csv"
     if images.left_out:
         reasons = Counter(reason.split(" ")[0] for reason in images.left_out.values())
         logger.info(f"left out: {len(images.left_out)} images ({', '.join(reasons)}), listed in {path}")
-    return {
+    described = {
         name: [_described(item, images) for item in items if item["image"] in images.images]
         for name, items in datalist.items()
     }
+    write_skipped(path, images.unreadable | images.left_out)
+    return described
+
+
+def check_unreadable(unreadable: Mapping[str, str], total: int, max_unreadable: float) -> None:
+    """Check that few enough images are unreadable.
+
+    Args:
+        unreadable: the reason by the image.
+        total: images that were read or should have been.
+        max_unreadable: the share that is accepted, 0 to 1.
+
+    Raises:
+        SaganError: when there are more, naming the first; or when ``max_unreadable`` is no share.
+    """
+    if not 0 <= max_unreadable <= 1:
+        raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
+    if len(unreadable) > max_unreadable * total:
+        raise SaganError(
+            f"{len(unreadable)} of {total} images are unreadable, more than max_unreadable {max_unreadable} allows; "
+            f"monai-sagan data DIR --check lists them all, the first: {next(iter(unreadable.values()))}"
+        )
 
 
 def _described(item: Item, images: ImageCache) -> Item:
@@ -75,7 +87,7 @@ def _described(item: Item, images: ImageCache) -> Item:
 
 
 def write_skipped(path: Path, skipped: Mapping[str, str], status: Mapping[str, str] | None = None) -> None:
-    """Write ``skipped.csv``: a row for each image, with the reason.
+    """Record ``skipped.csv``: a row for each image, with the reason.
 
     Args:
         path: of the file.
@@ -89,4 +101,4 @@ def write_skipped(path: Path, skipped: Mapping[str, str], status: Mapping[str, s
             rows.writerow(["image", "reason"] if status is None else ["image", "reason", "status"])
             rows.writerows([*item, *([] if status is None else [status[item[0]]])] for item in sorted(skipped.items()))
 
-    write_whole(path, write)
+    record(path, write)

@@ -32,11 +32,13 @@ from monai_sagan.metrics import (
     operating_points,
 )
 from monai_sagan.metrics.localization import localization_metrics
+from monai_sagan.records import replace_together
 from monai_sagan.report.heatmaps import write_gallery, write_heatmaps
 from monai_sagan.report.maps import how_maps_are_made
 from monai_sagan.report.oracle import REASON, is_oracle, score_column
 from monai_sagan.report.page import write_report
 from monai_sagan.report.run_folder import gallery_point
+from monai_sagan.settings import as_plain
 
 __all__ = ["check_finite", "evaluate", "versions", "write_scores"]
 
@@ -55,6 +57,7 @@ def evaluate(
     batch_size: int = 64,
     required: bool = True,
     amp: bool = False,
+    made_by: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Score test images by trained models; write scores, metrics, pictures and the report; return the metrics.
 
@@ -72,10 +75,11 @@ def evaluate(
         batch_size: images at a time.
         required: False says in the log that there are no test images, and returns nothing, where that is no mistake.
         amp: restore in bfloat16; thresholds and p-values stay those that float32 gave the validation normals.
+        made_by: settings and other values of the run that made the models; None takes those of the first.
 
     Raises:
-        SaganError: when there are no test images, a model file is missing or was trained on images of another kind,
-            or a score is not finite.
+        SaganError: when there are no test images, a model file is missing, was trained on images of another kind or
+            made by another run, a score is not finite, or the results cannot be written. Nothing is written then.
     """
     items = splits["test"]
     if not items:
@@ -86,6 +90,7 @@ def evaluate(
         return {}
     started = time.monotonic()
     trained = _load(models, images, device, amp)
+    _check_made_by(models, trained, made_by)
     pixels = images.pixels(items)
     labels = [item["label"] for item in items]
     metrics: dict[str, Any] = {}
@@ -114,11 +119,8 @@ def evaluate(
     chosen = next(iter(models))
     model, points, output = trained[chosen], metrics[chosen]["operating_points"], Path(output_dir)
     p_values = torch.from_numpy(conformal_p_values(model.valid_normal_scores, scores[chosen]))
-    write_heatmaps(output / "heatmaps", model, pixels, items, scores[chosen])
     threshold = (gallery_point(points) or {}).get("threshold")
     unusual = unlike_training(pixels, model.typical)
-    write_gallery(output / "heatmaps", model, pixels, items, scores[chosen], p_values, threshold, warnings=unusual)
-    write_scores(output / "scores.csv", items, scores | rows, chosen, p_values, warnings=unusual)
     above = None if threshold is None else (scores[chosen] > threshold).tolist()
     unlike = tell_unlike([item["image"] for item in items], unusual, above)
     metrics |= {
@@ -131,7 +133,11 @@ def evaluate(
         "seconds_of_networks": round(in_networks, 2),
         "versions": versions(),
     }
-    write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+    with replace_together(output) as draft:
+        write_heatmaps(draft / "heatmaps", model, pixels, items, scores[chosen])
+        write_gallery(draft / "heatmaps", model, pixels, items, scores[chosen], p_values, threshold, warnings=unusual)
+        write_scores(draft / "scores.csv", items, scores | rows, chosen, p_values, warnings=unusual)
+        write_text(draft / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     _log(metrics, list(scores))
     logger.info(f"the report is {write_report(output).resolve()}; scores, metrics and heat maps are beside it")
     return metrics
@@ -147,6 +153,24 @@ def _load(
                 f"{models[name]} was trained on images of another kind, {model.settings.decoding()}; evaluate it apart"
             )
     return trained
+
+
+def _check_made_by(
+    models: Mapping[str, str | Path], trained: Mapping[str, Trained], made_by: Mapping[str, Any] | None
+) -> None:
+    """Check that the models that name their run are all of one, or of the one that was ``made_by`` these values."""
+    for name, model in trained.items():
+        if model.run is None:
+            continue
+        values = as_plain(model.settings) | {key: model.run[key] for key in ("seed", "splits")}
+        made_by = made_by or values
+        del values["max_iterations"]  # a run may have been made longer
+        for key, value in values.items():
+            if value != made_by.get(key, value):
+                raise SaganError(
+                    f"{models[name]} was made with {key} {value}, this run has {made_by[key]}; it is of another run: "
+                    f"evaluate that one, or train in a folder of its own"
+                )
 
 
 def _log(metrics: Mapping[str, Any], names: Sequence[str]) -> None:

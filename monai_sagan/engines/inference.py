@@ -21,15 +21,17 @@ from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels
 from monai_sagan.data.folder import list_images
-from monai_sagan.data.readable import write_skipped
+from monai_sagan.data.readable import check_unreadable, write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.scoring import Scorer
+from monai_sagan.engines.start import end_run, start_run
 from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
+from monai_sagan.records import replace_together
 from monai_sagan.report.heatmaps import write_heatmaps
 from monai_sagan.settings import Settings
 
@@ -67,10 +69,9 @@ class FolderBatches(EvaluationBatches):
         slice_range: Sequence[float] = (0.0, 1.0),
         max_unreadable: float = 1.0,
     ) -> None:
-        if not 0 <= max_unreadable <= 1:
-            raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
-        output = Path(output_dir)
-        found = _image_paths(Path(folder), output.resolve(), slice_axis, (slice_range[0], slice_range[1]))
+        check_unreadable({}, 0, max_unreadable)
+        output = Path(output_dir).resolve()
+        found = _image_paths(Path(folder), output, slice_axis, (slice_range[0], slice_range[1]))
         paths, pixels, unreadable, left_out = _decode(found, settings.decoding())
         self.items: list[Item] = [{"image": path, "label": None} for path in paths]
         self.pixels = pixels
@@ -78,12 +79,7 @@ class FolderBatches(EvaluationBatches):
         if not paths:
             reason = self.skipped[found[0]]
             raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {reason}")
-        if len(unreadable) > max_unreadable * (len(paths) + len(unreadable)):
-            write_skipped(output / "skipped.csv", self.skipped)
-            raise SaganError(
-                f"{len(unreadable)} of {len(found)} images are unreadable, more than max_unreadable {max_unreadable} "
-                f"allows; {output / 'skipped.csv'} lists them, the first: {next(iter(unreadable.values()))}"
-            )
+        check_unreadable(unreadable, len(paths) + len(unreadable), max_unreadable)
         super().__init__(pixels, batch_size=batch_size)
 
 
@@ -128,7 +124,7 @@ class WriteScores:
         heatmaps: how many of the highest, of the middle and of the lowest scores to draw.
 
     Raises:
-        SaganError: when a score is not finite; nothing is written then.
+        SaganError: when a score is not finite, or the results cannot be written; nothing is written then.
     """
 
     def __init__(self, trained: Trained, images: FolderBatches, output_dir: str | Path, heatmaps: int = 12) -> None:
@@ -156,9 +152,10 @@ class WriteScores:
         threshold = normal_threshold(trained.valid_normal_scores, SPECIFICITY)
         warnings = unlike_training(pixels, trained.typical)
         flags = [flag_score(score, threshold, text) for score, text in zip(scores.tolist(), warnings, strict=True)]
-        write_heatmaps(self.output / "heatmaps", trained, pixels, items, scores, self.heatmaps, warnings)
-        write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values, flags, warnings)
-        write_skipped(self.output / "skipped.csv", self.images.skipped)
+        with replace_together(self.output) as draft:
+            write_heatmaps(draft / "heatmaps", trained, pixels, items, scores, self.heatmaps, warnings)
+            write_scores(draft / "scores.csv", items, {"score": scores}, "score", p_values, flags, warnings)
+            write_skipped(draft / "skipped.csv", self.images.skipped)
         for line in tell_unlike([item["image"] for item in items], warnings):
             logger.warning(line)
         flagged = (
@@ -198,19 +195,23 @@ def infer(
         SaganError: when the folder is missing or has no readable image, the model file is broken, or a score is not
             finite.
     """
-    trained = load_trained(model, device, amp)
-    images = FolderBatches(
-        dataset_dir, trained.settings, output_dir, batch_size, slice_axis, slice_range, max_unreadable
-    )
-    SupervisedEvaluator(
-        device=torch.device(device),
-        val_data_loader=images,
-        network=trained.network,
-        inferer=AnomalyInferer(trained.settings, batch_size, amp),
-        postprocessing=FlattenSubKeysd("pred"),
-        val_handlers=[WriteScores(trained, images, output_dir, heatmaps)],
-        decollate=False,
-    ).run()
+    start_run(output_dir, dataset_dir=dataset_dir, model=model, device=device, amp=amp)
+    try:
+        trained = load_trained(model, device, amp)
+        images = FolderBatches(
+            dataset_dir, trained.settings, output_dir, batch_size, slice_axis, slice_range, max_unreadable
+        )
+        SupervisedEvaluator(
+            device=torch.device(device),
+            val_data_loader=images,
+            network=trained.network,
+            inferer=AnomalyInferer(trained.settings, batch_size, amp),
+            postprocessing=FlattenSubKeysd("pred"),
+            val_handlers=[WriteScores(trained, images, output_dir, heatmaps)],
+            decollate=False,
+        ).run()
+    finally:
+        end_run(output_dir)
     return Path(output_dir) / "scores.csv"
 
 

@@ -21,7 +21,7 @@ from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import Settings, as_plain, resolve_settings
 
-__all__ = ["Trained", "describe_trained", "load_trained", "read_settings", "run_models"]
+__all__ = ["Trained", "describe_trained", "load_trained", "read_run", "read_settings", "run_models"]
 
 VALIDATED = 64  # images at a time: this happens while training holds its memory
 
@@ -41,6 +41,8 @@ class Trained:
         typical: what the training images look like, see `monai_sagan.data.typical.measure_typical`, the mean image as
             a tensor; None in model files of older versions.
         amp: score in bfloat16, see `Scorer`; what was measured when it was saved is of float32.
+        run: the seed and the images that it was trained with, see `monai_sagan.data.digests.describe_run`; None in
+            model files of older versions and in artifacts.
     """
 
     network: nn.Module
@@ -51,6 +53,7 @@ class Trained:
     iteration: int
     typical: dict[str, Any] | None = None
     amp: bool = False
+    run: dict[str, Any] | None = None
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -90,6 +93,7 @@ def describe_trained(
     valid_normal: Tensor,
     iteration: int,
     typical: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
     **numbers: float,
 ) -> dict[str, Any]:
     """What a model file holds: plain values and tensors, see `Trained`; ``numbers`` are kept beside them.
@@ -100,6 +104,7 @@ def describe_trained(
         valid_normal: validation normals, uint8 (N, C, H, W).
         iteration: critic updates done.
         typical: of the training images, see `monai_sagan.data.typical.measure_typical`.
+        run: see `monai_sagan.data.digests.describe_run`.
 
     Raises:
         SaganError: when the network has other weights than such settings make: its file could not be read again.
@@ -125,6 +130,7 @@ def describe_trained(
         "valid_normal_scores": torch.cat(scores),
         "iteration": iteration,
         **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
+        **({} if run is None else {"run": dict(run)}),
         **numbers,
     }
 
@@ -160,6 +166,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
             iteration=content["iteration"],
             typical=content.get("typical"),
             amp=amp,
+            run=content.get("run"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _no_model(path, error) from None
@@ -195,15 +202,24 @@ def read_settings(path: str | Path) -> Settings:
     Raises:
         SaganError: naming the file when it is missing, broken or of another kind.
     """
-    content = _content(path)
+    content = _content(path, mmap=True)
     try:
         return _settings(content["settings"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise _no_model(path, error) from None
 
 
-def _content(path: str | Path) -> dict[str, Any]:
-    content = read_weights(path) if is_artifact(path) else load_tensors(path)
+def read_run(path: str | Path) -> dict[str, Any]:
+    """What the model file at ``path`` says about its run, see `Trained`; empty where it says nothing.
+
+    Raises:
+        SaganError: naming the file when it is missing, broken or of another kind.
+    """
+    return dict(_content(path, mmap=True).get("run") or {})
+
+
+def _content(path: str | Path, mmap: bool = False) -> dict[str, Any]:
+    content = read_weights(path) if is_artifact(path) else load_tensors(path, mmap)
     if "states" in content:
         raise _no_model(path, ValueError("it is the checkpoint that a run goes on from"))
     return content

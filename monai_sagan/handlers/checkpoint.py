@@ -11,12 +11,41 @@ import torch
 from ignite.engine import Engine, Events
 
 from monai_sagan.distributed import rank_and_count
-from monai_sagan.errors import SaganError
+from monai_sagan.errors import SaganError, no_room
 from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.records import write_records
 
-__all__ = ["ResumeCheckpoint"]
+__all__ = ["ResumeCheckpoint", "check_settings"]
 
 logger = logging.getLogger(__name__)
+
+MAY_DIFFER, UP_TO_ROUNDING = ("max_iterations",), ("amp", "engine")
+
+
+def check_settings(
+    path: str | Path, settings: Mapping[str, Any], may_differ: tuple[str, ...] = MAY_DIFFER + UP_TO_ROUNDING
+) -> None:
+    """Check that a checkpoint, if there is one, was made with the same settings.
+
+    Args:
+        path: of the checkpoint.
+        settings: plain values that a resumed run must share, or some of them.
+        may_differ: names of settings that may differ all the same.
+
+    Raises:
+        SaganError: naming the setting that differs, or a file that is no checkpoint.
+    """
+    if Path(path).is_file():
+        _compare(Path(path), load_tensors(path, mmap=True).get("settings", {}), settings, may_differ)
+
+
+def _compare(path: Path, saved: Mapping[str, Any], settings: Mapping[str, Any], may_differ: tuple[str, ...]) -> None:
+    for name, value in settings.items():
+        if saved.get(name) != value and name not in may_differ:
+            raise SaganError(
+                f"{path} was made with {name} {saved.get(name)}, this run has {value}; set it back to go on with that "
+                f"run, or use another output_dir"
+            )
 
 
 class ResumeCheckpoint:
@@ -42,8 +71,8 @@ class ResumeCheckpoint:
         path: str | Path,
         objects: Mapping[str, Any],
         settings: Mapping[str, Any],
-        may_differ: tuple[str, ...] = ("max_iterations",),
-        up_to_rounding: tuple[str, ...] = ("amp", "engine"),
+        may_differ: tuple[str, ...] = MAY_DIFFER,
+        up_to_rounding: tuple[str, ...] = UP_TO_ROUNDING,
         interval: int = 1,
     ) -> None:
         self.path = Path(path)
@@ -58,6 +87,7 @@ class ResumeCheckpoint:
         """Load when ``engine``, the trainer, starts, and save at the end of its epochs."""
         engine.add_event_handler(Events.STARTED, self.load)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save)
+        engine.add_event_handler(Events.EXCEPTION_RAISED, self._name_full_disk)
 
     def save(self, engine: Engine) -> None:
         """Save, when it is this epoch's turn in ``engine``."""
@@ -67,13 +97,25 @@ class ResumeCheckpoint:
         content = {"iteration": engine.state.iteration, "device": _kind(engine), "settings": self.settings}
         save_tensors(content | {"states": states}, self.path)
 
+    def check(self) -> None:
+        """Check that the checkpoint, if there is one, is of this run; nothing is loaded yet.
+
+        Raises:
+            SaganError: when it does not fit: it names the setting or the object.
+        """
+        if self.path.is_file():
+            self._check(load_tensors(self.path, mmap=True))
+
     def load(self, engine: Engine) -> None:
         """Take the checkpoint's place in the run of ``engine``, if there is one."""
         if not self.path.is_file():
+            write_records(self.path.parent)
             return
         content = load_tensors(self.path)
         self._check(content)
-        self._check_length(content["iteration"], engine)
+        self._check_length(content["iteration"], (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0))
+        write_records(self.path.parent)
+        self._warn(content["settings"])
         for name, thing in self.objects.items():
             thing.load_state_dict(content["states"][name])
         engine.state.iteration = content["iteration"]
@@ -87,22 +129,24 @@ class ResumeCheckpoint:
     def _check(self, content: Mapping[str, Any]) -> None:
         if not {"iteration", "settings", "states"} <= set(content) or set(content["states"]) != set(self.objects):
             raise SaganError(f"{self.path} is no checkpoint of this kind of run; use another output_dir")
-        for name, value in ({"processes": None} | self.settings).items():
-            saved = content["settings"].get(name)
-            if saved == value or name in self.may_differ:
-                continue
-            if name in self.up_to_rounding:
+        may_differ = (*self.may_differ, *self.up_to_rounding)
+        _compare(self.path, content["settings"], {"processes": None} | self.settings, may_differ)
+        self._check_length(content["iteration"], self.settings.get("max_iterations", 0))
+
+    def _warn(self, settings: Mapping[str, Any]) -> None:
+        for name, value in self.settings.items():
+            if name in self.up_to_rounding and (saved := settings.get(name)) != value:
                 logger.warning(
                     f"{self.path} was made with {name} {saved}, this run has {value}: it goes on, up to rounding"
                 )
-            else:
-                raise SaganError(
-                    f"{self.path} was made with {name} {saved}, this run has {value}; set it back to go on with that "
-                    f"run, or use another output_dir"
-                )
 
-    def _check_length(self, done: int, engine: Engine) -> None:
-        asked = (engine.state.max_epochs or 0) * (engine.state.epoch_length or 0)
+    def _name_full_disk(self, error: BaseException) -> None:
+        """Say what could not be written, which some writers, such as TensorBoard's, do not."""
+        if message := no_room(error, self.path.parent):
+            raise SaganError(message) from None
+        raise error
+
+    def _check_length(self, done: int, asked: int) -> None:
         if 0 < asked < done:
             raise SaganError(
                 f"{self.path} has done {done} iterations already, this run asks for {asked}; give --max_iterations "

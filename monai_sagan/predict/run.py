@@ -19,9 +19,10 @@ from monai_sagan.data.scaling import Pixels
 from monai_sagan.data.typical import compare_typical, typical_from_json
 from monai_sagan.data.workers import Failure
 from monai_sagan.errors import SaganError
-from monai_sagan.files import only_one, write_whole
+from monai_sagan.files import write_whole
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
+from monai_sagan.output_folder import hold_folder
 from monai_sagan.predict.decoding import Look, decode_all
 from monai_sagan.predict.overlay import SIDE, Colors, draw_overlay
 from monai_sagan.predict.results import (
@@ -93,7 +94,7 @@ def predict(
     recipe = {"artifact": model.facts["sha256"], "folder": str(folder.resolve())}
     try:
         check_output(output, recipe)
-        with only_one(output, "prediction"):
+        with hold_folder(output, "prediction"):
             begin(output, recipe)
             with Results(folder, output, files, overlays) as results:
                 scorer = _Scorer(model, results)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import only_one
+from monai_sagan.files import write_text
+from monai_sagan.output_folder import hold_folder
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
 from monai_sagan.study.processes import Job, Outcome, describe_failure, run_jobs, slots
 from monai_sagan.study.rows import BUDGETS, Rows, named_rows, published_figures
@@ -60,14 +62,16 @@ def run_study(
         bundle.check_keys(chosen | dict(own), OPTIONS)
     device = str(check_device(bundle.read("device", chosen)))
     slots(device, len(rows) * len(seeds), jobs)  # refuses a wrong number of jobs before anything takes time
-    chosen = _shared(bundle, folder, chosen)
-    for own in rows.values():
-        bundle.asked(chosen | dict(own))  # a wrong value comes out before anything takes time
-    counts = _counts(bundle.read("datalist", chosen))
-    with only_one(folder, "study") as keep_open:
+    with hold_folder(folder, "study") as keep_open:
+        chosen = _shared(bundle, folder, chosen)
+        for own in rows.values():
+            bundle.asked(chosen | dict(own))  # a wrong value comes out before anything takes time
+        counts = _counts(bundle.read("datalist", chosen))
         readable = [bundle.images({**chosen, **own, "output_dir": str(folder)}) for own in rows.values()]
         runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])
         left, outcomes = [run for run in runs if not is_finished(run)], list[Outcome]()
+        asked = {"study": name, "config_file": str(bundle.path), "seeds": list(seeds), "budget": budget} | chosen
+        write_text(folder / "config.json", json.dumps({"kind": "study"} | asked, indent=2, default=str) + "\n")
         _announce(name, runs, left, chosen, folder)
         if left:
             todo = [Job(run.name, run.command, run.folder) for run in left]

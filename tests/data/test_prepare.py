@@ -16,7 +16,7 @@ from PIL import Image
 from monai_sagan.data import prepare as module
 from monai_sagan.data.med_ad import read_med_ad
 from monai_sagan.data.prepare import prepare
-from monai_sagan.files import only_one
+from monai_sagan.output_folder import hold_folder
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_bad_images_are_listed(datalist, tmp_path, refused):
     bad = datalist["unlabeled"][0]["image"]
     with open(bad, "wb"):
         pass
-    with refused("1 of 9 images", tmp_path / "out" / "skipped.csv", bad):
+    with refused("1 of 9 images", "--check", bad):
         prepare(datalist, tmp_path / "out", image_size=32)
     assert not (tmp_path / "out" / "data.json").exists()
     folder = prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
@@ -172,7 +172,7 @@ def test_a_disk_that_is_full_is_no_bad_image(datalist, tmp_path):
 
 def test_two_at_once(datalist, tmp_path, refused):
     prepare(datalist, tmp_path / "out", image_size=32)
-    with only_one(tmp_path / "out", "prepare"), refused("another prepare", tmp_path / "out"):
+    with hold_folder(tmp_path / "out", "prepared dataset"), refused(f"process {os.getpid()}", tmp_path / "out"):
         prepare(datalist, tmp_path / "out", image_size=32)
 
 

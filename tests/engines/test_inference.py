@@ -86,7 +86,9 @@ def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, ca
         str(folder / "broken.png") in record.getMessage() for record in caplog.records if record.levelname == "WARNING"
     )
     assert len(list((tmp_path / "out" / "heatmaps").glob("*_unlabeled_*.png"))) == 4
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["heatmaps", "scores.csv", "skipped.csv"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("config.json", "heatmaps", "log.txt", "scores.csv", "skipped.csv")
+    ]
 
 
 @pytest.mark.parametrize("smoothing", ["none", "gaussian", "guided"])
@@ -108,7 +110,7 @@ def test_how_many_may_be_unreadable(share, allowed, tmp_path, folder, model, ref
     if allowed:
         assert len(table(infer(model, folder, tmp_path / "out", max_unreadable=share))) == 5
         return
-    with refused("max_unreadable", share, *["1 of 5 images", "broken.png", "skipped.csv"] * (share < 1)):
+    with refused("max_unreadable", share, *["1 of 5 images", "broken.png", "--check"] * (share < 1)):
         infer(model, folder, tmp_path / "out", max_unreadable=share)
     assert not (tmp_path / "out" / "scores.csv").exists()
 

@@ -22,8 +22,9 @@ from monai_sagan.cli import main
 from monai_sagan.data.cache import HowToDecode, load_image
 from monai_sagan.data.typical import measure_typical
 from monai_sagan.engines.trained import describe_trained
-from monai_sagan.files import only_one, save_tensors
+from monai_sagan.files import save_tensors
 from monai_sagan.networks import SaganGenerator
+from monai_sagan.output_folder import hold_folder
 from monai_sagan.predict import predict as predict_with_all_cores
 from monai_sagan.predict.results import Results
 from monai_sagan.settings import resolve_settings
@@ -338,7 +339,7 @@ def test_nothing_is_overwritten(folder, weights, refused):
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no such locks")
 def test_a_second_process_is_refused(finished, weights, refused):
-    with only_one(finished.output, "prediction"), refused("another prediction", finished.output):
+    with hold_folder(finished.output, "prediction"), refused(f"process {os.getpid()}", finished.output):
         predict(weights, finished.folder, finished.output)
 
 

@@ -1,0 +1,149 @@
+"""Output folders: which kind of output each holds, and the one process that may write to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from monai_sagan.errors import SaganError
+
+__all__ = ["check_kind", "config_kind", "folder_kind", "hold_folder"]
+
+CONFIG, LOCK, DRAFT = "config.json", ".lock", ".draft-"
+# Files that give a kind away, the surest first: of kinds that write no config.json, and of what older versions wrote.
+SIGNS = {
+    "training run": ("checkpoint.pt", "model.pt", "model_last.pt"),
+    "prediction": ("predict.json",),
+    "prepared dataset": ("prepared.json",),
+    "exported model": ("artifact.json",),
+    "bundle": ("train.json", "configs/train.json"),
+    "study": ("table.md",),
+}
+RESULTS = {"evaluation": "metrics.json", "inference run": "scores.csv"}
+KEYS = {"run_dir": "evaluation", "model": "inference run", "preset": "training run"}  # of a config.json
+BELOW = {"evaluation": "evaluation", "inference run": "inference"}  # where these go below a training run
+
+
+def folder_kind(folder: str | Path) -> str | None:
+    """The kind of output that ``folder`` holds, such as ``"training run"``; None if it holds none that is known."""
+    folder = Path(folder)
+    for kind, signs in SIGNS.items():
+        if any((folder / sign).exists() for sign in signs):
+            return kind
+    if found := config_kind(_config(folder)):
+        return found
+    return next((kind for kind, name in RESULTS.items() if (folder / name).exists()), None)
+
+
+def config_kind(config: Mapping[str, Any]) -> str | None:
+    """The kind of output that a run with the values ``config`` writes; None where they do not say it."""
+    return config.get("kind") or next((kind for key, kind in KEYS.items() if key in config), None)
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def check_kind(folder: str | Path, kind: str) -> None:
+    """Check that a folder is free for outputs of a kind.
+
+    Args:
+        folder: it need not exist.
+        kind: one of those that `folder_kind` returns.
+
+    Raises:
+        SaganError: when it holds outputs of another kind, which would be mixed or overwritten.
+    """
+    found = folder_kind(folder)
+    if found not in (None, kind):
+        below = f", for example {Path(folder) / BELOW[kind]}" if found == "training run" and kind in BELOW else ""
+        raise SaganError(f"{folder} holds {_a(found)}, which {_a(kind)} would overwrite; name another folder{below}")
+
+
+def _a(noun: str) -> str:
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+@contextmanager
+def hold_folder(folder: str | Path, kind: str) -> Iterator[list[int]]:
+    """Keep all other processes from writing to a folder; it is made, and removed if nothing was written.
+
+    Gives the handles that child processes must keep open: those that outlive a killed parent keep others out, too. The
+    system itself ends the hold of a process that is killed.
+
+    Args:
+        folder: of the output.
+        kind: of the output, see `folder_kind`.
+
+    Raises:
+        SaganError: when another process holds it, which is named, or when it holds outputs of another kind.
+        OSError: when it cannot be written.
+    """
+    folder = Path(folder)
+    check_kind(folder, kind)
+    made = [part for part in (folder, *folder.parents) if not part.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with _lock(folder, kind) as handles:
+            check_kind(folder, kind)  # it may have been given a kind meanwhile
+            for draft in folder.glob(f"{DRAFT}*"):  # of a process that was killed
+                shutil.rmtree(draft, ignore_errors=True)
+            yield handles
+    finally:
+        for part in made:
+            with suppress(OSError):
+                part.rmdir()
+
+
+@contextmanager
+def _lock(folder: Path, kind: str) -> Iterator[list[int]]:
+    try:
+        import fcntl
+    except ImportError:  # Windows has no such locks
+        yield []
+        return
+    path = folder / LOCK
+    with ExitStack() as stack:
+        while True:
+            file = stack.enter_context(path.open("a+", encoding="utf-8"))
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise SaganError(f"{folder} is in use by {_holder(file)}; wait for it or name another folder") from None
+            except OSError:  # a file system without locks
+                yield []
+                return
+            if _is_at(path, file):  # not removed, meanwhile, by the process that held it
+                break
+        stack.callback(path.unlink, missing_ok=True)
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        file.truncate(0)
+        json.dump({"pid": os.getpid(), "kind": kind, "host": socket.gethostname(), "since": now}, file)
+        file.flush()
+        yield [file.fileno()]
+
+
+def _is_at(path: Path, file: IO[str]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _holder(file: IO[str]) -> str:
+    try:
+        file.seek(0)
+        found = json.load(file)
+        return f"process {found['pid']} on {found['host']} ({found['kind']}, since {found['since']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
