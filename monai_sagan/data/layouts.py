@@ -109,8 +109,9 @@ def read_dataset(
     """
     if layout is not None and layout not in LAYOUTS:
         raise SaganError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
+    read: Callable[..., Datalist] = read_images
     if any_images and layout is None and _has_only_images(Path(dataset_dir)):
-        name, evidence, read = "none", "images that neither folders nor a table sort", read_images
+        name, evidence = "none", "images that neither folders nor a table sort"
     else:
         name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
         read = LAYOUTS[name].read
