@@ -21,14 +21,8 @@ from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from monai_sagan.metrics import (
-    average_precision,
-    average_precision_ci95,
-    bootstrap_average_precision,
-    delong,
-    roc_auc_ci95,
-)
-from monai_sagan.metrics.precision import leave_one_out, tally
+from monai_sagan.metrics import average_precision, average_precision_ci95, delong, roc_auc_ci95
+from monai_sagan.metrics.precision import average_precision_of_counts, leave_one_out, tally
 from monai_sagan.metrics.roc import logit_interval
 
 Z = float(norm.isf(0.025))
@@ -83,13 +77,20 @@ def intervals(scores: Scores, labels: NDArray[np.int64], resamples: int, seed: i
     yield "AP", found[1]
     if not resamples:
         return
-    value, drawn = average_precision(scores, labels), bootstrap_average_precision(scores, labels, resamples, seed)
+    value, drawn = average_precision(scores, labels), bootstrap(scores, labels, resamples, seed)
     assert value is not None
-    assert drawn is not None
     low, high = np.quantile(drawn, [0.025, 0.975])
     yield "AP percentile", (low, high)
     yield "AP BCa", bca(value, drawn, acceleration(scores, labels))
     yield "AP logit", logit_interval(value, float(drawn.var(ddof=1)), Z) if value < 1 else (0.0, 1.0)
+
+
+def bootstrap(scores: Scores, labels: NDArray[np.int64], resamples: int, seed: int) -> Scores:
+    """The average precision of resamples, normal and abnormal images drawn apart."""
+    rng = np.random.default_rng(seed)
+    kinds = tally(scores, labels == 1)
+    drawn = [rng.multinomial(int(n.sum()), n / n.sum(), resamples).astype(np.float64) for n in kinds]
+    return average_precision_of_counts(*drawn)
 
 
 def bca(value: float, drawn: Scores, a: float) -> Interval:

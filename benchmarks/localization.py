@@ -30,13 +30,8 @@ from monai_sagan.data.med_ad import read_med_ad
 from monai_sagan.engines.scoring import Scorer
 from monai_sagan.engines.trained import load_trained
 from monai_sagan.errors import show_errors_in_one_line
-from monai_sagan.metrics.localization import (
-    bootstrap_localization,
-    draw_weights,
-    localization_metrics,
-    pixel_threshold,
-    read_regions,
-)
+from monai_sagan.metrics.localization import bootstrap_localization, draw_weights, localization_metrics
+from monai_sagan.metrics.regions import read_regions
 from monai_sagan.transforms.functional import smooth_map
 
 NONE = {"kind": "none"}
@@ -66,7 +61,9 @@ def main() -> None:
     for name, title in (("valid_unlabeled", "validation"), ("test", "test")):
         items = splits[name]
         sizes = [(cache.images[item["image"]]["width"], cache.images[item["image"]]["height"]) for item in items]
-        _print_table(title, items, sizes, [(label, maps["valid_normal"], maps[name]) for label, maps in variants])
+        thresholds = [float(np.quantile(maps["valid_normal"], 0.99)) for _, maps in variants]
+        shown = [(label, threshold, maps[name]) for (label, maps), threshold in zip(variants, thresholds, strict=True)]
+        _print_table(title, items, sizes, shown)
 
 
 def _variants(network: torch.nn.Module, pixels: dict[str, Tensor], shift: int) -> Any:
@@ -83,15 +80,13 @@ def _variants(network: torch.nn.Module, pixels: dict[str, Tensor], shift: int) -
 
 
 def _print_table(
-    title: str, items: Sequence[Item], sizes: Sequence[tuple[int, int]], variants: Sequence[tuple[str, Any, Any]]
+    title: str, items: Sequence[Item], sizes: Sequence[tuple[int, int]], variants: Sequence[tuple[str, float, Any]]
 ) -> None:
     labels = np.array([item["label"] for item in items])
-    told, regions, _ = read_regions(items, sizes, *variants[0][2].shape[1:])
-    weights = np.concatenate([np.ones((1, len(told))), draw_weights(regions.ill, 1000)])
-    found = [localization_metrics(maps, items, sizes, pixel_threshold(normal)) for _, normal, maps in variants]
-    drawn = [
-        bootstrap_localization(maps[told], regions, pixel_threshold(normal), weights) for _, normal, maps in variants
-    ]
+    annotated, regions, _ = read_regions(items, sizes, *variants[0][2].shape[1:])
+    weights = np.concatenate([np.ones((1, len(annotated))), draw_weights(regions.has_lesion, 1000)])
+    found = [localization_metrics(maps, items, sizes, threshold) for _, threshold, maps in variants]
+    drawn = [bootstrap_localization(maps[annotated], regions, threshold, weights) for _, threshold, maps in variants]
     first = found[0]
     print(
         f"\n{title}: {first['n_images']} images, {first['n_abnormal']} with {first['n_regions']} lesions "

@@ -1,4 +1,4 @@
-"""Trivial rows to stand beside every result: the same splits, the same pixels, no network.
+"""Baselines to stand beside every result: the same splits, the same pixels, no network.
 
 What a trained network adds is what it scores beyond these. None of them sees a true label or a test image while it is
 fitted; higher scores are more abnormal. Images come as uint8 (N, C, H, W), tensors or stored ones.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Images = Tensor | StoredImages
 
-__all__ = ["baseline_scores", "linear_pu", "mean_intensity", "nearest_neighbors", "pca_reconstruction"]
+__all__ = ["baseline_scores"]
 
 Scores = NDArray[np.float64]
 Rows = NDArray[np.float32]
@@ -30,13 +30,13 @@ COMPONENTS = 64
 NEIGHBORS = 5
 PART = 2**20  # pixels at a time
 FITTED = 2**24  # pixels that the PCA is fitted on; of more normal images (4,096 of 64 x 64) it takes some by the seed
-MOST_PIXELS = 128  # a side; larger images are averaged down, for no trivial row needs gigabytes
+MOST_PIXELS = 128  # a side; larger images are averaged down, for no baseline needs gigabytes
 
 
 def baseline_scores(
     train_normal: Images, train_unlabeled: Images, test: Images, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Scores (N,) of the test images by the name of each trivial row; one PCA, fitted on training normals, serves all.
+    """Scores (N,) of the test images by the name of each baseline; one PCA, fitted on training normals, serves all.
 
     Args:
         train_normal: uint8 (A, C, H, W), two or more.
@@ -54,95 +54,14 @@ def baseline_scores(
     return {
         "mean_intensity": _mean_intensity(train_normal, train_unlabeled, test),
         "pca_reconstruction": _residual(pca, test),
-        "nearest_neighbors": _neighbor_distance(features[0], features[2], NEIGHBORS),
+        "nearest_neighbors": _neighbor_distance(features[0], features[2]),
         "linear_pu": _linear_pu(*features),
     }
 
 
-def mean_intensity(train_normal: Images, train_unlabeled: Images, test: Images) -> Scores:
-    """An image's mean (N,) in [0, 1], or minus it where darker is more abnormal.
-
-    The sign rule: that side is abnormal on which the unlabeled training images lie of the normal ones, on average;
-    brighter where both are equal. No label but "known to be normal" decides it.
-
-    Args:
-        train_normal: uint8 (A, C, H, W), one or more.
-        train_unlabeled: uint8 (B, C, H, W), one or more.
-        test: uint8 (N, C, H, W).
-
-    Raises:
-        SaganError: when there are too few training images.
-    """
-    _check_enough(train_normal, 1, "normal")
-    _check_enough(train_unlabeled, 1, "unlabeled")
-    return _mean_intensity(train_normal, train_unlabeled, test)
-
-
-def pca_reconstruction(train_normal: Images, test: Images, components: int = COMPONENTS, seed: int = 0) -> Scores:
-    """Mean squared difference (N,) between images in [0, 1] and what the normals' first components restore of them.
-
-    With fewer normal images than ``components`` there are as many as the images allow.
-
-    Args:
-        train_normal: uint8 (A, C, H, W), two or more.
-        test: uint8 (N, C, H, W).
-        components: of the PCA.
-        seed: of the randomized PCA.
-
-    Raises:
-        SaganError: when there are too few training images.
-    """
-    _check_enough(train_normal, 2, "normal")
-    return _residual(_fit(train_normal, seed, components), test)
-
-
-def nearest_neighbors(
-    train_normal: Images, test: Images, neighbors: int = NEIGHBORS, components: int = COMPONENTS, seed: int = 0
-) -> Scores:
-    """Mean distance (N,) to the nearest training normals, in the space of the normals' first components.
-
-    Args:
-        train_normal: uint8 (A, C, H, W), two or more.
-        test: uint8 (N, C, H, W).
-        neighbors: how many of them count.
-        components: of the PCA.
-        seed: of the randomized PCA.
-
-    Raises:
-        SaganError: when there are too few training images.
-    """
-    _check_enough(train_normal, 2, "normal")
-    pca = _fit(train_normal, seed, components)
-    return _neighbor_distance(_project(pca, train_normal), _project(pca, test), neighbors)
-
-
-def linear_pu(
-    train_normal: Images, train_unlabeled: Images, test: Images, components: int = COMPONENTS, seed: int = 0
-) -> Scores:
-    """Log-odds (N,) of a logistic regression of normal against unlabeled training images, on principal components.
-
-    A classifier of positive and unlabeled data: with every unlabeled image taken for abnormal it still ranks by how
-    abnormal an image is. Source: Elkan and Noto 2008, https://doi.org/10.1145/1401890.1401920.
-
-    Args:
-        train_normal: uint8 (A, C, H, W), two or more.
-        train_unlabeled: uint8 (B, C, H, W), one or more.
-        test: uint8 (N, C, H, W).
-        components: of the PCA.
-        seed: of the randomized PCA.
-
-    Raises:
-        SaganError: when there are too few training images.
-    """
-    _check_enough(train_normal, 2, "normal")
-    _check_enough(train_unlabeled, 1, "unlabeled")
-    pca = _fit(train_normal, seed, components)
-    return _linear_pu(*(_project(pca, images) for images in (train_normal, train_unlabeled, test)))
-
-
 def _check_enough(images: Images, least: int, kind: str) -> None:
     if len(images) < least:
-        raise SaganError(f"the trivial rows need {least} or more {kind} training images; there are {len(images)}")
+        raise SaganError(f"the baselines need {least} or more {kind} training images; there are {len(images)}")
 
 
 def _rows(images: Tensor) -> Rows:
@@ -159,7 +78,7 @@ def _parts(images: Images) -> Iterator[Rows]:
     return (_rows(images[part]) for part in in_parts(len(images), images.shape, PART))
 
 
-def _fit(images: Images, seed: int, components: int = COMPONENTS) -> PCA:
+def _fit(images: Images, seed: int) -> PCA:
     from sklearn.decomposition import PCA
 
     if len(images) > (most := max(FITTED // _rows(images[:1]).size, 2)):
@@ -167,7 +86,7 @@ def _fit(images: Images, seed: int, components: int = COMPONENTS) -> PCA:
     rows = np.empty((len(images), _rows(images[:1]).size), np.float32)
     for part in in_parts(len(images), images.shape, PART):
         rows[part] = _rows(images[part])
-    count = min(components, len(rows) - 1, rows.shape[1])  # n images span n - 1 directions about their mean
+    count = min(COMPONENTS, len(rows) - 1, rows.shape[1])  # n images span n - 1 directions about their mean
     pca: PCA = PCA(count, copy=False, svd_solver="randomized", iterated_power=2, random_state=seed)
     with np.errstate(invalid="ignore"):  # constant images have no variance to take shares of
         return pca.fit(rows)
@@ -178,6 +97,11 @@ def _project(pca: PCA, images: Images) -> Rows:
 
 
 def _mean_intensity(train_normal: Images, train_unlabeled: Images, test: Images) -> Scores:
+    """An image's mean (N,) in [0, 1], or minus it where darker is more abnormal.
+
+    The sign rule: that side is abnormal on which the unlabeled training images lie of the normal ones, on average;
+    brighter where both are equal. No label but "known to be normal" decides it.
+    """
     normal, unlabeled, means = (_means(images) for images in (train_normal, train_unlabeled, test))
     return -means if unlabeled.mean() < normal.mean() else means
 
@@ -187,6 +111,7 @@ def _means(images: Images) -> Scores:
 
 
 def _residual(pca: PCA, images: Images) -> Scores:
+    """Mean squared difference (N,) between images in [0, 1] and their projection on the normals' first components."""
     found = [np.zeros(0)]
     for rows in _parts(images):
         difference = rows - (pca.transform(rows) @ pca.components_ + pca.mean_)
@@ -194,17 +119,23 @@ def _residual(pca: PCA, images: Images) -> Scores:
     return np.concatenate(found)
 
 
-def _neighbor_distance(normal: Rows, features: Rows, neighbors: int) -> Scores:
+def _neighbor_distance(normal: Rows, features: Rows) -> Scores:
+    """Mean distance (N,) to the nearest training normals, in the space of the normals' first components."""
     from sklearn.neighbors import NearestNeighbors
 
     if not len(features):
         return np.zeros(0)
-    nearest: Any = NearestNeighbors(n_neighbors=min(neighbors, len(normal)), algorithm="brute").fit(normal)
+    nearest: Any = NearestNeighbors(n_neighbors=min(NEIGHBORS, len(normal)), algorithm="brute").fit(normal)
     distances, _ = nearest.kneighbors(features)
     return np.asarray(distances.mean(axis=1, dtype=np.float64))
 
 
 def _linear_pu(normal: Rows, unlabeled: Rows, features: Rows) -> Scores:
+    """Log-odds (N,) of a logistic regression of normal against unlabeled training images, on principal components.
+
+    A classifier of positive and unlabeled data: with every unlabeled image taken for abnormal it still ranks by how
+    abnormal an image is. Source: Elkan and Noto 2008, https://doi.org/10.1145/1401890.1401920.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

@@ -1,6 +1,6 @@
-"""What is imported when: a start waits for what it needs and for nothing else.
+"""What is imported when, and by whom: a start waits for what it needs and for nothing else; arrows run downward only.
 
-How long that takes is measured by ``benchmarks/start_time.py``.
+How long a start takes is measured by ``benchmarks/start_time.py``; ``python tests/import_graph.py`` prints the arrows.
 """
 
 from __future__ import annotations
@@ -11,6 +11,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from import_graph import as_text, cycles, file_graph, folder_graph
+
+# Cycles that are still there: none may come, and one that is gone leaves this list.
+FILE_CYCLES = [
+    "data/decode.py > data/dicom.py > data/decode.py",
+    "data/decode.py > data/pictures.py > data/decode.py",
+]
+FOLDER_CYCLES = [
+    "artifact > bundle > artifact",
+    "artifact > bundle > engines > artifact",
+    "artifact > engines > artifact",
+]
 
 HEAVY = {"torch", "monai", "ignite", "matplotlib", "sklearn", "scipy", "torchvision", "tensorboard", "pandas"}
 AT_EXIT = f"import atexit, sys\natexit.register(lambda: print('\\nloaded', *({HEAVY} & sys.modules.keys())))\n"
@@ -73,3 +85,33 @@ def test_workers_decode_without_deep_learning(tmp_path):
         "assert results == [((1, 8, 8), set())], results\n"
     )
     assert not loaded(code, tmp_path) & {"torch", "monai"}
+
+
+def test_nothing_imports_in_a_circle():
+    """Lazy imports count, too: neither files nor folders depend on each other."""
+    files = file_graph()
+    assert cycles(files) == FILE_CYCLES
+    assert cycles(folder_graph(files)) == FOLDER_CYCLES
+
+
+def test_circles_are_found(tmp_path):
+    sources = {
+        "__init__.py": "from box.a.one import x",
+        "a/__init__.py": "",
+        "a/one.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from box.b import four",
+        "a/two.py": "def f():\n    from box.b.three import x, y",
+        "b/__init__.py": "from box.b.three import x",
+        "b/three.py": "try:\n    from box import b\nexcept ImportError:\n    import box.a.one",
+        "b/four.py": "import numpy, box.top",
+        "top.py": "from box.b import four",
+    }
+    for name, source in sources.items():
+        (tmp_path / "box" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "box" / name).write_text(source)
+    files = file_graph(tmp_path / "box")
+    assert files["a/one.py"] == set()
+    assert files["a/two.py"] == {"b/three.py"}
+    assert cycles(files) == ["b/__init__.py > b/three.py > b/__init__.py", "b/four.py > top.py > b/four.py"]
+    folders = folder_graph(files)
+    assert cycles(folders) == ["a > b > a", "b > top.py > b"]
+    assert as_text(folders).splitlines()[0].startswith("a ")

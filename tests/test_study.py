@@ -26,7 +26,7 @@ from monai_sagan.data.phantom import write_phantom
 from monai_sagan.metrics.roc import delong
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command
-from monai_sagan.study.figure import draw_table
+from monai_sagan.study.figure import make_figure
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
 from monai_sagan.study.processes import Job, available_cores, run_jobs, slots
 from monai_sagan.study.rows import named_rows, published_figures
@@ -260,6 +260,29 @@ def test_no_more_runs_at_a_time_than_places(tmp_path):
     assert [outcome.last_line for outcome in outcomes] == ["1", "1", "1"]
 
 
+def interrupt_when_all_run(jobs, *signals):
+    """Run jobs that print "here", and send this process the signals once all of them have."""
+
+    def interrupt():
+        outputs = [job.folder / "output.txt" for job in jobs]
+        while not all(path.is_file() and "here" in path.read_text() for path in outputs):
+            time.sleep(0.02)
+        for sent in signals:
+            os.kill(os.getpid(), sent)
+            time.sleep(0.3)  # each is to be handled by itself
+
+    # Where tests run side by side, or in the background, SIGINT is ignored, also by what is started from there.
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
+    watcher = threading.Thread(target=interrupt)
+    watcher.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_jobs(jobs, [{}] * len(jobs), lambda line: None)
+        watcher.join()
+    finally:
+        signal.signal(signal.SIGINT, heard)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_the_runs_too(sent, tmp_path):
@@ -269,27 +292,23 @@ def test_an_interruption_ends_the_runs_too(sent, tmp_path):
         "finally:\n    print('put away', flush=True)\n"
     )
     jobs = [python(str(i), tmp_path / str(i), code) for i in range(2)]
-
-    def interrupt():
-        while not all((job.folder / "output.txt").is_file() for job in jobs) or not all(
-            "here" in (job.folder / "output.txt").read_text() for job in jobs
-        ):
-            time.sleep(0.02)
-        os.kill(os.getpid(), sent)
-
-    # Where tests run side by side, or in the background, SIGINT is ignored, also by what is started from there.
-    heard = signal.signal(signal.SIGINT, signal.default_int_handler)
     before = signal.getsignal(signal.SIGTERM)
-    watcher = threading.Thread(target=interrupt)
-    watcher.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_jobs(jobs, [{}, {}], lambda line: None)
-    finally:
-        signal.signal(signal.SIGINT, heard)
-    watcher.join()
+    interrupt_when_all_run(jobs, sent)
     assert all("put away" in (job.folder / "output.txt").read_text() for job in jobs)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+def test_a_second_interruption_kills_the_runs(tmp_path):
+    code = (
+        "import os, signal, time\n"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+        "print(os.getpid(), 'here', flush=True); time.sleep(60)\n"
+    )
+    job = python("stubborn", tmp_path / "stubborn", code)
+    interrupt_when_all_run([job], signal.SIGINT, signal.SIGTERM)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((job.folder / "output.txt").read_text().split()[0]), 0)
 
 
 def test_places_on_a_cpu(monkeypatch):
@@ -491,12 +510,11 @@ def test_what_was_chosen_on_the_test_is_marked(tmp_path, study, column):
     assert marks == 2 * [("aucp", ""), ("last", ""), ("oracle_test", "chosen by test labels: no result")]
 
 
-def test_the_picture_names_what_is_no_result(tmp_path, study, monkeypatch):
-    labels = []
-    monkeypatch.setattr("matplotlib.axes.Axes.errorbar", lambda self, *rest, label, **more: labels.append(label))
+def test_the_picture_names_what_is_no_result(study):
     entries = make_entries(["base"], study[:1])
-    draw_table(tmp_path / "table.png", [*entries, replace(entries[0], model="oracle_test")])
-    assert labels == ["aucp", "last", "oracle_test (chosen by test labels: no result)"]
+    (legend,) = make_figure([*entries, replace(entries[0], model="oracle_test")]).legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels[-3:] == ["aucp", "last", "oracle_test (chosen by test labels: no result)"]
 
 
 def test_rows_and_seeds_may_be_lacking(tmp_path, study):

@@ -12,7 +12,7 @@ from torch import Tensor
 from monai_sagan.bench.published_loop import PublishedLoop, as_published
 from monai_sagan.data.batches import TrainingBatches, to_unit_range
 from monai_sagan.engines import SaganTrainer
-from monai_sagan.engines.compiled import made_for
+from monai_sagan.engines.compiled import compile_for
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
 
 __all__ = ["INFERENCE", "TRAINING", "Size", "make"]
@@ -125,7 +125,7 @@ def _restorer(engine: str, amp: bool) -> Callable[[Size, str], tuple[Step, int]]
         layout: dict[str, Any] = {"memory_format": torch.channels_last}
         generator = _networks(size)[0].to(device).to(**layout).eval()
         images = _images(size)[0][: size.batch_size]
-        restored = made_for(engine, generator, device)
+        restored = compile_for(engine, generator, device)
 
         def step() -> object:
             with torch.inference_mode(), torch.autocast(torch.device(device).type, torch.bfloat16, enabled=amp):

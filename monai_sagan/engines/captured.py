@@ -1,34 +1,38 @@
-"""Iterations that a GPU replays as a CUDA graph: launched at once, and not kernel by kernel."""
+"""Training steps that a GPU replays as CUDA graphs: launched at once instead of kernel by kernel."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from monai_sagan.distributed import rank_and_count
-
-__all__ = ["WARM_UP", "CapturedStep", "CudaGraph", "Stage", "can_capture"]
+__all__ = ["WARM_UP", "CapturedStep", "CudaGraph", "EventOutput", "Step", "can_capture"]
 
 logger = logging.getLogger(__name__)
 
-Stage = tuple[Any, dict[str, Tensor]]  # an event of an iteration, and what was found until then
+EventOutput = tuple[Any, dict[str, Tensor]]  # an event of an iteration, and the outputs that are new at it
+Step = Callable[..., Iterable[EventOutput]]  # step(variant, *inputs)
 Found = TypeVar("Found")
 
 WARM_UP = 3  # calls in which compilers, cuDNN and optimizers make what they keep
 
 
-def can_capture(device: str | torch.device) -> bool:
-    """Whether training on ``device`` can be captured: on CUDA, by one process (several speak to each other in it)."""
-    return torch.device(device).type == "cuda" and rank_and_count()[1] == 1
+def can_capture(device: str | torch.device, processes: int) -> bool:
+    """Whether training can be captured: on CUDA, by one process, for several communicate within a step.
+
+    Args:
+        device: where to train.
+        processes: that train one model together.
+    """
+    return torch.device(device).type == "cuda" and processes == 1
 
 
 class CudaGraph:
-    """Kernels that were recorded once, and that a GPU runs again and again at one word of the host.
+    """Kernels that are recorded once and replayed with a single launch.
 
     Args:
         device: the GPU.
@@ -69,58 +73,68 @@ class CudaGraph:
 
 
 class CapturedStep:
-    """A training step that runs as it is three times, is then captured as a graph, and from then on replayed.
+    """A training step ``step(variant, *inputs)``, each variant captured as a graph after three calls, then replayed.
 
     A replay runs the same kernels on the same memory. So ``step`` draws nothing, asks for no number on the host, and
-    what differs from call to call comes in as inputs; learning rates may differ, too. Where inputs of another shape
-    come, other hyperparameters, or other ``fixed`` values, the step is captured anew. Where capturing fails, the reason
-    is logged once and the step goes on as it is. In a graph learning rates are float32; but for that, results are those
-    of the step as it is. Optimizers must keep all their state on the device: Adam with ``fused=True``.
+    what differs from call to call comes in as inputs; learning rates may differ, too. A variant is captured again when
+    the inputs' shapes, the hyperparameters, or the ``fixed`` values change, or an optimizer's state is loaded. Where
+    capturing fails, the reason is logged once and the variant runs uncaptured from then on. In a graph learning rates
+    are float32; otherwise the results are those of ``step``. Optimizers must keep all their state on the device: Adam
+    with ``fused=True``.
 
     Args:
-        step: called as ``step(*inputs)`` with tensors of any shape on one device; gives out pairs of an event and a
-            dictionary of tensors.
-        optimizers: whose ``step`` it calls.
+        step: called with a variant and tensors of any shape on one device; yields pairs of an event and a dictionary
+            of tensors.
+        optimizers: all that any variant steps.
         fixed: returns further values that ``step`` depends on.
         graph: makes what captures and replays, a `CudaGraph`, for a device.
     """
 
     def __init__(
         self,
-        step: Callable[..., Iterable[Stage]],
+        step: Step,
         optimizers: Sequence[torch.optim.Optimizer],
-        fixed: Callable[[], tuple[Any, ...]],
+        fixed: Callable[[], tuple[Any, ...]] = tuple,
         graph: Callable[[torch.device], Any] = CudaGraph,
     ) -> None:
         self._step = step
         self._optimizers = list(optimizers)
         self._fixed = fixed
         self._make_graph = graph
-        self._failed = False
-        self._begin(None, [])
+        self._variants: dict[Hashable, _Variant] = {}
+        self._failed: set[Hashable] = set()
 
-    def _begin(self, key: Any, states: list[Any]) -> None:
-        self._key, self._states = key, states
-        self._calls = 0
-        self._graph: Any = None
-        self._stages: list[Stage] | None = None  # of the captured step: memory that replays write
+    def __call__(self, variant: Hashable, *inputs: Tensor) -> list[EventOutput]:
+        """What one step of ``variant`` on ``inputs`` yields, all at its end."""
 
-    def __call__(self, *inputs: Tensor) -> list[Stage]:
-        """The stages of one step on ``inputs``, all at its end."""
-        if self._failed:
-            return list(self._step(*inputs))
-        key, states = self._depends_on(inputs), [optimizer.state for optimizer in self._optimizers]
-        # Loading an optimizer's state replaces the tensors that a graph writes.
-        if key != self._key or any(a is not b for a, b in zip(states, self._states, strict=True)):
-            self._begin(key, states)
-        if self._calls < WARM_UP:
-            self._calls += 1
-            self._graph = self._graph or self._make_graph(inputs[0].device)
-            warmed_up: list[Stage] = self._graph.warm_up(lambda: list(self._step(*inputs)))
+        def step(*tensors: Tensor) -> list[EventOutput]:
+            return list(self._step(variant, *tensors))
+
+        if variant in self._failed:
+            return step(*inputs)
+        one = self._variant(variant, inputs)
+        if one.calls < WARM_UP:
+            one.calls += 1
+            warmed_up: list[EventOutput] = one.graph.warm_up(lambda: step(*inputs))
             return warmed_up
-        if self._stages is None and not self._capture(inputs):
-            return list(self._step(*inputs))
-        return self._replay(inputs)
+        if one.outputs is None:
+            try:
+                one.capture(step, inputs, self._groups())
+            except Exception as error:  # what is wrong with the step itself shows when it runs uncaptured
+                _log_failure(error)
+                self._failed.add(variant)
+                del self._variants[variant]
+                return step(*inputs)
+        return one.replay(inputs)
+
+    def _variant(self, variant: Hashable, inputs: Sequence[Tensor]) -> _Variant:
+        """What is known of a variant, started again where something changed that its graph takes for granted."""
+        key, states = self._depends_on(inputs), [optimizer.state for optimizer in self._optimizers]
+        one = self._variants.get(variant)
+        # Loading an optimizer's state replaces the tensors that a graph writes.
+        if one is None or one.key != key or any(a is not b for a, b in zip(states, one.states, strict=True)):
+            one = self._variants[variant] = _Variant(key, states, self._make_graph(inputs[0].device))
+        return one
 
     def _groups(self) -> list[dict[str, Any]]:
         return [group for optimizer in self._optimizers for group in optimizer.param_groups]
@@ -130,30 +144,37 @@ class CapturedStep:
         rates = [id(group["lr"]) if torch.is_tensor(group["lr"]) else None for group in self._groups()]
         return [(tuple(x.shape), x.dtype) for x in inputs], options, rates, self._fixed()
 
-    def _capture(self, inputs: Sequence[Tensor]) -> bool:
-        self._inputs = [x.clone() for x in inputs]
-        self._rates = [_Rate(group, inputs[0].device) for group in self._groups() if not torch.is_tensor(group["lr"])]
-        try:
-            with _capturable(self._groups(), self._rates):
-                self._stages = self._graph.capture(lambda: list(self._step(*self._inputs)))
-        except Exception as error:  # what is wrong with the step itself shows when it runs as it is
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            mend = "; make Adam with fused=True" if "capturable" in reason else ""
-            logger.warning(
-                f"no CUDA graph of the training step ({reason}); training goes on without, more slowly{mend}"
-            )
-            self._failed = True
-            self._graph = None
-        return not self._failed
 
-    def _replay(self, inputs: Sequence[Tensor]) -> list[Stage]:
-        assert self._stages is not None
+class _Variant:
+    """A variant of a step: its graph and the memory that replays read and write."""
+
+    def __init__(self, key: Any, states: list[Any], graph: Any) -> None:
+        self.key, self.states, self.graph = key, states, graph
+        self.calls = 0
+        self.outputs: list[EventOutput] | None = None  # of the captured step
+
+    def capture(
+        self, step: Callable[..., list[EventOutput]], inputs: Sequence[Tensor], groups: Sequence[dict[str, Any]]
+    ) -> None:
+        self._inputs = [x.clone() for x in inputs]
+        self._rates = [_Rate(group, inputs[0].device) for group in groups if not torch.is_tensor(group["lr"])]
+        with _capturable(groups, self._rates):
+            self.outputs = self.graph.capture(lambda: step(*self._inputs))
+
+    def replay(self, inputs: Sequence[Tensor]) -> list[EventOutput]:
+        assert self.outputs is not None
         torch._foreach_copy_(self._inputs, list(inputs))
         for rate in self._rates:
             rate.update()
-        self._graph.replay()
-        # The next replay overwrites what this one found.
-        return [(event, {name: value.clone() for name, value in found.items()}) for event, found in self._stages]
+        self.graph.replay()
+        # The next replay overwrites these outputs.
+        return [(event, {name: value.clone() for name, value in found.items()}) for event, found in self.outputs]
+
+
+def _log_failure(error: Exception) -> None:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    fix = "; make Adam with fused=True" if "capturable" in reason else ""
+    logger.warning(f"no CUDA graph of the training step ({reason}); training goes on without, more slowly{fix}")
 
 
 class _Rate:

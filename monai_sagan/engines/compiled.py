@@ -10,7 +10,7 @@ import torch
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["ENGINES", "check_engine", "choose_engine", "made_for"]
+__all__ = ["ENGINES", "check_engine", "choose_engine", "compile_for", "compiling_pays"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,11 +31,7 @@ def check_engine(engine: str, *others: str) -> str:
 
 
 def choose_engine(engine: str, device: str | torch.device, amp: bool, iterations: int) -> str:
-    """``engine``, or for ``"auto"`` what was measured to be the faster one for a run of this kind.
-
-    Compiled code pays where convolutions are so fast that all between them counts: on a CPU with units for bfloat16
-    matrices (AMX), in bfloat16, in a run of two thousand iterations or more. In float32 a CPU gains a fifth at most,
-    and GPUs were not measured: both are eager.
+    """``engine``, or for ``"auto"`` what was measured to be the faster one for such a run, see `compiling_pays`.
 
     Args:
         engine: ``"auto"``, ``"eager"`` or ``"compiled"``.
@@ -48,25 +44,40 @@ def choose_engine(engine: str, device: str | torch.device, amp: bool, iterations
     """
     if check_engine(engine, "auto") != "auto":
         return engine
-    pays = amp and iterations >= WORTH_COMPILING and torch.device(device).type == "cpu" and has_bfloat16_matrix_units()
-    return "compiled" if pays else "eager"
+    return "compiled" if compiling_pays(device, amp, iterations, has_bfloat16_matrix_units()) else "eager"
+
+
+def compiling_pays(device: str | torch.device, amp: bool, iterations: int, matrix_units: bool) -> bool:
+    """Whether a run is expected to end earlier compiled.
+
+    Compiled code pays where convolutions are so fast that everything between them counts: on a CPU with units for
+    bfloat16 matrices (AMX), in bfloat16, in a run of two thousand iterations or more. In float32 a CPU gains a fifth at
+    most, and GPUs were not measured: both are eager.
+
+    Args:
+        device: where to train.
+        amp: whether the networks run in bfloat16.
+        iterations: of the run.
+        matrix_units: whether the CPU has units for bfloat16 matrices.
+    """
+    return amp and iterations >= WORTH_COMPILING and torch.device(device).type == "cpu" and matrix_units
 
 
 def has_bfloat16_matrix_units() -> bool:
-    """Whether this CPU multiplies bfloat16 matrices in units of their own (AMX); False where torch cannot tell."""
+    """Whether this CPU has units for bfloat16 matrices (AMX); False where torch does not report it."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     return bool(capabilities.get("amx_bf16", False))
 
 
-def made_for(engine: str, code: Callable[..., Any], device: str | torch.device) -> Callable[..., Any]:
-    """``code``, compiled as one graph for each shape of its input, or as it is.
+def compile_for(engine: str, code: Callable[..., Any], device: str | torch.device) -> Callable[..., Any]:
+    """``code``, compiled as one graph for each shape of its tensors and value of its other arguments, or unchanged.
 
     Where the compiler fails (it needs a C++ compiler on the CPU, Triton on CUDA) the reason is logged once and ``code``
     runs eagerly: the results are the same up to rounding.
 
     Args:
         engine: ``"eager"`` or ``"compiled"``.
-        code: a function or module of tensors.
+        code: a function or module of tensors, without optimizer steps.
         device: where it runs.
     """
     if engine == "eager":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Generator, Iterable, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,8 +18,8 @@ from torch import Tensor, nn
 
 from monai_sagan import losses
 from monai_sagan.distributed import average_gradients, mean_of_processes, rank_and_count
-from monai_sagan.engines.captured import CapturedStep, Stage, can_capture
-from monai_sagan.engines.compiled import check_engine, made_for
+from monai_sagan.engines.captured import CapturedStep, CudaGraph, EventOutput, Step, can_capture
+from monai_sagan.engines.compiled import check_engine, compile_for
 from monai_sagan.seeds import step_seed
 
 __all__ = ["SaganTrainer", "prepare_sagan_batch"]
@@ -28,7 +27,6 @@ __all__ = ["SaganTrainer", "prepare_sagan_batch"]
 logger = logging.getLogger(__name__)
 
 Batch = tuple[Tensor, Tensor, Tensor]
-Stages = Generator[Stage, None, None]
 
 
 def prepare_sagan_batch(batch: dict[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> Batch:
@@ -57,8 +55,8 @@ class SaganTrainer(Trainer):
     update. MONAI's iteration events fire, so stock handlers attach.
 
     Every draw of an iteration is a function of ``seed`` and the iteration's number: the trainer seeds torch's global
-    generator at each. A ``train_data_loader`` that has ``set_step(step)`` is told before each batch how many
-    iterations are done; so a resumed run repeats the interrupted one, on a CPU bit for bit.
+    generator at each. The ``set_step(iterations_done)`` of a ``train_data_loader`` that has one is called before
+    each batch; so a resumed run repeats the interrupted one, on a CPU bit for bit.
 
     Args:
         device: where to train.
@@ -134,13 +132,12 @@ class SaganTrainer(Trainer):
         self.bfloat16 = amp  # MONAI's own `amp` is float16 with a scaler
         self.engine = check_engine(engine)
         logger.info(f"engine {self.engine} on {device}, {'bfloat16' if amp else 'float32'}")
-        self._generate = made_for(self.engine, network, device)
-        self._critic_losses = made_for(self.engine, self._critic_losses_eager, device)
-        self._generator_losses = made_for(self.engine, self._generator_losses_eager, device)
-        self._steps: list[Callable[..., Iterable[Stage]]] = [partial(self._step, False), partial(self._step, True)]
-        if self.engine == "compiled" and can_capture(device):
-            optimizers = [discriminator_optimizer], [discriminator_optimizer, optimizer]
-            self._steps = [CapturedStep(*one, self._fixed) for one in zip(self._steps, optimizers, strict=True)]
+        self._generate = compile_for(self.engine, network, device)
+        self._critic_losses = compile_for(self.engine, self._critic_losses_eager, device)
+        self._generator_losses = compile_for(self.engine, self._generator_losses_eager, device)
+        self._run_step: Step = self._step
+        if self.engine == "compiled" and can_capture(device, rank_and_count()[1]):
+            self._capture()
         self.inferer = SimpleInferer() if inferer is None else inferer
         super().__init__(
             device=device,
@@ -158,75 +155,82 @@ class SaganTrainer(Trainer):
     def _iteration(self, engine: Any, batchdata: dict[str, Tensor]) -> dict[str, Any]:
         state = engine.state
         torch.manual_seed(step_seed(self.seed, state.iteration))
-        normal, unlabeled, pseudo = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
         for network in (self.network, self.discriminator):
             if not network.training:  # as after a validation; walking through all layers takes time
                 network.train()
+        normal, unlabeled, pseudo = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
         fake = unlabeled if self.fake_source == "unlabeled" else pseudo
         generator_too = state.iteration % self.n_critic == 0
-        streams = [fake, normal, pseudo] if generator_too else [fake]
         alpha = _draw(normal[:, :1, :1, :1])
-        uniform = [torch.cat([_draw(x[:, :1]) for x in streams])] if self._takes_uniform else []
+        gates = [_draw(x[:, :1]) for x in _streams(generator_too, normal, fake, pseudo)] if self._takes_uniform else []
         state.output = dict(self._last_output)  # ignite empties it at each batch
-        for event, output in self._steps[generator_too](normal, torch.cat(streams), alpha, *uniform):
+        for event, output in self._run_step(generator_too, normal, fake, pseudo, alpha, *gates):
             state.output |= output
             engine.fire_event(event)
         self._last_output = dict(state.output)
         return self._last_output
 
-    def _step(self, generator_too: bool, normal: Tensor, images: Tensor, alpha: Tensor, *uniform: Tensor) -> Stages:
-        """One iteration on images and draws; at each of MONAI's iteration events it gives out what is new."""
-        gate = {"uniform": uniform[0]} if uniform else {}
-        with torch.set_grad_enabled(generator_too), self._precision():  # the critic update needs no graph of this
-            restored = self.inferer(images, self._generate, **gate).float()
-        fakes = len(images) - 2 * len(normal) if generator_too else len(images)  # as many pseudo images as normal ones
-        found = self._update_critic(normal, restored[:fakes].detach(), alpha)
-        if generator_too:
-            yield IterationEvents.FORWARD_COMPLETED, found | {Keys.IMAGE: images, Keys.PRED: restored.detach()}
-            found = yield from self._update_generator(normal, restored)
-        yield IterationEvents.MODEL_COMPLETED, found
+    def _step(
+        self, generator_too: bool, normal: Tensor, fake: Tensor, pseudo: Tensor, alpha: Tensor, *gates: Tensor
+    ) -> Iterator[EventOutput]:
+        """The paper's algorithm, one iteration on given images and draws: yields MONAI's events and what is new."""
+        streams = _streams(generator_too, normal, fake, pseudo)
+        images, uniform = torch.cat(streams), {"uniform": torch.cat(gates)} if gates else {}
+        with torch.set_grad_enabled(generator_too), self._precision():  # the critic's update needs no graph of this
+            restored = self.inferer(images, self._generate, **uniform).float()
+        parts = restored.split([len(stream) for stream in streams])
 
-    def _update_critic(self, normal: Tensor, restored: Tensor, alpha: Tensor) -> dict[str, Tensor]:
-        """Eq. 7: score normal images high and restored ones low, with a gradient of norm 1 in between."""
+        # The critic, Eq. 7: normal images score high, restored ones low, with a gradient of norm 1 in between.
         self.discriminator.requires_grad_(True)
-        distance, penalty = self._critic_losses(normal, restored, alpha)
+        distance, penalty = self._critic_losses(normal, parts[0].detach(), alpha)
         _descend(self.discriminator_optimizer, distance + self.lambda_gp * penalty)
-        return _of_all_processes(critic=distance, gradient_penalty=penalty)
+        shown = _of_all_processes(critic=distance, gradient_penalty=penalty)
+
+        # The generator, Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish.
+        if generator_too:
+            yield IterationEvents.FORWARD_COMPLETED, shown | {Keys.IMAGE: images, Keys.PRED: restored.detach()}
+            self.discriminator.requires_grad_(False)
+            terms = self._generator_losses(normal, *parts)
+            loss = terms["adversarial"] + self.lambda_id * terms["identity"] + self.lambda_rec * terms["reconstruction"]
+            shown = _of_all_processes(loss=loss, **terms)
+            yield IterationEvents.LOSS_COMPLETED, {Keys.LOSS: shown.pop("loss")}
+            _descend(self.optimizer, loss)
+            yield IterationEvents.BACKWARD_COMPLETED, {}
+        yield IterationEvents.MODEL_COMPLETED, shown
 
     def _critic_losses_eager(self, normal: Tensor, restored: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
         with self._precision():
-            normal_scores, restored_scores = self.discriminator(torch.cat([normal, restored])).float().chunk(2)
+            scores = self.discriminator(torch.cat([normal, restored])).float()
             penalty = losses.gradient_penalty(self.discriminator, normal, restored, alpha)
-        return losses.critic(normal_scores, restored_scores), penalty
+        return losses.critic(*scores.split([len(normal), len(restored)])), penalty
 
-    def _update_generator(self, normal: Tensor, restored: Tensor) -> Generator[Stage, None, dict[str, Tensor]]:
-        """Eq. 3 to 6: restored images pass for normal, normal ones stay, pseudo-anomalies vanish."""
-        self.discriminator.requires_grad_(False)
-        adversarial, identity, reconstruction = self._generator_losses(normal, restored)
-        loss = adversarial + self.lambda_id * identity + self.lambda_rec * reconstruction
-        shown = _of_all_processes(loss=loss, adversarial=adversarial, identity=identity, reconstruction=reconstruction)
-        yield IterationEvents.LOSS_COMPLETED, {Keys.LOSS: shown.pop("loss")}
-        _descend(self.optimizer, loss)
-        yield IterationEvents.BACKWARD_COMPLETED, {}
-        return shown
-
-    def _generator_losses_eager(self, normal: Tensor, restored: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        n = len(normal)
-        fake_restored, normal_restored, pseudo_restored = restored.split([len(restored) - 2 * n, n, n])
+    def _generator_losses_eager(
+        self, normal: Tensor, restored_fake: Tensor, restored_normal: Tensor, restored_pseudo: Tensor
+    ) -> dict[str, Tensor]:
         with self._precision():
-            fake_scores = self.discriminator(fake_restored).float()
-        return (
-            losses.adversarial(fake_scores),
-            losses.identity(normal_restored, normal),
-            losses.reconstruction(pseudo_restored, normal),
-        )
-
-    def _fixed(self) -> tuple[Any, ...]:
-        """What a captured step takes for granted."""
-        return self.lambda_id, self.lambda_rec, self.lambda_gp, self.bfloat16
+            fake_scores = self.discriminator(restored_fake).float()
+        return {
+            "adversarial": losses.adversarial(fake_scores),
+            "identity": losses.identity(restored_normal, normal),
+            "reconstruction": losses.reconstruction(restored_pseudo, normal),
+        }
 
     def _precision(self) -> torch.autocast:
         return torch.autocast(self.state.device.type, torch.bfloat16, enabled=self.bfloat16)
+
+    def _capture(self, graph: Callable[[torch.device], Any] = CudaGraph) -> None:
+        """From now on replay iterations as graphs."""
+        self._run_step = CapturedStep(
+            self._step,
+            [self.discriminator_optimizer, self.optimizer],
+            lambda: (self.lambda_id, self.lambda_rec, self.lambda_gp, self.bfloat16),
+            graph,
+        )
+
+
+def _streams(generator_too: bool, normal: Tensor, fake: Tensor, pseudo: Tensor) -> list[Tensor]:
+    """The images that the generator restores in an iteration."""
+    return [fake, normal, pseudo] if generator_too else [fake]
 
 
 def _draw(like: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ from monai_sagan.metrics.groups import group_warnings, grouped_metrics
 from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.metrics.images import image_metrics
 from monai_sagan.metrics.operating import normal_threshold, operating_points
-from monai_sagan.metrics.precision import average_precision, average_precision_ci95, bootstrap_average_precision
+from monai_sagan.metrics.precision import average_precision, average_precision_ci95
 from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95
-from monai_sagan.metrics.runs import summarize_runs
 
 if TYPE_CHECKING:
     from monai_sagan.metrics.whole_epoch import AnomalyAveragePrecision, AnomalyROCAUC
@@ -22,7 +21,6 @@ __all__ = [
     "AnomalyROCAUC",
     "average_precision",
     "average_precision_ci95",
-    "bootstrap_average_precision",
     "conformal_p_values",
     "delong",
     "group_warnings",
@@ -33,7 +31,6 @@ __all__ = [
     "roc_auc",
     "roc_auc_ci95",
     "score_histogram",
-    "summarize_runs",
 ]
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sagan.data.datalist import Item
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, scores_and_truth
 from monai_sagan.metrics.images import image_metrics
 from monai_sagan.metrics.roc import roc_auc, roc_auc_ci95
+
+if TYPE_CHECKING:
+    from monai_sagan.data.datalist import Item
 
 __all__ = ["COLUMNS", "group_warnings", "grouped_metrics"]
 

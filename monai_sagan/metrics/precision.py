@@ -12,11 +12,9 @@ from numpy.typing import NDArray
 from monai_sagan.metrics.arrays import Labels, Values, scores_and_truth
 from monai_sagan.metrics.roc import TAIL, logit_interval
 
-__all__ = ["average_precision", "average_precision_ci95", "bootstrap_average_precision", "leave_one_out", "tally"]
+__all__ = ["average_precision", "average_precision_ci95", "average_precision_of_counts", "leave_one_out", "tally"]
 
 Counts = NDArray[np.float64]
-
-CELLS = 2_000_000  # of a table of resamples, at a time: 16 MB
 
 
 def average_precision(scores: Values, labels: Labels) -> float | None:
@@ -33,7 +31,7 @@ def average_precision(scores: Values, labels: Labels) -> float | None:
         SaganError: for a score that is not finite, or another label.
     """
     values, abnormal = scores_and_truth(scores, labels)
-    return float(_average_precision(*tally(values, abnormal))) if 0 < abnormal.sum() < len(abnormal) else None
+    return float(average_precision_of_counts(*tally(values, abnormal))) if 0 < abnormal.sum() < len(abnormal) else None
 
 
 def average_precision_ci95(scores: Values, labels: Labels) -> list[float] | None:
@@ -62,44 +60,13 @@ def average_precision_ci95(scores: Values, labels: Labels) -> list[float] | None
     if values[~abnormal].max() < values[abnormal].min():
         return [TAIL ** (1 / fewest), 1.0]
     ones, zeros = tally(values, abnormal)
-    value = float(_average_precision(ones, zeros))
+    value = float(average_precision_of_counts(ones, zeros))
     parts = [(_spread(left_out, weights), weights.sum() - 1) for left_out, weights in leave_one_out(ones, zeros)]
     variance = sum(part for part, _ in parts)
     if variance == 0:  # all scores are the same
         return [value, value]
     freedom = variance**2 / sum(part**2 / degrees for part, degrees in parts)
     return logit_interval(value, variance, float(-t.ppf(TAIL, freedom)))
-
-
-def bootstrap_average_precision(
-    scores: Values, labels: Labels, resamples: int = 2000, seed: int = 0
-) -> NDArray[np.float64] | None:
-    """The average precision of ``resamples`` bootstrap samples (resamples,), normal and abnormal images drawn apart.
-
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-        resamples: how many samples.
-        seed: of the draws; the same seed gives the same samples.
-
-    Returns:
-        None unless there are images of both classes.
-
-    Raises:
-        SaganError: as `average_precision`.
-    """
-    values, abnormal = scores_and_truth(scores, labels)
-    if not 0 < abnormal.sum() < len(abnormal):
-        return None
-    ones, zeros = tally(values, abnormal)
-    rng = np.random.default_rng(seed)
-    step = max(1, CELLS // len(ones))
-    parts = []
-    for start in range(0, resamples, step):
-        size = min(step, resamples - start)
-        drawn = [rng.multinomial(int(n.sum()), n / n.sum(), size).astype(np.float64) for n in (ones, zeros)]
-        parts.append(_average_precision(*drawn))
-    return np.concatenate(parts) if parts else np.zeros(0)
 
 
 def tally(values: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> tuple[Counts, Counts]:
@@ -114,8 +81,13 @@ def tally(values: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> tuple[Cou
     return ones.astype(np.float64), zeros.astype(np.float64)
 
 
-def _average_precision(ones: Counts, zeros: Counts) -> Counts:
-    """Average precision (...) of counts (..., D) of abnormal and of normal images."""
+def average_precision_of_counts(ones: Counts, zeros: Counts) -> Counts:
+    """Average precision (...) of counts (..., D) of images, as `tally` returns them.
+
+    Args:
+        ones: abnormal images of each of D distinct scores (..., D), the highest first.
+        zeros: normal images of each (..., D).
+    """
     true = ones.cumsum(-1)
     total = np.maximum(true + zeros.cumsum(-1), 1)  # 0 before the first image of a resample, where nothing is counted
     return np.asarray((ones * true / total).sum(-1) / true[..., -1], dtype=np.float64)

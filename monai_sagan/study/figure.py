@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from monai_sagan.report.oracle import REASON, is_oracle
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from monai_sagan.study.table import Entry
 
 __all__ = ["draw_table"]
@@ -24,6 +26,11 @@ def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
         path: of the picture.
         entries: lines of the table, those of a row together.
     """
+    make_figure(entries).savefig(path, format="png", metadata={"Software": None})
+
+
+def make_figure(entries: Sequence[Entry]) -> Figure:
+    """The picture that `draw_table` writes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -42,7 +49,7 @@ def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
     axis.set_ylabel("AUC on the test images, 95 %")
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper center", ncols=2, frameon=False, fontsize=8)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    return figure
 
 
 def _draw_model(axis: Any, entries: Sequence[Entry], rows: Sequence[str], model: str, shift: float) -> None:

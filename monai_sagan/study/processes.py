@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
 
 from monai_sagan.errors import SaganError
 
@@ -19,7 +19,6 @@ __all__ = ["Job", "Outcome", "available_cores", "run_jobs", "slots"]
 
 OUTPUT = "output.txt"
 PATIENCE = 20.0  # seconds that an interrupted process has to end by itself
-POLL = 0.1
 
 Environment = Mapping[str, str]
 
@@ -113,73 +112,56 @@ def run_jobs(
     Returns:
         the outcomes in the order of the jobs.
     """
-    waiting = list(enumerate(jobs))
-    running: dict[int, tuple[int, _Process]] = {}
+    waiting, free = list(enumerate(jobs)), list(places)
+    running: dict[Future[Outcome], tuple[int, Environment, subprocess.Popen[bytes]]] = {}
     outcomes: dict[int, Outcome] = {}
-    with _interruptible():
+    with _interruptible(), ThreadPoolExecutor(len(places)) as threads:
         try:
             while waiting or running:
-                for place in range(len(places)):
-                    if place not in running and waiting:
-                        index, job = waiting.pop(0)
-                        running[place] = (index, _Process(job, places[place], keep_open))
-                        say(f"{job.name}: started, see {job.folder / OUTPUT}")
-                for place, (index, process) in list(running.items()):
-                    outcome = process.outcome()
-                    if outcome is not None:
-                        del running[place]
-                        outcomes[index] = outcome
-                        say(_ended(outcome, len(outcomes), len(jobs), _time_left(outcomes, len(jobs), len(places))))
-                time.sleep(POLL)
+                while waiting and free:
+                    (index, job), place = waiting.pop(0), free.pop(0)
+                    process = _start(job, place, keep_open)
+                    running[threads.submit(_outcome, job, process)] = index, place, process
+                    say(f"{job.name}: started, see {job.folder / OUTPUT}")
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    index, place, _ = running.pop(future)
+                    free.append(place)
+                    outcomes[index] = outcome = future.result()
+                    say(_ended(outcome, len(outcomes), len(jobs), _time_left(outcomes, len(jobs), len(places))))
         finally:
-            _stop([process for _, process in running.values()])
+            _stop(running, [process for _, _, process in running.values()])
     return [outcomes[index] for index in range(len(jobs))]
 
 
-class _Process:
-    def __init__(self, job: Job, environment: Environment, keep_open: Sequence[int]) -> None:
-        self.job = job
-        self._begun = time.monotonic()
-        job.folder.mkdir(parents=True, exist_ok=True)
-        self._output: IO[bytes] = (job.folder / OUTPUT).open("ab")  # a resumed run goes on below what it said before
-        self.popen = subprocess.Popen(
+def _start(job: Job, environment: Environment, keep_open: Sequence[int]) -> subprocess.Popen[bytes]:
+    job.folder.mkdir(parents=True, exist_ok=True)
+    with (job.folder / OUTPUT).open("ab") as output:  # a resumed run goes on below what it said before
+        return subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
-            stdout=self._output,
+            stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             pass_fds=tuple(keep_open),
             start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others one by one
         )
 
-    def outcome(self) -> Outcome | None:
-        code = self.popen.poll()
-        if code is None:
-            return None
-        self._output.close()
-        return Outcome(self.job, code, time.monotonic() - self._begun, _last_line(self.job.folder / OUTPUT))
 
-    def interrupt(self) -> None:
-        if os.name == "nt":
-            self.popen.terminate()
-        else:
-            self.popen.send_signal(signal.SIGINT)
-
-    def end(self, deadline: float) -> None:
-        try:
-            self.popen.wait(max(deadline - time.monotonic(), 0))
-        except subprocess.TimeoutExpired:
-            self.popen.kill()
-            self.popen.wait()
-        self._output.close()
+def _outcome(job: Job, process: subprocess.Popen[bytes]) -> Outcome:
+    begun = time.monotonic()
+    code = process.wait()
+    return Outcome(job, code, time.monotonic() - begun, _last_line(job.folder / OUTPUT))
 
 
-def _stop(processes: Sequence[_Process]) -> None:
+def _stop(running: Iterable[Future[Outcome]], processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Interrupt the processes, and kill those that do not end in time, or all at a second interruption."""
     for process in processes:
-        process.interrupt()
-    deadline = time.monotonic() + PATIENCE
-    for process in processes:
-        process.end(deadline)
+        process.terminate() if os.name == "nt" else process.send_signal(signal.SIGINT)
+    try:
+        wait(running, PATIENCE)
+    finally:
+        for process in processes:
+            process.kill()  # does nothing to one that has ended
 
 
 @contextmanager

@@ -16,12 +16,9 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 class RecordedGraph:
     """Takes the place of `CudaGraph`: as there, capturing changes nothing, and a replay computes everything anew."""
 
-    made: list[RecordedGraph] = []
-
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self) -> None:
         self.calls: list[Call] = []
         self.replays = 0
-        self.made.append(self)
 
     def warm_up(self, code: Callable[[], Any]) -> Any:
         return code()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,32 +13,44 @@ from torch import Tensor
 
 from monai_sagan import SaganDiscriminator, SaganGenerator, SaganTrainer
 from monai_sagan.data.batches import TrainingBatches
-from monai_sagan.engines import captured
-from monai_sagan.engines import trainer as trainer_module
 from monai_sagan.engines.captured import WARM_UP, CapturedStep, can_capture
 from monai_sagan.handlers import History, LinearDecay, StopOnNonFinite
 
 RATE = 2**-10  # the same number in 32 and in 64 bits
 
 
-@pytest.fixture(autouse=True)
-def graphs(monkeypatch):
-    """The graphs that are made meanwhile; ``engine="compiled"`` captures, and compiles nothing."""
-    monkeypatch.setattr(RecordedGraph, "made", [])
-    monkeypatch.setattr(torch, "compile", lambda code, **options: code)
-    monkeypatch.setattr(trainer_module, "can_capture", lambda device: True)
-    monkeypatch.setattr(trainer_module, "CapturedStep", partial(CapturedStep, graph=RecordedGraph))
-    return RecordedGraph.made
+class Graphs(list[RecordedGraph]):
+    """Makes graphs, and keeps them."""
+
+    def __call__(self, device: torch.device) -> RecordedGraph:
+        self.append(RecordedGraph())
+        return self[-1]
 
 
-def trainer(engine: str, epochs: int = 1, length: int = 14, batch_size: int = 2, **settings: Any) -> SaganTrainer:
+@pytest.fixture
+def graphs() -> Graphs:
+    return Graphs()
+
+
+def trainer(
+    graphs: Graphs | None = None,
+    rate: float = RATE,
+    epochs: int = 1,
+    length: int = 14,
+    batch_size: int = 2,
+    **settings: Any,
+) -> SaganTrainer:
+    """A trainer; with ``graphs`` it captures its iterations."""
     torch.manual_seed(0)
     generator = SaganGenerator(channels=4, num_res_blocks=1)
     critic = SaganDiscriminator(channels=4, init="he")
-    optimizers = [torch.optim.Adam(n.parameters(), RATE, (0.5, 0.999), fused=True) for n in (generator, critic)]
+    optimizers = [torch.optim.Adam(n.parameters(), rate, (0.5, 0.999), fused=True) for n in (generator, critic)]
     pixels = torch.randint(0, 256, (16, 1, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     data = TrainingBatches(pixels[:8], pixels[8:], batch_size, length)
-    return SaganTrainer("cpu", epochs, data, generator, optimizers[0], critic, optimizers[1], engine=engine, **settings)
+    run = SaganTrainer("cpu", epochs, data, generator, optimizers[0], critic, optimizers[1], **settings)
+    if graphs is not None:
+        run._capture(graphs)
+    return run
 
 
 def outputs_of(run: SaganTrainer) -> list[dict[str, Any]]:
@@ -75,13 +86,13 @@ def assert_equal(one: SaganTrainer, other: SaganTrainer) -> list[dict[str, Any]]
 @pytest.mark.parametrize("n_critic", [1, 2, 3])
 def test_replayed_iterations_equal_eager_ones(n_critic, graphs):
     settings = {"n_critic": n_critic, "length": 20, "lambda_id": 2.0}
-    assert_equal(trainer("compiled", **settings), trainer("eager", **settings))
+    assert_equal(trainer(graphs, **settings), trainer(**settings))
     of_critic, of_both = 20 - 20 // n_critic, 20 // n_critic
     assert sorted(graph.replays for graph in graphs) == sorted(n - WARM_UP for n in (of_critic, of_both) if n)
 
 
 def test_a_learning_rate_that_falls_reaches_the_graphs(graphs):
-    runs = [trainer(engine, epochs=8, length=2) for engine in ("compiled", "eager")]
+    runs = [trainer(graphs, epochs=8, length=2), trainer(epochs=8, length=2)]
     for run in runs:
         LinearDecay([run.optimizer, run.discriminator_optimizer], RATE, 0.5).attach(run)
     assert_equal(*runs)
@@ -90,21 +101,21 @@ def test_a_learning_rate_that_falls_reaches_the_graphs(graphs):
     assert runs[0].optimizer.param_groups[0]["capturable"] is False
 
 
-def test_handlers_find_what_they_find_of_eager_iterations(tmp_path):
-    found = {}
-    for engine in ("compiled", "eager"):
-        run, fired = trainer(engine), []
+def test_handlers_find_what_they_find_of_eager_iterations(tmp_path, graphs):
+    found = []
+    for name, run in (("captured", trainer(graphs)), ("eager", trainer())):
+        fired = []
         for event in list(IterationEvents)[:4]:
             run.add_event_handler(
                 event,
                 lambda engine, event, fired=fired: fired.append((event.name, sorted(map(str, engine.state.output)))),
                 event,
             )
-        History(tmp_path / f"{engine}.csv", interval=3).attach(run)
+        History(tmp_path / f"{name}.csv", interval=3).attach(run)
         StopOnNonFinite(interval=5).attach(run)
         outputs_of(run)
-        found[engine] = fired, (tmp_path / f"{engine}.csv").read_text()
-    assert found["compiled"] == found["eager"]
+        found.append((fired, (tmp_path / f"{name}.csv").read_text()))
+    assert found[0] == found[1]
 
 
 @pytest.mark.parametrize("name", ["lambda_id", "lambda_rec", "lambda_gp"])
@@ -112,7 +123,7 @@ def test_other_weights_of_the_losses_are_captured_anew(name, graphs):
     def raise_weight(engine: SaganTrainer) -> None:
         setattr(engine, name, 20.0)
 
-    runs = [trainer(engine, length=24) for engine in ("compiled", "eager")]
+    runs = [trainer(graphs, length=24), trainer(length=24)]
     for run in runs:
         run.add_event_handler(Events.ITERATION_COMPLETED(once=12), raise_weight)
     assert_equal(*runs)
@@ -124,11 +135,11 @@ def test_loaded_optimizers_are_captured_anew(graphs):
         state = engine.optimizer.state_dict()
         engine.optimizer.load_state_dict({"state": {}, "param_groups": state["param_groups"]})
 
-    runs = [trainer(engine, length=20) for engine in ("compiled", "eager")]
+    runs = [trainer(graphs, length=20), trainer(length=20)]
     for run in runs:
         run.add_event_handler(Events.ITERATION_COMPLETED(once=10), load)
     assert_equal(*runs)
-    assert sorted(graph.replays for graph in graphs) == [2, 2, 7]
+    assert sorted(graph.replays for graph in graphs) == [2, 2, 2, 2]
 
 
 def test_a_step_that_cannot_be_captured_goes_on_as_it_is(caplog, graphs):
@@ -137,7 +148,7 @@ def test_a_step_that_cannot_be_captured_goes_on_as_it_is(caplog, graphs):
             assert float(image.sum()) != 0.123  # waits for the device
             return super().forward(image, uniform)
 
-    runs = [trainer(engine) for engine in ("compiled", "eager")]
+    runs = [trainer(graphs), trainer()]
     runs[0].network.__class__ = Asking
     assert_equal(*runs)
     assert sum(graph.replays for graph in graphs) == 0
@@ -149,22 +160,21 @@ def test_a_step_that_cannot_be_captured_goes_on_as_it_is(caplog, graphs):
 
 
 def test_a_step_that_draws_is_seen(caplog, graphs):
-    run = trainer("compiled")
+    run = trainer(graphs)
     run.network.decoder.register_forward_pre_hook(lambda *_: torch.rand(1) and None)
     outputs_of(run)  # the recorded graph refuses draws, which would not be those of the seed
     assert caplog.text.count("draws); training goes on without") == len(graphs)
 
 
-def test_a_usual_learning_rate_is_rounded(monkeypatch):
-    monkeypatch.setattr("test_captured.RATE", 5e-5)
-    found, expected = outputs_of(trainer("compiled")), outputs_of(trainer("eager"))
+def test_a_usual_learning_rate_is_rounded(graphs):
+    found, expected = outputs_of(trainer(graphs, 5e-5)), outputs_of(trainer(rate=5e-5))
     for ours, theirs in zip(found, expected, strict=True):
         for name, value in theirs.items():
             torch.testing.assert_close(ours[name], value, rtol=1e-2, atol=1e-3)
 
 
 def test_adam_that_keeps_state_on_the_host_is_said(caplog, graphs):
-    runs = [trainer(engine) for engine in ("compiled", "eager")]
+    runs = [trainer(graphs), trainer()]
     for run in runs:
         for optimizer in (run.optimizer, run.discriminator_optimizer):
             optimizer.param_groups[0]["fused"] = False
@@ -173,9 +183,38 @@ def test_adam_that_keeps_state_on_the_host_is_said(caplog, graphs):
     assert "make Adam with fused=True" in caplog.text
 
 
-def test_what_is_captured(monkeypatch):
-    assert can_capture("cuda")
-    assert can_capture(torch.device("cuda", 1))
-    assert not can_capture("cpu")
-    monkeypatch.setattr(captured, "rank_and_count", lambda: (0, 2))
-    assert not can_capture("cuda")
+def test_what_is_captured():
+    assert can_capture("cuda", 1)
+    assert can_capture(torch.device("cuda", 1), 1)
+    assert not can_capture("cpu", 1)
+    assert not can_capture("cuda", 2)
+
+
+def test_any_step_can_be_captured(graphs):
+    """Variants by name, inputs of any number, one optimizer that only one of them steps."""
+
+    def run(captured: bool) -> tuple[list[Tensor], Tensor]:
+        weight = torch.ones(3, requires_grad=True)
+        optimizer = torch.optim.Adam([weight], RATE, fused=True)
+
+        def step(variant: str, *inputs: Tensor):
+            loss = sum((weight * x).square().sum() for x in inputs)
+            if variant == "learn":
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            yield variant, {"loss": loss.detach()}
+
+        call = CapturedStep(step, [optimizer], graph=graphs) if captured else step
+        inputs = torch.arange(30.0).reshape(10, 3) / 30
+        names = ["learn", "look"] * 5
+        found = [
+            dict(call(v, x, x + 1) if v == "learn" else call(v, x))[v]["loss"]
+            for v, x in zip(names, inputs, strict=True)
+        ]
+        return found, weight.detach()
+
+    (found, weight), (expected, wanted) = run(True), run(False)
+    assert torch.equal(torch.stack(found), torch.stack(expected))
+    assert torch.equal(weight, wanted)
+    assert [graph.replays for graph in graphs] == [2, 2]

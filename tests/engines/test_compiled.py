@@ -6,26 +6,26 @@ from importlib import import_module
 
 import pytest
 
-from monai_sagan.engines import compiled
-from monai_sagan.engines.compiled import choose_engine
+from monai_sagan.engines.compiled import choose_engine, compile_for, compiling_pays, has_bfloat16_matrix_units
 from monai_sagan.errors import SaganError
 
 
-@pytest.fixture(params=[True, False])
-def units(request, monkeypatch):
-    monkeypatch.setattr(compiled, "has_bfloat16_matrix_units", lambda: request.param)
-    return request.param
-
-
+@pytest.mark.parametrize("units", [True, False])
 def test_compiling_is_chosen_where_it_pays(units):
-    assert choose_engine("auto", "cpu", True, 2000) == ("compiled" if units else "eager")
-    assert choose_engine("auto", "cpu", True, 1999) == "eager"
-    assert choose_engine("auto", "cpu", False, 100_000) == "eager"
-    assert choose_engine("auto", "cuda", True, 100_000) == "eager"
+    assert compiling_pays("cpu", True, 2000, units) is units
+    assert not compiling_pays("cpu", True, 1999, units)
+    assert not compiling_pays("cpu", False, 100_000, units)
+    assert not compiling_pays("cuda", True, 100_000, units)
+
+
+def test_auto_is_what_pays():
+    wanted = "compiled" if has_bfloat16_matrix_units() else "eager"
+    assert choose_engine("auto", "cpu", True, 2000) == wanted
+    assert choose_engine("auto", "cpu", False, 2000) == "eager"
 
 
 @pytest.mark.parametrize("engine", ["eager", "compiled"])
-def test_a_choice_stands(engine, units):
+def test_a_choice_stands(engine):
     assert choose_engine(engine, "cpu", True, 1) == choose_engine(engine, "cuda", False, 10_000) == engine
 
 
@@ -36,16 +36,16 @@ def test_another_word_is_named():
 
 def test_a_torch_that_cannot_tell_has_no_units(monkeypatch):
     monkeypatch.delattr("torch.cpu.get_capabilities", raising=False)
-    assert not compiled.has_bfloat16_matrix_units()
+    assert not has_bfloat16_matrix_units()
     monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": True}, raising=False)
-    assert compiled.has_bfloat16_matrix_units()
+    assert has_bfloat16_matrix_units()
 
 
 @pytest.mark.parametrize(("device", "forced"), [("cpu", None), ("cuda:0", {"force_layout_optimization": True})])
 def test_channels_stay_last_on_cuda(monkeypatch, device, forced):
     asked = []
     monkeypatch.setattr("torch.compile", lambda code, **options: asked.append(options["options"]))
-    compiled.made_for("compiled", abs, device)
+    compile_for("compiled", abs, device)
     assert asked == [forced]
 
 

@@ -8,7 +8,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score
 
-from monai_sagan.metrics import average_precision, average_precision_ci95, bootstrap_average_precision
+from monai_sagan.metrics import average_precision, average_precision_ci95
 from monai_sagan.metrics.precision import leave_one_out, tally
 
 
@@ -57,31 +57,3 @@ def test_coverage(auc, spread):
     draws = rng.standard_normal((1000, 120)) * np.where(labels, spread, 1) + mean * labels
     held = [low <= truth <= high for low, high in (average_precision_ci95(scores, labels) for scores in draws)]
     assert 0.929 <= np.mean(held) <= 0.971
-
-
-def test_bootstrap_is_the_average_precision_of_resamples():
-    """Against resamples that are drawn image by image: the same mean and spread within five standard errors."""
-    rng = np.random.default_rng(3)
-    labels = np.repeat([0, 1], [40, 20])
-    scores = (rng.normal(size=60) + labels).round(1)
-    drawn = bootstrap_average_precision(scores, labels, resamples=4000)
-    by_hand = []
-    for _ in range(800):
-        chosen = np.concatenate([rng.integers(0, 40, 40), rng.integers(40, 60, 20)])
-        by_hand.append(average_precision(scores[chosen], labels[chosen]))
-    error = np.std(by_hand) * np.sqrt(1 / 800 + 1 / 4000)
-    assert abs(drawn.mean() - np.mean(by_hand)) < 5 * error
-    assert drawn.std() == pytest.approx(np.std(by_hand), rel=5 / np.sqrt(2 * 800))
-
-
-def test_bootstrap_is_repeatable(monkeypatch):
-    labels = np.arange(30) % 2
-    scores = np.random.default_rng(0).normal(size=30)
-    first = bootstrap_average_precision(scores, labels, resamples=100)
-    assert first.shape == (100,)
-    np.testing.assert_array_equal(bootstrap_average_precision(scores, labels, resamples=100), first)
-    assert (bootstrap_average_precision(scores, labels, resamples=100, seed=1) != first).any()
-    monkeypatch.setattr("monai_sagan.metrics.precision.CELLS", 200)  # a few resamples at a time
-    assert bootstrap_average_precision(scores, labels, resamples=100).shape == (100,)
-    assert bootstrap_average_precision(scores, np.ones(30)) is None
-    assert bootstrap_average_precision(scores, labels, resamples=0).shape == (0,)
