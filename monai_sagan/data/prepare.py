@@ -28,6 +28,7 @@ __all__ = ["prepare"]
 logger = logging.getLogger(__name__)
 
 How = tuple[int, str, float]  # size, preparation, least foreground
+VERSION = 2  # raise it when the same files would be written as other pixels
 KEPT = ("patient", "view", "sex", "age", "site")  # of an item or its file, in items.json
 
 
@@ -72,7 +73,7 @@ def prepare(
     items = {item["image"]: item for part in datalist.values() for item in part}
     names = _names(list(items))
     how = (image_size, preparation, min_foreground)
-    recipe = {"version": 1, "image_size": image_size, "preparation": preparation, "images": names}
+    recipe = {"version": VERSION, "image_size": image_size, "preparation": preparation, "images": names}
     _begin(folder, recipe | ({"min_foreground": min_foreground} if min_foreground else {}))
     with only_one(folder, "prepare"):
         _clean(folder)
@@ -145,7 +146,10 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
     note = folder / "prepared.json"
     try:
         if note.is_file():
-            if _read_note(note) != recipe:
+            before = _read_note(note)
+            if before.get("version") != VERSION:
+                raise SaganError(f"{folder} was begun by a version that reads some files otherwise; name a new folder")
+            if before != recipe:
                 raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
         elif folder.exists() and not (folder.is_dir() and _only_begun(folder)):
             raise SaganError(f"{folder} is not empty; name a new folder")
@@ -155,10 +159,10 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
         raise SaganError(f"cannot write to {folder} ({error.strerror or error}); name another folder") from None
 
 
-def _read_note(note: Path) -> Any:
+def _read_note(note: Path) -> dict[str, Any]:
     try:
-        return json.loads(note.read_text(encoding="utf-8"))
-    except ValueError:
+        return dict(json.loads(note.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
         raise SaganError(f"{note} is damaged: how its folder was begun is lost; remove the folder") from None
 
 
@@ -246,7 +250,7 @@ def _finish(
         {image: entry[why] for image, entry in entries.items() if why in entry} for why in ("error", "left_out")
     )
     skipped = unreadable | empty
-    write_skipped(folder / "skipped.csv", skipped)
+    write_skipped(folder / "skipped.csv", unreadable, empty)
     total = len(entries) - len(empty)
     if len(unreadable) > max_unreadable * total:
         raise SaganError(
@@ -257,7 +261,7 @@ def _finish(
     items = {item["image"]: item for part in good.values() for item in part}
     bad_masks: dict[str, str] = {}
     notes = {names[i]: _note(folder, item, entries[i], names[i], image_size, bad_masks) for i, item in items.items()}
-    write_skipped(folder / "skipped.csv", skipped | bad_masks)
+    write_skipped(folder / "skipped.csv", unreadable, empty | bad_masks)
 
     def listed(split: str, label: int | None) -> list[str]:
         return [names[item["image"]] for item in good[split] if item["label"] == label]

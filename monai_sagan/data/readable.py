@@ -10,10 +10,11 @@ from pathlib import Path
 
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.decode import split_fragment
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
 
-__all__ = ["keep_readable", "write_skipped"]
+__all__ = ["by_file", "keep_readable", "write_skipped"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,16 @@ def keep_readable(
     """
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
-    skipped = images.unreadable | images.left_out
+    unreadable = by_file(images.unreadable)
     path = Path(output_dir) / "skipped.csv"
-    write_skipped(path, skipped)
+    write_skipped(path, images.unreadable, images.left_out)
     count, total = len(images.unreadable), len(images.images) + len(images.unreadable)
     if count > max_unreadable * total:
         raise SaganError(
             f"{count} of {total} images are unreadable, more than max_unreadable {max_unreadable} allows; {path} lists "
             f"them, the first: {next(iter(images.unreadable.values()))}"
         )
-    for reason in images.unreadable.values():
+    for reason in unreadable.values():
         logger.warning(f"skipped: {reason}")
     if images.left_out:
         reasons = Counter(reason.split(" ")[0] for reason in images.left_out.values())
@@ -74,13 +75,32 @@ def _described(item: Item, images: ImageCache) -> Item:
     return known | item | {"size": [image["width"], image["height"]], "digest": image["digest"]}
 
 
-def write_skipped(path: Path, skipped: Mapping[str, str]) -> None:
-    """Write ``skipped.csv``: a row for each image, with the reason.
+def by_file(unreadable: Mapping[str, str]) -> dict[str, str]:
+    """Why images are unreadable, by the image; where several images of one file share a reason, once, by the file.
+
+    Args:
+        unreadable: the reason by the image, which it may name.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for image, reason in unreadable.items():
+        file = split_fragment(image)[0]
+        groups.setdefault((file, reason.replace(image, file)), []).append(image)
+    return {
+        name: reason
+        for (file, of_file), images in groups.items()
+        for name, reason in [(file, of_file) if len(images) > 1 else (images[0], unreadable[images[0]])]
+    }
+
+
+def write_skipped(path: Path, unreadable: Mapping[str, str], left_out: Mapping[str, str] | None = None) -> None:
+    """Write ``skipped.csv``: a row for each image, with the reason; one for a file that is unreadable as a whole.
 
     Args:
         path: of the file.
-        skipped: the reason by the image.
+        unreadable: the reason by the image, see `by_file`.
+        left_out: of readable images, the reason by the image.
     """
+    skipped = {**by_file(unreadable), **(left_out or {})}
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

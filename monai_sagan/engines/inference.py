@@ -21,7 +21,7 @@ from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels
 from monai_sagan.data.folder import list_images
-from monai_sagan.data.readable import write_skipped
+from monai_sagan.data.readable import by_file, write_skipped
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.scoring import copy_shifts, in_precision, restored_and_map
@@ -74,12 +74,13 @@ class FolderBatches(EvaluationBatches):
         paths, pixels, unreadable, left_out = _decode(found, settings.decoding())
         self.items: list[Item] = [{"image": path, "label": None} for path in paths]
         self.pixels = pixels
+        self.unreadable, self.left_out = unreadable, left_out
         self.skipped: dict[str, str] = unreadable | left_out
         if not paths:
             reason = self.skipped[found[0]]
             raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {reason}")
         if len(unreadable) > max_unreadable * (len(paths) + len(unreadable)):
-            write_skipped(output / "skipped.csv", self.skipped)
+            write_skipped(output / "skipped.csv", unreadable, left_out)
             raise SaganError(
                 f"{len(unreadable)} of {len(found)} images are unreadable, more than max_unreadable {max_unreadable} "
                 f"allows; {output / 'skipped.csv'} lists them, the first: {next(iter(unreadable.values()))}"
@@ -161,7 +162,7 @@ class WriteScores:
         p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
         warnings = unlike_training(pixels, trained.typical)
         write_scores(self.output / "scores.csv", items, {"score": scores}, "score", p_values, warnings)
-        write_skipped(self.output / "skipped.csv", self.images.skipped)
+        write_skipped(self.output / "skipped.csv", self.images.unreadable, self.images.left_out)
         for line in tell_unlike([item["image"] for item in items], warnings):
             logger.warning(line)
         skipped = len(self.images.skipped)
@@ -235,9 +236,9 @@ def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], Tensor, dict
             pixels[path] = result[0]
         elif isinstance(result, Failure):
             unreadable[path] = result.reason
-            logger.warning(f"skipped: {result.reason}")
         else:
             left_out[path] = f"{path} has {result}"
-            logger.warning(f"skipped: {left_out[path]}")
+    for reason in [*by_file(unreadable).values(), *left_out.values()]:
+        logger.warning(f"skipped: {reason}")
     stacked = torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0)
     return list(pixels), stacked, unreadable, left_out

@@ -165,13 +165,17 @@ def _boxes(item: Item, size: Size) -> list[list[float]]:
 
 
 def read_mask(item: Item, size: Size) -> Array:
-    """Where the mask's file is not 0 in any of its colors, bool (height, width)."""
+    """Where the mask's file, turned as its image is, is visible and not 0 in any of its colors, bool (height, width)."""
     from PIL import Image
+
+    from monai_sagan.data.orientation import orientation_of, turned
 
     # Not by `read_image`, which stretches 16 bits to 8: a mask's 1 beside a 60000 would become 0.
     try:
-        with Image.open(item["mask"]) as image:
-            pixels: Array = np.asarray(image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image)
+        with open(item["mask"], "rb") as file, Image.open(file) as image:
+            pixels: Array = np.asarray(turned(image, orientation_of(image, file)))
+            if image.mode in ("LA", "RGBA"):
+                pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = " ".join(str(error).split())
         raise SaganError(f"{item['mask']} is not a readable mask ({reason}); replace it or leave it out") from None

@@ -163,8 +163,12 @@ class Results:
                     table.writerows(self._cells(self.entries[name]) if name in self.entries else [])
 
         write_whole(self.output / TABLE, write)
-        skipped = {self.path(row["image"]): row["reason"] for row in self.rows() if "reason" in row}
-        write_skipped(self.output / "skipped.csv", skipped)
+        rows = [row for row in self.rows() if "reason" in row]
+        unreadable, left_out = (
+            {self.path(row["image"]): row["reason"] for row in rows if row.get("again", False) is again}
+            for again in (True, False)
+        )
+        write_skipped(self.output / "skipped.csv", unreadable, left_out)
 
     def path(self, image: str) -> str:
         """The image as the user would name it."""
