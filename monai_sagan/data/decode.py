@@ -264,7 +264,8 @@ def choose_frame(path: Path, fragment: str, frames: int) -> int:
     """The index of the frame that ``fragment`` names in a file of so many; none needs naming where there is one."""
     if frames > 1 and not fragment:
         raise SaganError(
-            f"{path} has {frames} frames, and one image is wanted; name one in a table, as {path}#0, or save each as a file"
+            f"{path} has {frames} frames; save each as a file of its own, or name those that are meant in a table, as "
+            f"{path}#0"
         )
     if fragment and not fragment.isdigit():
         raise SaganError(f"{path}#{fragment} is not there: the file has no volume's axes; name a frame, such as #0")

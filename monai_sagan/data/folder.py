@@ -6,11 +6,12 @@
     DIR/test/abnormal/
     DIR/test/             images in the folder itself, or in test/unlabeled/: scored, and of no say in any measure
 
-Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, DICOM (also without a suffix) and
-NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
-their own, ``volume.nii.gz#z41``, and the volume is their patient; each has the label of the volume. Nothing is opened
-but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they are
-DICOM. Whose images these are, and under which terms, you know.
+Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM (also without a suffix)
+and NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
+their own, ``volume.nii.gz#z41``, and the volume is their patient; each has the label of the volume. Any other file of
+several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Nothing is
+opened but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they
+are DICOM. Whose images these are, and under which terms, you know.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad
 from monai_sagan.data.table import find_table, read_table
 from monai_sagan.data.tables import LeftOut, check_slices, report_left_out
+from monai_sagan.data.unread import no_images, unread_kinds
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_folder", "list_images", "read_folder"]
@@ -87,7 +89,7 @@ def read_folder(
     parts = [part for part in PARTS if (folder / part[1]).is_dir()]
     parts += [("unlabeled", kind, label) for label, kind in enumerate(kinds)] if labels_known else []
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
-    reasons: dict[str, int] = {"files that are no images": 0}
+    reasons: Counter[str] = Counter()
     for name, part, label in parts:
         datalist[name] += _items(folder, part, label, axis, keep, reasons)
     inner = [path.relative_to(folder).as_posix() for path in (folder / "test").glob("*") if path.is_dir()]
@@ -99,7 +101,7 @@ def read_folder(
     datalist["unlabeled"] += beside
     for name in ("normal", "unlabeled"):
         if not datalist[name]:
-            raise SaganError(f"no images in {folder / name}; put there PNG, JPEG, TIFF, DICOM or NIfTI files")
+            raise no_images(folder / name, _files(folder / name))
     report_left_out(folder, reasons, left_out)
     report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), left_out, logging.WARNING)
     return datalist
@@ -111,14 +113,15 @@ def _items(
     label: int | None,
     axis: int,
     keep: tuple[float, float],
-    reasons: dict[str, int],
+    reasons: Counter[str],
     without: Sequence[str] = (),
 ) -> list[Item]:
     items: list[Item] = []
     for path, names in list_images(folder / part, axis, keep, [folder / inner for inner in without]):
         patient = {"patient": path.relative_to(folder).as_posix()} if path.name.lower().endswith(NIFTI) else {}
         items += [{"image": name, "label": label} | patient for name in names]
-        reasons["files that are no images"] += not names
+        if not names:
+            reasons.update(unread_kinds([path]))
     return items
 
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 import numpy as np
 from PIL import (
     Image,
+    ImageFile,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,  # noqa: F401  Image.open looks for named formats among the loaded ones
@@ -86,7 +87,7 @@ def describe_picture(path: Path) -> Callable[[str], dict[str, Any]]:
     return lambda fragment: known[min(choose_frame(path, fragment, frames), len(known) - 1)]
 
 
-def _open(file: IO[bytes]) -> tuple[Image.Image, int]:
+def _open(file: IO[bytes]) -> tuple[ImageFile.ImageFile, int]:
     """The image, not yet decoded, and how many frames it has."""
     try:
         image = Image.open(file, formats=FORMATS)
@@ -110,13 +111,13 @@ def _unidentified(file: IO[bytes]) -> str:
     return f"its content is neither {', '.join(FORMATS)} nor DICOM"
 
 
-def _stored_as(image: Image.Image) -> str:
+def _stored_as(image: ImageFile.ImageFile) -> str:
     """Pillow's name for how the pixels of an image that is not loaded are stored; "" where it has none."""
     args: Any = image.tile[0].args if image.tile else ""
     return str(args if isinstance(args, str) else args[0])
 
 
-def _describe(image: Image.Image, file: IO[bytes]) -> dict[str, Any]:
+def _describe(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, Any]:
     """What is known of a frame before it is loaded."""
     raw = _stored_as(image)
     if _is_cut(image, raw):
@@ -126,8 +127,8 @@ def _describe(image: Image.Image, file: IO[bytes]) -> dict[str, Any]:
     return {"width": width, "height": height, "mode": mode, "format": image.format}
 
 
-def _is_cut(image: Image.Image, raw: str) -> bool:
-    """Whether Pillow gives no more than the upper 8 bits of deep colors, in a form where `_deep_color` finds no more."""
+def _is_cut(image: ImageFile.ImageFile, raw: str) -> bool:
+    """Whether Pillow gives the upper 8 bits of deep colors alone, stored such that `_deep_color` finds no more."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         deep = len(bits := image.tag_v2.get(BITS, (1,))) > 1 and max(bits) > 8
         return deep and (image.tag_v2.get(PLANAR) == 2 or not DEEP_COLOR.fullmatch(raw))

@@ -165,7 +165,7 @@ def _boxes(item: Item, size: Size) -> list[list[float]]:
 
 
 def read_mask(item: Item, size: Size) -> Array:
-    """Where the mask's file, turned as its image is, is visible and not 0 in any of its colors, bool (height, width)."""
+    """Where the mask, as a viewer shows it, is visible and not 0 in any of its colors, bool (height, width)."""
     from PIL import Image
 
     from monai_sagan.data.orientation import orientation_of, turned

@@ -16,10 +16,10 @@ import numpy as np
 from tqdm import tqdm
 
 from monai_sagan.data.cache import HowToDecode
-from monai_sagan.data.decode import IMAGE_SUFFIXES
 from monai_sagan.data.folder import list_images
 from monai_sagan.data.scaling import Pixels
 from monai_sagan.data.typical import compare_typical, typical_from_json
+from monai_sagan.data.unread import no_images, warn_of_unread
 from monai_sagan.data.workers import Failure
 from monai_sagan.errors import SaganError
 from monai_sagan.files import only_one, write_whole
@@ -144,13 +144,15 @@ def _checked(slice_axis: int, slice_range: Sequence[float], overlays: str) -> tu
 def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> dict[str, list[str]]:
     """The files of images below a folder with the names of their images, all relative to the folder."""
     ours = (output / OVERLAYS).resolve()  # pictures of an earlier call, should they lie in the folder
+    found = [(path, names) for path, names in list_images(folder, axis, keep) if ours not in path.resolve().parents]
     files = {
         path.relative_to(folder).as_posix(): [Path(name).relative_to(folder).as_posix() for name in names]
-        for path, names in list_images(folder, axis, keep)
-        if names and ours not in path.resolve().parents
+        for path, names in found
+        if names
     }
     if not files:
-        raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
+        raise no_images(folder, [path for path, _ in found])
+    warn_of_unread(folder, [path for path, names in found if not names])
     return files
 
 

@@ -369,11 +369,11 @@ def test_every_format_is_found_by_each_of_its_suffixes():
 def test_less_common_suffixes(tmp_path, suffix):
     path = tmp_path / f"image{suffix}"
     kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".gif": "GIF", ".apng": "PNG"}
-    Image.fromarray(GREY if suffix != ".pfm" else GREY.astype(np.float32)).save(path, kinds.get(suffix, "PPM"))
+    deep = suffix == ".pfm"
+    Image.fromarray(GREY.astype(np.float32) if deep else GREY).save(path, kinds.get(suffix, "PPM"))
     assert is_image_file(path)
-    assert (
-        np.abs(pixels_of(path, "L").astype(int) - np.rint(GREY / (246 if suffix == ".pfm" else 255) * 255)).max() < 12
-    )
+    wanted = np.rint(GREY / GREY.max() * 255) if deep else GREY
+    assert np.abs(pixels_of(path, "L").astype(int) - wanted).max() < 12  # JPEG
 
 
 def test_16_bits_of_pnm(tmp_path):
@@ -386,7 +386,7 @@ def test_an_animation_is_refused_as_other_files_of_several_frames(tmp_path, refu
     path = tmp_path / "moves.gif"
     first, *others = [Image.fromarray(page) for page in PAGES]
     first.save(path, save_all=True, append_images=others)
-    with refused(path, "3 frames", f"{path}#0", "save each as a file"):
+    with refused(path, "3 frames", f"{path}#0", "save each as a file of its own"):
         read_image(path)
     np.testing.assert_array_equal(pixels_of(f"{path}#0", "L"), GREY)
     for index in range(3):

@@ -50,7 +50,7 @@ def chunk(kind, body):
 
 
 def write_png(path, values, color, bits=16, extra=b"", late=b""):
-    """Of unsigned 16 bits (H, W, C), or of packed rows (H, bytes), with a kind of color and chunks beside the pixels."""
+    """Of unsigned 16 bits (H, W, C), or of packed rows (H, bytes), with chunks before and behind the pixels."""
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() if bits == 16 else b"\0" + row.tobytes() for row in values)
     width = values.shape[1] * 8 // bits if bits < 8 else values.shape[1]
     head = struct.pack(">IIBBBBB", width, len(values), bits, color, 0, 0, 0)
@@ -111,13 +111,8 @@ def test_a_picture_is_turned_as_its_camera_noted(tmp_path, suffix, turn, deep):
 def test_a_cameras_file_is_turned(tmp_path, kind):
     smooth = Image.fromarray(UP).resize((70, 50), Image.Resampling.NEAREST)
     path = tmp_path / "camera.jpg"
-    smooth.transpose(STORED[6]).save(
-        path,
-        kind,
-        exif=exif_of(6),
-        quality=95,
-        **({} if kind == "JPEG" else {"save_all": True, "append_images": [smooth]}),
-    )
+    preview = {"save_all": True, "append_images": [smooth]} if kind == "MPO" else {}
+    smooth.transpose(STORED[6]).save(path, kind, exif=exif_of(6), quality=95, **preview)
     found = decode(path)
     assert found.image.size == (found.description["width"], found.description["height"]) == (70, 50)
     assert np.abs(np.asarray(found.image.convert("L")).astype(int) - np.asarray(smooth)).mean() < 4
@@ -270,10 +265,8 @@ def test_what_is_transparent_has_no_part(tmp_path, kind, under):
     if kind == "LA":
         Image.merge("LA", [image, alpha]).save(path)
     elif kind in ("RGBA", "WEBP"):
-        path = path.with_suffix(".webp" if kind == "WEBP" else ".png")
-        Image.merge("RGBA", [image, image, image, alpha]).save(
-            path, **({"lossless": True, "exact": True} if kind == "WEBP" else {})
-        )
+        path, options = (path, {}) if kind == "RGBA" else (path.with_suffix(".webp"), {"lossless": True, "exact": True})
+        Image.merge("RGBA", [image, image, image, alpha]).save(path, **options)
     elif kind in ("P", "GIF"):
         palette = Image.fromarray(np.where(ROUND, grey, 200))  # of the color that lies below
         palette.putpalette([under if i == 200 else i for i in range(256) for _ in range(3)])
@@ -282,9 +275,8 @@ def test_what_is_transparent_has_no_part(tmp_path, kind, under):
     elif kind == "L":
         write_png(path, np.where(ROUND, grey, 200).astype(np.uint8), 0, 8, chunk(b"tRNS", struct.pack(">H", 200)))
     elif kind == "RGB":
-        Image.fromarray(np.dstack([np.where(ROUND, grey, 200).astype(np.uint8)] * 3)).save(
-            path, transparency=(200,) * 3
-        )
+        color = np.dstack([np.where(ROUND, grey, 200).astype(np.uint8)] * 3)
+        Image.fromarray(color).save(path, transparency=(200, 200, 200))
     elif kind in ("I;16", "RGB;16"):
         bands = 1 if kind == "I;16" else 3
         values = np.where(ROUND, 500 + 3 * grey.astype(np.uint16), 60000).astype(np.uint16)
