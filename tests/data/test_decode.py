@@ -23,6 +23,7 @@ from monai_sagan.data.decode import (
     read_image,
     split_fragment,
 )
+from monai_sagan.data.table import read_table
 from monai_sagan.errors import SaganError
 
 GREY = (np.arange(35, dtype=np.uint8) * 7 % 251).reshape(5, 7)  # not square, so that a transposition shows
@@ -119,6 +120,18 @@ def test_a_page_of_several_is_named(stack, refused):
         read_image(f"{stack}#3")
     with refused(f"{stack}#z1", "#0"):
         read_image(f"{stack}#z1")
+
+
+def test_a_table_names_the_pages_that_are_meant(tmp_path, stack):
+    """What the refusal of a whole file advises; pages of a file are of one patient."""
+    (tmp_path / "images.csv").write_text("image,label\nstack.tif#0,0\nstack.tif#2,1\n")
+    items = [item for part in read_table(tmp_path).values() for item in part]
+    assert sorted((item["image"], item["label"], item["patient"]) for item in items) == [
+        (f"{stack}#0", 0, str(stack)),
+        (f"{stack}#2", 1, str(stack)),
+    ]
+    for item in items:
+        np.testing.assert_array_equal(pixels_of(item["image"]), PAGES[2 * item["label"]])
 
 
 def test_the_only_page_may_be_named(tmp_path):
