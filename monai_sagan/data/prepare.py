@@ -18,7 +18,7 @@ from monai_sagan.data.decode import check_min_foreground, decode_file, lacks_for
 from monai_sagan.data.readable import write_skipped
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
-from monai_sagan.files import only_one, write_text
+from monai_sagan.files import fitting, only_one, write_text
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -133,7 +133,7 @@ def _names(images: Sequence[str]) -> dict[str, str]:
         file, fragment = split_fragment(image)
         *folders, last = Path(file).parts
         name = last.split(".")[0] + (f"_{fragment}" if fragment else "")
-        while (unique := re.sub(r"[^\w.-]", "_", name)).lower() in taken and folders:
+        while (unique := fitting(re.sub(r"[^\w.-]", "_", name))).lower() in taken and folders:
             name = f"{folders.pop()}-{name}"
         if unique.lower() in taken:
             unique = f"{unique}-{len(names)}"

@@ -42,7 +42,7 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     text = json.dumps(config, indent=2, default=str) + "\n"
     try:
         output.mkdir(parents=True, exist_ok=True)
-        log = logging.FileHandler(output / "log.txt", encoding="utf-8")
+        log = logging.FileHandler(output / "log.txt", encoding="utf-8", errors="backslashreplace")
         write_text(output / "config.json", text)
     except OSError as error:
         raise SaganError(f"cannot write to {output} ({error.strerror}); give another folder by --output_dir") from None
