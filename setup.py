@@ -50,7 +50,7 @@ setup(
         "monai>=1.6.1",
         "pytorch-ignite>=0.5.3",
         "numpy",
-        "pillow",
+        "pillow>=11",  # describes and turns TIFF files alike
         "nibabel",
         "pydicom>=3.0.2",
         "scipy",

@@ -18,6 +18,7 @@ from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.bundle.folders import nearest
 from monai_sagan.errors import SaganError, no_room
+from monai_sagan.files import print_any_name
 from monai_sagan.packages import pip_install
 from monai_sagan.study import add_study_arguments, study_command
 
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     A mistake of the user becomes one line on stderr and the code 2.
     """
+    print_any_name()
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")

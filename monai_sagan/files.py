@@ -1,11 +1,13 @@
-"""Files that are either whole or not there, whenever the process dies."""
+"""Files that are either whole or not there, whenever the process dies, and names of files that fit anywhere."""
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 import pickletools
 import re
+import sys
 import uuid
 import warnings
 import zipfile
@@ -16,7 +18,7 @@ from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = ["load_tensors", "save_tensors", "write_text", "write_whole"]
+__all__ = ["fitting", "load_tensors", "print_any_name", "save_tensors", "write_text", "write_whole"]
 
 PLAIN = re.compile(  # what pickles of tensors and plain values name
     r"torch\.(\w+|(_utils|_tensor|storage)\.\w+|serialization\._get_layout|nn\.parameter\.Parameter)|"
@@ -58,6 +60,24 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def fitting(name: str, most: int = 180) -> str:
+    """A file's name, cut where what is put before and behind it would make it longer than systems allow: 255 bytes.
+
+    Args:
+        name: any text.
+        most: bytes of it in UTF-8.
+    """
+    stored = name.encode("utf-8", "surrogatepass")
+    return name if len(stored) <= most else stored[:most].decode("utf-8", "ignore")
+
+
+def print_any_name() -> None:
+    """From now on print as an escape what the output's encoding does not have, such as a name that is not UTF-8."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from monai_sagan.bundle.folders import nearest
 from monai_sagan.bundle.overrides import tracking_keys
 from monai_sagan.errors import SaganError, show_errors_in_one_line
+from monai_sagan.files import print_any_name
 
 __all__ = ["check_command_line"]
 
@@ -35,6 +36,7 @@ def check_command_line(argv: Sequence[str] | None = None, beside: Collection[str
             return
         argv = sys.argv[1:]
     show_errors_in_one_line()
+    print_any_name()
     verb = argv[0].replace("-", "_") if argv else ""
     if verb in ("run", "run_workflow"):
         _check_options(verb, argv[1:], beside)

@@ -34,7 +34,7 @@ __all__ = ["HowToDecode", "ImageCache", "decode_images", "fit_image", "load_imag
 logger = logging.getLogger(__name__)
 
 PIXELS, NOTES = "pixels.npy", "images.json"  # in the cache's folder
-FORMAT = 3  # part of every key; raise it when the same files would be decoded to other pixels
+FORMAT = 4  # part of every key; raise it when the same files would be decoded to other pixels
 
 
 @dataclass(frozen=True)

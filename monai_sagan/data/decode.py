@@ -38,7 +38,9 @@ __all__ = [
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
-IMAGE_SUFFIXES = (*(".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"), *DICOM_SUFFIXES, *NIFTI_SUFFIXES)
+PICTURE_SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".tif", ".tiff", ".bmp", ".webp", ".gif",
+                    ".pbm", ".pgm", ".ppm", ".pnm", ".pfm")  # fmt: skip
+IMAGE_SUFFIXES = (*PICTURE_SUFFIXES, *DICOM_SUFFIXES, *NIFTI_SUFFIXES)
 PREPARATIONS = ("display", "med_ad")
 FRAGMENT = re.compile(r"[xyz]?\d+", re.ASCII)
 BACKGROUND = 12  # 5 % of the display range: above it lie noise and the edges of lossy compression
@@ -261,11 +263,14 @@ def _has_dicom_mark(path: Path) -> bool:
 def choose_frame(path: Path, fragment: str, frames: int) -> int:
     """The index of the frame that ``fragment`` names in a file of so many; none needs naming where there is one."""
     if frames > 1 and not fragment:
-        raise SaganError(f"{path} has {frames} frames; name the one that is meant, for example {path}#0")
+        raise SaganError(
+            f"{path} has {frames} frames; save each as a file of its own, or name those that are meant in a table, as "
+            f"{path}#0"
+        )
     if fragment and not fragment.isdigit():
         raise SaganError(f"{path}#{fragment} is not there: the file has no volume's axes; name a frame, such as #0")
     if int(fragment or 0) >= frames:
-        raise SaganError(f"{path}#{fragment} is not there: the last frame of the file is #{frames - 1}")
+        raise SaganError(f"{path}#{fragment} is not there: #{fragment} is past #{frames - 1}, the file's last frame")
     return int(fragment or 0)
 
 

@@ -6,12 +6,13 @@
     DIR/test/abnormal/
     DIR/test/             images in the folder itself, or in test/unlabeled/: scored, and of no say in any measure
 
-Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, DICOM (also without a suffix) and
-NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
+Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM (also without a suffix)
+and NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
 their own, ``volume.nii.gz#z41``, each with the label of the volume. Their patient is the subject that BIDS names in the
-path (``sub-01``), else the volume; other files have one by such a name, or by their DICOM header. Nothing is opened
-but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they are
-DICOM. Whose images these are, and under which terms, you know.
+path (``sub-01``), else the volume; other files have one by such a name, or by their DICOM header. Any other file of
+several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Nothing is
+opened but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they
+are DICOM. Whose images these are, and under which terms, you know.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from monai_sagan.data.near_names import advice, near_folders
 from monai_sagan.data.patient_ids import subject_of
 from monai_sagan.data.table import find_table, read_table
 from monai_sagan.data.tables import LeftOut, Notes, check_slices, report_left_out
+from monai_sagan.data.unread import no_images, unread_kinds
 from monai_sagan.errors import SaganError
 
 __all__ = ["almost_folder", "find_folder", "list_images", "read_folder", "read_images"]
@@ -45,7 +47,6 @@ ARRANGE = (
     f"test) or label (0, 1), and patient if you know it"
 )
 NIFTI = (".nii", ".nii.gz")
-NO_IMAGES = "files that are no images"
 # Windows, macOS and network disks put these everywhere.
 SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "System Volume Information"}
 
@@ -105,7 +106,7 @@ def read_folder(
     parts = [part for part in PARTS if (folder / part[1]).is_dir()]
     parts += [("unlabeled", kind, label) for label, kind in enumerate(kinds)] if labels_known else []
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
-    reasons: dict[str, int] = {NO_IMAGES: 0}
+    reasons: Counter[str] = Counter()
     for name, part, label in parts:
         datalist[name] += _items(folder, part, label, axis, keep, reasons)
     inner = [path.relative_to(folder).as_posix() for path in (folder / "test").glob("*") if path.is_dir()]
@@ -117,7 +118,7 @@ def read_folder(
     datalist["unlabeled"] += beside
     for name in NEEDED:
         if not datalist[name]:
-            raise SaganError(f"no images in {folder / name}; put there PNG, JPEG, TIFF, DICOM or NIfTI files")
+            raise no_images(folder / name, _files(folder / name))
     report_left_out(folder, reasons, left_out)
     report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), left_out, logging.WARNING)
     return datalist
@@ -139,7 +140,7 @@ def read_images(
         left_out: takes up what is left out, see `monai_sagan.data.tables`.
         notes: takes up how to arrange the images to train on them.
     """
-    folder, reasons = Path(dataset_dir), {NO_IMAGES: 0}
+    folder, reasons = Path(dataset_dir), Counter[str]()
     items = _items(folder, "", None, *check_slices(slice_axis, slice_range), reasons)
     if notes is not None:
         hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
@@ -162,7 +163,7 @@ def _items(
     label: int | None,
     axis: int,
     keep: tuple[float, float],
-    reasons: dict[str, int],
+    reasons: Counter[str],
     without: Sequence[str] = (),
 ) -> list[Item]:
     items: list[Item] = []
@@ -170,7 +171,8 @@ def _items(
         inside = path.relative_to(folder).as_posix()
         patient = subject_of(inside) or (inside if path.name.lower().endswith(NIFTI) else None)
         items += [{"image": name, "label": label} | ({"patient": patient} if patient else {}) for name in names]
-        reasons[NO_IMAGES] += not names
+        if not names:
+            reasons.update(unread_kinds([path]))
     return items
 
 

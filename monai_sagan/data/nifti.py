@@ -8,7 +8,8 @@ All slices of a volume share one scale: its 0.5th percentile becomes black and i
 brighter than a dark one, and a few extreme voxels do not decide; where the two are equal it is the least and the
 greatest value. Volumes of unsigned bytes stay as they are.
 
-A file with one slice only is a picture: not reoriented, the first axis along its rows.
+A file with one slice only is a picture of that slice, and needs no fragment; its least value becomes black and its
+greatest white. Where a header has no orientation of its own, nibabel's is taken: the first axis runs to the left.
 """
 
 from __future__ import annotations
@@ -36,43 +37,35 @@ def open_nifti(path: Path) -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
         path: of a NIfTI file.
 
     Raises:
-        SaganError: naming the file, when it is neither a volume nor a picture; by the function: when there is no such
-            slice.
+        SaganError: naming the file, when it is neither a volume nor a picture of real numbers, or has no orientation;
+            by the function: when there is no such slice.
         ValueError: when it has NaN or infinite values.
     """
-    file = _load(path)
-    known = {"format": "NIFTI"}
-    if _is_picture(file.shape):
-        picture = np.squeeze(np.asanyarray(file.dataobj)).T
-        check_numbers(picture)
-        grey = picture if picture.dtype == np.uint8 else stretch(picture)
-        return lambda fragment: (_unnamed(grey, fragment, path), known)
-    volume: Pixels = np.asanyarray(_untyped("as_closest_canonical")(file).dataobj)
-    volume = volume.reshape(volume.shape[:3])
+    volume: Pixels = np.asanyarray(_untyped("as_closest_canonical")(_load(path)).dataobj)
     check_numbers(volume)
-    low, high = (0.0, 255.0) if volume.dtype == np.uint8 else _display_range(volume)
+    if volume.dtype == np.uint8:
+        low, high = 0.0, 255.0
+    elif _is_picture(volume.shape):
+        low, high = float(volume.min()), float(volume.max())
+    else:
+        low, high = _display_range(volume)
 
     def slice_of(fragment: str) -> tuple[Pixels, dict[str, Any]]:
         axis, index = _place(volume.shape, fragment, path)
         plane = np.moveaxis(volume, axis, 0)[index]  # a view: `take` would copy the volume for each slice
-        return stretch(plane.T[::-1, ::-1], low, high), known
+        return stretch(plane.T[::-1, ::-1], low, high), {"format": "NIFTI"}
 
     return slice_of
 
 
 def describe_nifti(path: Path) -> Callable[[str], dict[str, Any]]:
     """A function from a fragment to ``width``, ``height``, ``mode`` and ``format``; no voxel is read."""
-    file = _load(path)
-    known = {"mode": "L", "format": "NIFTI"}
-    if _is_picture(file.shape):
-        width, height = (size for size in file.shape if size > 1)
-        return lambda fragment: _unnamed({"width": width, "height": height} | known, fragment, path)
-    shape = _canonical_shape(file)
+    shape = _canonical_shape(_load(path))
 
     def describe(fragment: str) -> dict[str, Any]:
         axis, _ = _place(shape, fragment, path)
         width, height = shape[:axis] + shape[axis + 1 :]
-        return {"width": width, "height": height} | known
+        return {"width": width, "height": height, "mode": "L", "format": "NIFTI"}
 
     return describe
 
@@ -101,17 +94,24 @@ def list_slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
 
 
 def _load(path: Path) -> Any:
-    """The file's header; its voxels wait until they are asked for."""
+    """The file's header, of three axes; its voxels wait until they are asked for."""
     import nibabel
 
     file: Any = nibabel.load(path)
-    if not _is_picture(file.shape) and (len(file.shape) < 3 or any(size != 1 for size in file.shape[3:])):
-        raise SaganError(f"{path} has shape {file.shape}; save the volume that is meant as a file of its own")
-    return file
+    shape, kind = tuple(file.shape), file.get_data_dtype()
+    if len(shape) < 2 or 0 in shape or any(size != 1 for size in shape[3:]):
+        raise SaganError(f"{path} has shape {shape}; save the volume that is meant as a file of its own")
+    if kind.fields:
+        raise SaganError(f"{path} has voxels of colors; save it in grey, or its slices as PNG files")
+    if kind.kind == "c":
+        raise SaganError(f"{path} has complex voxels; save their magnitude")
+    if not np.isfinite(file.affine).all() or np.isnan(_untyped("io_orientation")(file.affine)).any():
+        raise SaganError(f"{path} has a singular affine, which gives no orientation; write a valid sform or qform")
+    return type(file)(file.dataobj.reshape((*shape, 1)[:3]), file.affine, file.header)
 
 
 def _is_picture(shape: tuple[int, ...]) -> bool:
-    return sum(size > 1 for size in shape) == 2
+    return shape.count(1) == 1
 
 
 def _canonical_shape(file: Any) -> tuple[int, ...]:
@@ -132,19 +132,15 @@ def _display_range(volume: Pixels) -> tuple[float, float]:
     return (low, high) if high > low else (float(volume.min()), float(volume.max()))
 
 
-def _unnamed(result: Any, fragment: str, path: Path) -> Any:
-    if fragment:
-        raise SaganError(f"{path}#{fragment} is not there: the file has one slice only; name it without #{fragment}")
-    return result
-
-
 def _place(shape: tuple[int, ...], fragment: str, path: Path) -> tuple[int, int]:
-    """The axis, and the index along it, that a fragment names in a volume."""
+    """The axis, and the index along it, that a fragment names in a volume; a picture's slice needs no name."""
+    if not fragment and _is_picture(shape):
+        return shape.index(1), 0
     if fragment[:1] not in tuple(AXES):
         middle = f"{path}#z{shape[2] // 2}"
         raise SaganError(f"{path} is a volume of shape {shape}; name one slice of it, for example {middle}")
     axis, index = AXES.index(fragment[0]), int(fragment[1:])
     if index >= shape[axis]:
         last = f"{fragment[0]}{shape[axis] - 1}"
-        raise SaganError(f"{path}#{fragment} is not there: the last slice along that axis is #{last}")
+        raise SaganError(f"{path}#{fragment} is not there: #{fragment} is past #{last}, the last slice along that axis")
     return axis, index

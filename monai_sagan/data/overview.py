@@ -20,6 +20,7 @@ from monai_sagan.data.decode import (
 )
 from monai_sagan.data.layouts import Dataset
 from monai_sagan.data.patient_ids import patient_sources
+from monai_sagan.data.readable import by_file
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
@@ -117,7 +118,7 @@ def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False
     lines += ["", *_left_out(dataset.left_out | reasons), *_kinds(good)]
     how = "decoded" if checked else "headers read; add --check to decode all pixels"
     lines += [f"{'unreadable':<10} {len(bad)} of {len(good) + len(bad)} images ({how})"]
-    lines += [f"{'':<10} {reason}" for reason in bad.values()]
+    lines += [f"{'':<10} {reason}" for reason in by_file(bad).values()]
     return "\n".join(lines)
 
 

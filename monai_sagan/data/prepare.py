@@ -18,7 +18,7 @@ from monai_sagan.data.decode import check_min_foreground, decode_file, lacks_for
 from monai_sagan.data.readable import check_unreadable, write_skipped
 from monai_sagan.data.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_text
+from monai_sagan.files import fitting, write_text
 from monai_sagan.output_folder import hold_folder
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ __all__ = ["prepare"]
 logger = logging.getLogger(__name__)
 
 How = tuple[int, str, float]  # size, preparation, least foreground
+VERSION = 2  # raise it when the same files would be written as other pixels
 KEPT = ("patient", "view", "sex", "age", "site")  # of an item or its file, in items.json
 
 
@@ -72,7 +73,7 @@ def prepare(
     items = {item["image"]: item for part in datalist.values() for item in part}
     names = _names(list(items))
     how = (image_size, preparation, min_foreground)
-    recipe = {"version": 1, "image_size": image_size, "preparation": preparation, "images": names}
+    recipe = {"version": VERSION, "image_size": image_size, "preparation": preparation, "images": names}
     recipe |= {"min_foreground": min_foreground} if min_foreground else {}
     try:
         with hold_folder(folder, "prepared dataset"):
@@ -137,7 +138,7 @@ def _names(images: Sequence[str]) -> dict[str, str]:
         file, fragment = split_fragment(image)
         *folders, last = Path(file).parts
         name = last.split(".")[0] + (f"_{fragment}" if fragment else "")
-        while (unique := re.sub(r"[^\w.-]", "_", name)).lower() in taken and folders:
+        while (unique := fitting(re.sub(r"[^\w.-]", "_", name))).lower() in taken and folders:
             name = f"{folders.pop()}-{name}"
         if unique.lower() in taken:
             unique = f"{unique}-{len(names)}"
@@ -150,7 +151,10 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
     """Note down in the folder what it is made of, if it is new or was begun so; clean it of what was not finished."""
     note = folder / "prepared.json"
     if note.is_file():
-        if _read_note(note) != recipe:
+        before = _read_note(note)
+        if before.get("version") != VERSION:
+            raise SaganError(f"{folder} was begun by a version that reads some files otherwise; name a new folder")
+        if before != recipe:
             raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
     elif not _only_begun(folder):
         raise SaganError(f"{folder} is not empty; name a new folder")
@@ -160,10 +164,10 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> None:
     write_text(note, json.dumps(recipe))
 
 
-def _read_note(note: Path) -> Any:
+def _read_note(note: Path) -> dict[str, Any]:
     try:
-        return json.loads(note.read_text(encoding="utf-8"))
-    except ValueError:
+        return dict(json.loads(note.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
         raise SaganError(f"{note} is damaged: how its folder was begun is lost; remove the folder") from None
 
 
@@ -250,7 +254,7 @@ def _finish(
     items = {item["image"]: item for part in good.values() for item in part}
     bad_masks: dict[str, str] = {}
     notes = {names[i]: _note(folder, item, entries[i], names[i], image_size, bad_masks) for i, item in items.items()}
-    write_skipped(folder / "skipped.csv", skipped | bad_masks)
+    write_skipped(folder / "skipped.csv", unreadable, empty | bad_masks)
 
     def listed(split: str, label: int | None) -> list[str]:
         return [names[item["image"]] for item in good[split] if item["label"] == label]
@@ -293,7 +297,7 @@ def _note(
 def _write_mask(folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int) -> str:
     from PIL import Image
 
-    from monai_sagan.metrics.localization import read_mask
+    from monai_sagan.data.masks import read_mask
 
     target = folder / "masks" / name
     target.parent.mkdir(exist_ok=True)

@@ -10,10 +10,11 @@ from pathlib import Path
 
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.decode import split_fragment
 from monai_sagan.errors import SaganError
 from monai_sagan.records import record
 
-__all__ = ["check_unreadable", "keep_readable", "write_skipped"]
+__all__ = ["by_file", "check_unreadable", "keep_readable", "write_skipped"]
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ def keep_readable(
     Raises:
         SaganError: when more images are unreadable, see `check_unreadable`; or when a box lies outside its image.
     """
-    for reason in images.unreadable.values():
+    for reason in by_file(images.unreadable).values():
         logger.warning(f"skipped: {reason}")
     check_unreadable(images.unreadable, len(images.images) + len(images.unreadable), max_unreadable)
     path = Path(output_dir) / "skipped.csv"
@@ -50,7 +51,7 @@ def keep_readable(
         name: [_described(item, images) for item in items if item["image"] in images.images]
         for name, items in datalist.items()
     }
-    write_skipped(path, images.unreadable | images.left_out)
+    write_skipped(path, images.unreadable, images.left_out)
     return described
 
 
@@ -86,14 +87,38 @@ def _described(item: Item, images: ImageCache) -> Item:
     return known | item | {"size": [image["width"], image["height"]], "digest": image["digest"]}
 
 
-def write_skipped(path: Path, skipped: Mapping[str, str], status: Mapping[str, str] | None = None) -> None:
-    """Record ``skipped.csv``: a row for each image, with the reason.
+def by_file(unreadable: Mapping[str, str]) -> dict[str, str]:
+    """Why images are unreadable, by the image; where several images of one file share a reason, once, by the file.
+
+    Args:
+        unreadable: the reason by the image, which it may name.
+    """
+    groups: dict[tuple[str, str], list[str]] = {}
+    for image, reason in unreadable.items():
+        file = split_fragment(image)[0]
+        groups.setdefault((file, reason.replace(image, file)), []).append(image)
+    return {
+        name: reason
+        for (file, of_file), images in groups.items()
+        for name, reason in [(file, of_file) if len(images) > 1 else (images[0], unreadable[images[0]])]
+    }
+
+
+def write_skipped(
+    path: Path,
+    unreadable: Mapping[str, str],
+    left_out: Mapping[str, str] | None = None,
+    status: Mapping[str, str] | None = None,
+) -> None:
+    """Record ``skipped.csv``: a row for each image, with the reason; one for a file that is unreadable as a whole.
 
     Args:
         path: of the file.
-        skipped: the reason by the image.
-        status: of each image, a third column; None leaves it out.
+        unreadable: the reason by the image, see `by_file`.
+        left_out: of readable images, the reason by the image.
+        status: a third column, by the image and by the file; None leaves it out.
     """
+    skipped = {**by_file(unreadable), **(left_out or {})}
 
     def write(unfinished: Path) -> None:
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:

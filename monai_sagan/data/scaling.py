@@ -39,4 +39,4 @@ def check_numbers(values: Pixels) -> None:
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())
-        raise ValueError(f"{count} NaN or infinite pixels")
+        raise ValueError(f"{count} NaN or infinite pixels: set them to the background's value")

@@ -4,7 +4,7 @@
 
 | column | meaning |
 |---|---|
-| image, path or file | the image file, from the table's folder on or absolute; also one slice, ``volume.nii.gz#z41`` |
+| image, path or file | the image, from the table's folder on or absolute; in a file, ``v.nii#z41`` or ``cine.dcm#0`` |
 | split | normal, unlabeled or test |
 | label | 0 or normal, 1 or abnormal, empty for unknown |
 | patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
@@ -12,8 +12,8 @@
 Usual other names of the columns of images and patients are understood, see `monai_sagan.data.columns`; which columns
 were read, and which not, is logged. With ``split``, labels are needed to measure only, of test images; one without is
 scored all the same. Without it, images are split by their labels and by patient, and those of unknown label are
-unlabeled. Where no column names patients, file names do (``sub-01``), else DICOM headers, and the slices of a volume
-belong together. Whose images these are, and under which terms, you know.
+unlabeled. Where no column names patients, file names do (``sub-01``), else DICOM headers, and slices or frames
+of a file belong together. Whose images these are, and under which terms, you know.
 """
 
 from __future__ import annotations
@@ -213,17 +213,14 @@ def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, r
 
 
 def _with_patient(item: Item) -> Item:
-    """Where no column says it, the volume that a slice is from, or the patient that a DICOM header names."""
+    """Where no column says it, the patient that a DICOM header names, or the file that a slice or frame is from."""
     from monai_sagan.data.decode import describe_file, is_dicom, split_fragment
 
     file, fragment = split_fragment(item["image"])
     if "patient" in item:
         return item
-    if fragment and fragment[0] in "xyz":
-        return item | {"patient": file}
-    if not is_dicom(Path(file)):
-        return item
-    (found,) = describe_file([item["image"]])
-    if isinstance(found, SaganError) or "patient" not in found:  # a broken file is named when it is decoded
-        return item
-    return item | {"patient": found["patient"]}
+    if is_dicom(Path(file)):
+        (found,) = describe_file([item["image"]])
+        if not isinstance(found, SaganError) and "patient" in found:  # a broken file is named when it is decoded
+            return item | {"patient": found["patient"]}
+    return item | ({"patient": file} if fragment else {})

@@ -19,9 +19,10 @@ from tqdm import tqdm
 from monai_sagan.data.batches import EvaluationBatches, images_at_a_time
 from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
-from monai_sagan.data.decode import IMAGE_SUFFIXES, Pixels
+from monai_sagan.data.decode import Pixels
 from monai_sagan.data.folder import list_images
-from monai_sagan.data.readable import check_unreadable, write_skipped
+from monai_sagan.data.readable import by_file, check_unreadable, write_skipped
+from monai_sagan.data.unread import no_images, warn_of_unread
 from monai_sagan.data.workers import Failure
 from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.scoring import Scorer
@@ -75,6 +76,7 @@ class FolderBatches(EvaluationBatches):
         paths, pixels, unreadable, left_out = _decode(found, settings.decoding())
         self.items: list[Item] = [{"image": path, "label": None} for path in paths]
         self.pixels = pixels
+        self.unreadable, self.left_out = unreadable, left_out
         self.skipped: dict[str, str] = unreadable | left_out
         if not paths:
             reason = self.skipped[found[0]]
@@ -155,7 +157,7 @@ class WriteScores:
         with replace_together(self.output) as draft:
             write_heatmaps(draft / "heatmaps", trained, pixels, items, scores, self.heatmaps, warnings)
             write_scores(draft / "scores.csv", items, {"score": scores}, "score", p_values, flags, warnings)
-            write_skipped(draft / "skipped.csv", self.images.skipped)
+            write_skipped(draft / "skipped.csv", self.images.unreadable, self.images.left_out)
         for line in tell_unlike([item["image"] for item in items], warnings):
             logger.warning(line)
         flagged = (
@@ -219,11 +221,12 @@ def _image_paths(folder: Path, output: Path, slice_axis: int, slice_range: tuple
     if not folder.is_dir():
         raise SaganError(f"no folder {folder}; give the folder of images by --dataset_dir")
     # The heat maps of an earlier call are no input, should they lie in the folder.
-    found = list_images(folder, slice_axis, slice_range)
-    paths = [name for path, names in found if output not in path.resolve().parents for name in names]
-    if not paths:
-        raise SaganError(f"no images in {folder}; its files should end in one of {', '.join(IMAGE_SUFFIXES)}")
-    return paths
+    listed = list_images(folder, slice_axis, slice_range)
+    found = [(path, names) for path, names in listed if output not in path.resolve().parents]
+    if not any(names for _, names in found):
+        raise no_images(folder, [path for path, _ in found])
+    warn_of_unread(folder, [path for path, names in found if not names])
+    return [name for _, names in found for name in names]
 
 
 def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], Tensor, dict[str, str], dict[str, str]]:
@@ -236,9 +239,9 @@ def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], Tensor, dict
             pixels[path] = result[0]
         elif isinstance(result, Failure):
             unreadable[path] = result.reason
-            logger.warning(f"skipped: {result.reason}")
         else:
             left_out[path] = f"{path} has {result}"
-            logger.warning(f"skipped: {left_out[path]}")
+    for reason in [*by_file(unreadable).values(), *left_out.values()]:
+        logger.warning(f"skipped: {reason}")
     stacked = torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0)
     return list(pixels), stacked, unreadable, left_out

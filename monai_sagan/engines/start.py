@@ -98,7 +98,7 @@ class _LogFile(logging.FileHandler):
 
 def _write_log(lines: MemoryHandler, path: Path) -> None:
     """From now on write the log, the lines kept so far included, to a file."""
-    file = _LogFile(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lines.setTarget(file)
     lines.flush()

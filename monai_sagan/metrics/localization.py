@@ -15,7 +15,6 @@ from monai_sagan.metrics.arrays import on_host
 from monai_sagan.metrics.hits import FALSE_POSITIVES, best_at_rate, candidates, hit_rates, pointing_game, points_within
 from monai_sagan.metrics.pixels import dice, pixel_curves, pixel_metrics
 from monai_sagan.metrics.regions import Regions, read_regions
-from monai_sagan.metrics.regions import read_mask as read_mask  # data/prepare.py imports it from here
 
 if TYPE_CHECKING:
     from monai_sagan.data.datalist import Item

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monai_sagan.data.masks import read_mask
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import on_host
 
@@ -168,25 +169,6 @@ def _boxes(item: Item, size: Size) -> list[list[float]]:
             )
         clipped.append([left, top, right - left, bottom - top])
     return clipped
-
-
-def read_mask(item: Item, size: Size) -> Array:
-    """Where the mask's file is not 0 in any of its colors, bool (height, width)."""
-    from PIL import Image
-
-    # Not by `read_image`, which stretches 16 bits to 8: a mask's 1 beside a 60000 would become 0.
-    try:
-        with Image.open(item["mask"]) as image:
-            pixels: Array = np.asarray(image.convert(image.mode[:-1]) if image.mode in ("LA", "RGBA") else image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = " ".join(str(error).split())
-        raise SaganError(f"{item['mask']} is not a readable mask ({reason}); replace it or leave it out") from None
-    if pixels.shape[:2] != (size[1], size[0]):
-        raise SaganError(
-            f"the mask {item['mask']} is {pixels.shape[1]} x {pixels.shape[0]} pixels and its image {item['image']} "
-            f"{size[0]} x {size[1]}; give it the image's own size"
-        )
-    return np.asarray(pixels.reshape(size[1], size[0], -1).any(-1))
 
 
 def _boxes_around(mask: Array) -> list[list[float]]:

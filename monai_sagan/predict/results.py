@@ -162,8 +162,13 @@ class Results:
         """Write ``scores.csv`` and ``skipped.csv``, complete and in order; remove overlays that no row names."""
         write_whole(self.output / TABLE, self._write_table)
         found = [(entry, row) for entry in self.entries.values() for row in entry["rows"] if "reason" in row]
-        status = {self.path(row["image"]): self._status(entry) for entry, row in found}
-        write_skipped(self.output / "skipped.csv", {self.path(row["image"]): row["reason"] for _, row in found}, status)
+        names = ((name, entry) for entry, row in found for name in (row["image"], entry["file"]))
+        status = {self.path(name): self._status(entry) for name, entry in names}
+        unreadable, left_out = (
+            {self.path(row["image"]): row["reason"] for _, row in found if row.get("again", False) is again}
+            for again in (True, False)
+        )
+        write_skipped(self.output / "skipped.csv", unreadable, left_out, status)
         kept = {row.get("overlay") for entry in self._all() for row in entry["rows"]}
         for path in (self.output / OVERLAYS).glob("*"):
             if path.name not in kept and OURS.search(path.name):

@@ -17,6 +17,7 @@ from monai_sagan.data.cache import HowToDecode
 from monai_sagan.data.folder import list_images
 from monai_sagan.data.scaling import Pixels
 from monai_sagan.data.typical import compare_typical, typical_from_json
+from monai_sagan.data.unread import warn_of_unread
 from monai_sagan.data.workers import Failure
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
@@ -119,11 +120,14 @@ def _checked(slice_axis: int, slice_range: Sequence[float], overlays: str) -> tu
 def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> dict[str, list[str]]:
     """The files of images below a folder with the names of their images, all relative to the folder."""
     ours = (output / OVERLAYS).resolve()  # pictures of an earlier call, should they lie in the folder
-    return {
+    found = [(path, names) for path, names in list_images(folder, axis, keep) if ours not in path.resolve().parents]
+    files = {
         path.relative_to(folder).as_posix(): [Path(name).relative_to(folder).as_posix() for name in names]
-        for path, names in list_images(folder, axis, keep)
-        if names and ours not in path.resolve().parents
+        for path, names in found
+        if names
     }
+    warn_of_unread(folder, [path for path, names in found if not names])
+    return files
 
 
 def _score_the_rest(scorer: _Scorer, results: Results, jobs: int | None) -> None:

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from monai_sagan.data.datalist import Item
-from monai_sagan.files import write_text
+from monai_sagan.data.workers import one_line
+from monai_sagan.files import fitting, write_text
 from monai_sagan.report.cases import pick_cases
 from monai_sagan.report.maps import COLORS, how_maps_are_made, map_words
 from monai_sagan.report.notice import RESEARCH_ONLY, add_notice
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
 
 TITLES = ("image", "restored", "anomaly map")
+LONGEST = 60  # signs of a file's name that the width of a picture has room for
 
 
 def pick_images(scores: Tensor, count: int = 4) -> list[int]:
@@ -96,10 +98,11 @@ def write_heatmaps(
         for index in picked:
             image, found = next(trained.batches(pixels[index : index + 1]))
             item = items[index]
-            name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{Path(item['image']).stem}.png"
+            image_name = Path(item["image"])
+            name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{fitting(image_name.stem)}.png"
             mark = "; unlike the training images" if warnings and warnings[index] else ""
             rank = f"{ranks[index]} of {len(scores)}{mark}"
-            title = f"{Path(item['image']).name} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
+            title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             _draw(unfinished / name, (image, found.restored, found.anomaly_map), trained.scale, title, words)
             names.append(folder / name)
         shutil.rmtree(folder, ignore_errors=True)
@@ -158,6 +161,12 @@ def write_gallery(
             }
         )
     write_text(place / "gallery.json", json.dumps(facts, indent=1) + "\n")
+
+
+def _short(name: str) -> str:
+    """A file's name as text that matplotlib draws, which refuses what is not UTF-8, on one line."""
+    text = one_line(name.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-(LONGEST // 2) :]}"
 
 
 def _kind(item: Item) -> str:

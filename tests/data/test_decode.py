@@ -23,6 +23,7 @@ from monai_sagan.data.decode import (
     read_image,
     split_fragment,
 )
+from monai_sagan.data.table import read_table
 from monai_sagan.errors import SaganError
 
 GREY = (np.arange(35, dtype=np.uint8) * 7 % 251).reshape(5, 7)  # not square, so that a transposition shows
@@ -68,9 +69,6 @@ def test_description(tmp_path):
 
 def test_other_modes_of_png(tmp_path):
     path = tmp_path / "image.png"
-    Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(255 - GREY)]).save(path)
-    np.testing.assert_array_equal(pixels_of(path, "L"), GREY)
-
     palette = Image.fromarray(GREY)
     palette.putpalette([(255 - i) for i in range(256) for _ in range(3)])
     palette.save(path)
@@ -124,6 +122,18 @@ def test_a_page_of_several_is_named(stack, refused):
         read_image(f"{stack}#z1")
 
 
+def test_a_table_names_the_pages_that_are_meant(tmp_path, stack):
+    """What the refusal of a whole file advises; pages of a file are of one patient."""
+    (tmp_path / "images.csv").write_text("image,label\nstack.tif#0,0\nstack.tif#2,1\n")
+    items = [item for part in read_table(tmp_path).values() for item in part]
+    assert sorted((item["image"], item["label"], item["patient"]) for item in items) == [
+        (f"{stack}#0", 0, str(stack)),
+        (f"{stack}#2", 1, str(stack)),
+    ]
+    for item in items:
+        np.testing.assert_array_equal(pixels_of(item["image"]), PAGES[2 * item["label"]])
+
+
 def test_the_only_page_may_be_named(tmp_path):
     Image.fromarray(GREY).save(tmp_path / "a.png")
     np.testing.assert_array_equal(pixels_of(f"{tmp_path}/a.png#0"), GREY)
@@ -156,10 +166,41 @@ def test_nifti_slice(save_volume):
         path = save_volume(array, name)
         image, description = decode(path)
         assert image.size == (7, 5)
-        assert image.getpixel((6, 0)) == round(values[6, 0] / 340 * 255)
-        assert image.getpixel((0, 4)) == round(values[0, 4] / 340 * 255)
+        # As slices of volumes: on the left is the patient's right or front, where an axis ends.
+        assert image.getpixel((0, 4)) == round(values[6, 0] / 340 * 255)
+        assert image.getpixel((6, 0)) == round(values[0, 4] / 340 * 255)
         assert description["format"] == "NIFTI"
         assert nifti_slices(path) == [str(path)]
+        axis = "x" if array.shape[0] == 1 else "z"
+        np.testing.assert_array_equal(read_image(f"{path}#{axis}0"), image)
+
+
+@pytest.mark.parametrize("codes", [(0, 0), (1, 0), (0, 1), (2, 1)])
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize("axes", ["RAS", "LAS", "LPS", "PIR"])
+def test_a_slice_cut_out_of_a_volume_is_that_slice(save_volume, tmp_path, axes, axis, codes):
+    values = (np.arange(4 * 5 * 6).reshape(4, 5, 6) * 2).astype(np.uint8)
+    affine = nibabel.orientations.inv_ornt_aff(nibabel.orientations.axcodes2ornt(axes), values.shape)
+    volume = nibabel.Nifti1Image(values, affine)
+    volume.set_sform(affine, codes[0])
+    volume.set_qform(affine, codes[1])
+    nibabel.save(volume, tmp_path / "v.nii")
+    along = int(nibabel.io_orientation(nibabel.load(tmp_path / "v.nii").affine)[axis, 0])
+    cuts = [slice(2, 3) if i == axis else slice(None) for i in range(3)]
+    nibabel.save(volume.slicer[tuple(cuts)], tmp_path / "cut.nii.gz")
+    cut = decode(tmp_path / "cut.nii.gz")
+    reached = [np.asarray(read_image(name)).tolist() for name in nifti_slices(tmp_path / "v.nii", along)]
+    assert np.asarray(cut.image).tolist() in reached
+    assert next(describe_file([tmp_path / "cut.nii.gz"])) == cut.description
+
+
+def test_a_file_as_dcm2niix_writes_it_is_upright(save_volume):
+    up = np.zeros((5, 7), np.uint8)
+    up[:2, :2], up[4] = 255, np.arange(7) * 9
+    flat = up.T[:, ::-1]  # from the patient's right to the left, from back to front
+    for name, array in (("a.nii", flat), ("b.nii.gz", flat[..., None]), ("c.nii", flat[..., None, None])):
+        path = save_volume(array, name, np.diag([-1, 1, 1, 1.0]))
+        np.testing.assert_array_equal(pixels_of(path), up)
 
 
 def test_slices_stand_upright_in_any_orientation(save_volume):
@@ -243,11 +284,38 @@ def test_nifti_that_is_refused(save_volume, refused):
     path = save_volume(np.full((4, 5), np.nan, np.float32), "n.nii")
     with refused(path, "20 NaN"):
         read_image(path)
-    with refused(f"{path}#z0", "one slice only"):
-        read_image(f"{save_volume(np.ones((4, 5), np.int16), 'n.nii')}#z0")
     path.write_bytes(b"text")
     with refused(path):
         read_image(path)
+
+
+def strange_nifti(folder):
+    color = np.zeros((4, 5, 6), [(name, "u1") for name in "RGB"])
+    nowhere = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4))
+    nowhere.set_sform(np.zeros((4, 4)), 1)
+    flat = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.int16), np.eye(4))
+    flat.set_sform(np.diag([1, 1, 0, 1.0]), 1)
+    return {
+        "colors": (nibabel.Nifti1Image(color, np.eye(4)), "save it in grey"),
+        "complex": (nibabel.Nifti1Image(np.zeros((4, 5, 6), np.complex64), np.eye(4)), "save their magnitude"),
+        "series": (nibabel.Nifti1Image(np.zeros((4, 5, 6, 3), np.int16), np.eye(4)), "(4, 5, 6, 3)"),
+        "vectors": (nibabel.Nifti1Image(np.zeros((4, 5, 6, 1, 3), np.float32), np.eye(4)), "(4, 5, 6, 1, 3)"),
+        "line": (nibabel.Nifti1Image(np.zeros(4, np.int16), np.eye(4)), "(4,)"),
+        "nothing": (nibabel.Nifti1Image(np.zeros((4, 0, 6), np.int16), np.eye(4)), "(4, 0, 6)"),
+        "nowhere": (nowhere, "write a valid sform"),
+        "flat": (flat, "write a valid sform"),
+    }
+
+
+@pytest.mark.parametrize("name", strange_nifti(None))
+def test_what_is_no_volume_is_refused_with_its_fix(tmp_path, refused, name):
+    image, fix = strange_nifti(tmp_path)[name]
+    path = tmp_path / "strange.nii.gz"
+    nibabel.save(image, path)
+    for call in (nifti_slices, read_image, lambda path: decode(f"{path}#z2")):
+        with refused(path, fix):
+            call(path)
+    assert fix in str(next(describe_file([path])))
 
 
 def test_foreground_share():
@@ -300,6 +368,42 @@ def test_enormous_images_are_refused(tmp_path, monkeypatch, refused):
 def test_an_unknown_preparation(tmp_path, refused):
     with refused("preparation is 'none'", "display", "med_ad"):
         read_image(tmp_path / "a.png", "none")
+
+
+def test_every_format_is_found_by_each_of_its_suffixes():
+    from monai_sagan.data.pictures import FORMATS
+
+    Image.init()
+    known = {suffix for suffix, name in Image.registered_extensions().items() if name in FORMATS}
+    assert known <= set(IMAGE_SUFFIXES)
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".pgm", ".pnm", ".pfm", ".jfif", ".jpe", ".apng", ".PGM"])
+def test_less_common_suffixes(tmp_path, suffix):
+    path = tmp_path / f"image{suffix}"
+    kinds = {".jfif": "JPEG", ".jpe": "JPEG", ".gif": "GIF", ".apng": "PNG"}
+    deep = suffix == ".pfm"
+    Image.fromarray(GREY.astype(np.float32) if deep else GREY).save(path, kinds.get(suffix, "PPM"))
+    assert is_image_file(path)
+    wanted = np.rint(GREY / GREY.max() * 255) if deep else GREY
+    assert np.abs(pixels_of(path, "L").astype(int) - wanted).max() < 12  # JPEG
+
+
+def test_16_bits_of_pnm(tmp_path):
+    deep = 300 + 40 * np.arange(35, dtype=np.uint16).reshape(5, 7)
+    (tmp_path / "deep.pgm").write_bytes(b"P5 7 5 4095\n" + deep.astype(">u2").tobytes())
+    assert np.abs(pixels_of(tmp_path / "deep.pgm") - np.arange(35).reshape(5, 7) / 34 * 255).max() <= 1
+
+
+def test_an_animation_is_refused_as_other_files_of_several_frames(tmp_path, refused):
+    path = tmp_path / "moves.gif"
+    first, *others = [Image.fromarray(page) for page in PAGES]
+    first.save(path, save_all=True, append_images=others)
+    with refused(path, "3 frames", f"{path}#0", "save each as a file of its own"):
+        read_image(path)
+    np.testing.assert_array_equal(pixels_of(f"{path}#0", "L"), GREY)
+    for index in range(3):
+        assert next(describe_file([f"{path}#{index}"])) == decode(f"{path}#{index}").description
 
 
 def test_names_of_images(tmp_path, write_dicom):

@@ -5,12 +5,19 @@ from __future__ import annotations
 import csv
 import logging
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
+from monai_sagan.artifact.export import export_artifact
+from monai_sagan.cli import main
 from monai_sagan.data.cache import HowToDecode, ImageCache
-from monai_sagan.data.readable import keep_readable
+from monai_sagan.data.folder import read_folder
+from monai_sagan.data.prepare import prepare
+from monai_sagan.data.readable import by_file, keep_readable, write_skipped
+from monai_sagan.engines.inference import infer
+from monai_sagan.predict import predict
 
 
 @pytest.fixture
@@ -70,6 +77,58 @@ def test_left_out_slices_are_listed_but_are_not_bad(datalist, tmp_path):
     found = keep_readable(datalist, images, tmp_path, max_unreadable=0)
     assert len(found["unlabeled"]) == 2
     assert "foreground" in listed(tmp_path / "skipped.csv")[1][1]
+
+
+def spoiled_volume(path):
+    """One value that is none spoils the scale of all slices."""
+    values = np.random.default_rng(0).random((8, 9, 10), np.float32)
+    values[1, 2, 3] = np.nan
+    nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+
+
+def test_a_volume_that_is_unreadable_as_a_whole_is_one_row(datalist, tmp_path, caplog):
+    volume = tmp_path / "v.nii.gz"
+    spoiled_volume(volume)
+    datalist["test"] += [{"image": f"{volume}#z{i}", "label": 0} for i in range(10)]
+    images = ImageCache(datalist, HowToDecode((16, 16)), tmp_path / "cache", mixed_images=True)
+    with caplog.at_level(logging.WARNING):
+        keep_readable(datalist, images, tmp_path, max_unreadable=0.6)
+    rows = listed(tmp_path / "skipped.csv")[1:]
+    assert [row[0] for row in rows] == [str(tmp_path / "7.png"), str(volume)]
+    assert "1 NaN or infinite pixels: set them to" in rows[1][1]
+    assert caplog.text.count(str(volume)) == 1
+
+
+def test_only_a_shared_reason_is_the_files():
+    reasons = {"v.nii#z1": "v.nii#z1 is broken", "v.nii#z2": "v.nii#z2 is broken", "v.nii#z9": "v.nii#z9 is not there"}
+    assert by_file(reasons) == {"v.nii": "v.nii is broken", "v.nii#z9": "v.nii#z9 is not there"}
+    assert by_file({"a.png": "a.png is broken", "b.png": "b.png is broken"}) == {
+        "a.png": "a.png is broken",
+        "b.png": "b.png is broken",
+    }
+
+
+def test_images_that_are_left_out_keep_a_row_each(tmp_path):
+    write_skipped(tmp_path / "skipped.csv", {}, {f"v.nii#z{i}": "foreground 0.000 of the image" for i in range(3)})
+    assert len(listed(tmp_path / "skipped.csv")) == 4
+
+
+def test_every_verb_says_once_that_a_volume_is_unreadable(tmp_path, save_model, capsys):
+    """Inference, predict, prepare and the look at a dataset, as training does."""
+    for part in ("normal", "unlabeled"):
+        (tmp_path / "mine" / part).mkdir(parents=True)
+        Image.fromarray(np.arange(600, dtype=np.uint8).reshape(20, 30)).save(tmp_path / "mine" / part / "a.png")
+    volume = tmp_path / "mine" / "normal" / "v.nii.gz"
+    spoiled_volume(volume)
+    save_model(tmp_path / "model.pt")
+    infer(tmp_path / "model.pt", tmp_path / "mine", tmp_path / "inferred", heatmaps=0)
+    artifact = export_artifact(tmp_path / "model.pt", tmp_path / "artifact", "safetensors")
+    predict(artifact, tmp_path / "mine", tmp_path / "predicted", overlays="none", jobs=1)
+    prepare(read_folder(tmp_path / "mine"), tmp_path / "prepared", 16, max_unreadable=1, jobs=1)
+    for name in ("inferred", "predicted", "prepared"):
+        assert [row[0] for row in listed(tmp_path / name / "skipped.csv")] == ["image", str(volume)]
+    main(["data", str(tmp_path / "mine"), "--check", "--jobs", "1"])
+    assert capsys.readouterr().out.count("NaN or infinite") == 1
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.1])
