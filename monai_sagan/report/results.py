@@ -82,14 +82,13 @@ def operating_section(run: Run) -> Html:
     rows = [
         [
             percent(point.get("specificity_wanted")),
-            NONE if point.get("threshold") is None else f"{point['threshold']:.5f}",
+            _threshold(point),
             _rate(point, "sensitivity", abnormal),
             _rate(point, "specificity", normal),
-            plain(point.get("n_valid_normal", NONE)),
         ]
         for point in points
     ]
-    head = ["specificity wanted", "threshold", "sensitivity (95 %)", "specificity (95 %)", "validation normals"]
+    head = ["specificity wanted", "threshold (validation normals)", "sensitivity (95 %)", "specificity (95 %)"]
     warnings = [paragraph(sentence(point["warning"])) for point in points if point.get("warning")]
     note = "Each threshold is a quantile of the scores of validation normals; no test image took part in setting it. "
     note += (
@@ -97,10 +96,17 @@ def operating_section(run: Run) -> Html:
     )
     note += "validation normals would have set another one."
     title = "At thresholds set on validation normals, measured on the test images"
-    named = table(head, rows, title, wide=head[-1])
+    named = table(head, rows, title)
     return section(
         "operating-points", "Operating points", named, *warnings, paragraph(note, kind="soft"), _false_alarms(run)
     )
+
+
+def _threshold(point: dict[str, Any]) -> Html:
+    """The threshold, and how many validation normals set it."""
+    value, normals = point.get("threshold"), point.get("n_valid_normal")
+    parts = [NONE if value is None else f"{value:.5f}", "" if normals is None else f" ({normals:,})"]
+    return join(*(tag("span", part, class_="part") for part in parts if part))
 
 
 def _rate(point: dict[str, Any], name: str, total: int) -> Html | str:

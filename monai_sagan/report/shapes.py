@@ -53,7 +53,7 @@ AUDIT = {
     "cannot_know": [str],
 }
 CASE = {
-    **{name: str for name in ("file", "image", "kind")},
+    **{name: str for name in ("file", "image", "kind", "lesions")},
     **{name: int for name in ("label", "rank")},
     **{name: NUMBER for name in ("score", "p_value")},
 }
