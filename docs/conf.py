@@ -31,7 +31,10 @@ nb_execution_mode = "off"  # tutorials are shown with the outputs that they stor
 nb_render_markdown_format = "gfm"  # tables, too
 default_role = "py:obj"  # docstrings name things in single backticks
 myst_heading_anchors = 3
-suppress_warnings = ["ref.python"]  # a public name stands in its module and again in its package
+suppress_warnings = [
+    "ref.python",  # a public name stands in its module and again in its package
+    "misc.highlighting_failure",  # a tutorial's command on several lines; site.css shows its backslashes as they are
+]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
@@ -109,6 +112,12 @@ def copy_tutorials(app: Sphinx, config: Config) -> None:
     shutil.copytree(Path(app.srcdir).parent / "tutorials", place, ignore=shutil.ignore_patterns("*.py", ".*"))
 
 
+def keep_pictures_inside(app: Sphinx) -> None:
+    """Let the pictures of tutorials lie in the site's own folder while they wait to be copied, not beside it."""
+    place = Path(app.doctreedir) / "pictures"
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=str(place))
+
+
 def label_cells(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Give each table cell its column's name, under which site.css shows it where a wide table has no room."""
     if "<table" in context.get("body", ""):
@@ -124,6 +133,7 @@ def label_cells(app: Sphinx, page: str, template: str, context: dict[str, Any], 
 def setup(app: Sphinx) -> None:
     app.add_directive("public-modules", PublicModules)
     app.connect("config-inited", copy_tutorials)
+    app.connect("builder-inited", keep_pictures_inside, priority=900)  # after MyST-NB's own
     app.connect("html-page-context", label_cells)
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("autodoc-process-signature", own_signature)

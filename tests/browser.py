@@ -68,6 +68,27 @@ TOO_FAINT = """() => {
 }"""
 
 
+# What a page break cuts or parts from what it belongs to. Sheets of paper are columns here: these break by the same
+# rules, and can be asked for.
+CUT = """([width, height]) => {
+  const size = { columnWidth: `${width}px`, width: `${width}px`, height: `${height}px` };
+  Object.assign(document.body.style, size, { columnGap: 0, columnFill: 'auto' });
+  const sheet = box => Math.floor(box.left / width + 0.01), found = [];
+  const name = element => `${element.localName} ${element.textContent.trim().replace(/\\s+/g, ' ').slice(0, 60)}`;
+  for (const element of document.querySelectorAll('figure, tr, svg, img, li, .tile, .note, h2, h3')) {
+    const boxes = [...element.getClientRects()];
+    if (boxes.length > 1) found.push(`cut: ${name(element)}`);
+    if (boxes.some(box => box.right > (sheet(box) + 1) * width + 1)) found.push(`too wide: ${name(element)}`);
+  }
+  for (const head of document.querySelectorAll('h2, h3, h3 + p, dt, caption')) {
+    const next = head.nextElementSibling?.getClientRects()[0];
+    if (next && sheet(next) != sheet(head.getClientRects()[0])) found.push(`alone at the end of a page: ${name(head)}`);
+  }
+  return found;
+}"""
+PAPER = (703, 1031)  # A4 at 96 dots per inch, less margins of 12 mm
+
+
 @contextmanager
 def chromium() -> Iterator[Any]:
     """A browser with a fresh profile; only for as long as it is needed, for an event loop of its own runs meanwhile."""
@@ -87,20 +108,37 @@ def faults(browser: Any, pages: list[Path]) -> list[str]:
     for screen, options in SCREENS.items():
         context = browser.new_context(reduced_motion="reduce", **options)
         context.route(re.compile("^https?:"), lambda route: route.abort())  # which then stands among the failed ones
-        view, here = context.new_page(), ""
-        view.on("console", lambda said: said.type in ("error", "warning") and found.append(f"{here}: {said.text}"))
-        view.on("pageerror", lambda error: found.append(f"{here}: {error}"))
-        view.on("requestfailed", lambda request: found.append(f"{here}: {request.url} failed"))
         for path in pages:
-            here = f"{path.name} on a {screen}"
+            view = context.new_page()
+            wrong = _messages(view)
             view.goto(path.as_uri())
             for scheme in ("light", "dark"):
                 view.emulate_media(color_scheme=scheme)
-                here = f"{path.name} on a {screen} in {scheme}"
-                wrong = view.evaluate(TOO_WIDE, options["viewport"]["width"]) + view.evaluate(TOO_FAINT)
-                found += [f"{here}: {words}" for words in wrong]
-            found += [f"{here}: a link to {link}" for link in view.evaluate(LINKS) if not lands(link)]
+                seen = view.evaluate(TOO_WIDE, options["viewport"]["width"]) + view.evaluate(TOO_FAINT)
+                wrong += [f"{words} in {scheme}" for words in seen]
+            wrong += [f"a link to {link}" for link in view.evaluate(LINKS) if not lands(link)]
+            found += [f"{path.name} on a {screen}: {words}" for words in wrong]
+            view.close()
         context.close()
+    return found
+
+
+def _messages(view: Any) -> list[str]:
+    """What goes wrong while a page is open, as it comes."""
+    found: list[str] = []
+    view.on("console", lambda said: found.append(said.text) if said.type in ("error", "warning") else None)
+    view.on("pageerror", lambda error: found.append(str(error)))
+    view.on("requestfailed", lambda request: found.append(f"{request.url} failed"))
+    return found
+
+
+def cut_by_page_breaks(browser: Any, path: Path) -> list[str]:
+    """What would be torn apart, or be cut off at the right, if the page were printed."""
+    view = browser.new_page(viewport=dict(zip(("width", "height"), PAPER, strict=True)))
+    view.goto(path.as_uri())
+    view.emulate_media(media="print")
+    found: list[str] = view.evaluate(CUT, list(PAPER))
+    view.close()
     return found
 
 

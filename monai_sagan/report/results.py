@@ -66,10 +66,14 @@ def _row(name: str, block: dict[str, Any], bounds: tuple[float, float], kind: st
 
 
 def _figure(block: dict[str, Any], name: str, count: str = "") -> Html:
-    """The metric ``name`` of ``block``, its interval and a count: in a line, or below each other on a narrow screen."""
+    """The metric ``name`` of ``block``, its interval and a count."""
     bounds = interval(block.get(f"{name}_ci95"))
-    parts = [fraction(block.get(name)), f" ({bounds})" if bounds else "", count]
-    return join(*(tag("span", part, class_="part") for part in parts if part))
+    return _parts(fraction(block.get(name)), f" ({bounds})" if bounds else "", count)
+
+
+def _parts(*texts: str) -> Html:
+    """Texts in a line, or below each other on a narrow screen."""
+    return join(*(tag("span", text, class_="part") for text in texts if text))
 
 
 def operating_section(run: Run) -> Html:
@@ -105,8 +109,7 @@ def operating_section(run: Run) -> Html:
 def _threshold(point: dict[str, Any]) -> Html:
     """The threshold, and how many validation normals set it."""
     value, normals = point.get("threshold"), point.get("n_valid_normal")
-    parts = [NONE if value is None else f"{value:.5f}", "" if normals is None else f" ({normals:,})"]
-    return join(*(tag("span", part, class_="part") for part in parts if part))
+    return _parts(NONE if value is None else f"{value:.5f}", "" if normals is None else f" ({normals:,})")
 
 
 def _rate(point: dict[str, Any], name: str, total: int) -> Html | str:
@@ -182,14 +185,14 @@ def groups_section(run: Run) -> Html:
             if isinstance(block, dict):
                 sizes = [plain(block.get(key, NONE)) for key in ("n_normal", "n_abnormal")]
                 values = [_figure(block, name) for name in ("auc", "ap")]
-                rows.append([group or "not known", *sizes, *values])
+                rows.append([group or "not known", _parts(sizes[0], f" + {sizes[1]}"), *values])
     warnings = [
         sentence(run.names.short(text))
         for text in run.metrics.get("warnings", [])
         if text.startswith(tuple(f"{n} alone" for n in names))
     ]
     notes = tag("div", *(paragraph(text) for text in warnings), class_="note") if warnings else None
-    head = ["group", "normal", "abnormal", "AUC (95 %)", "AP (95 %)"]
+    head = ["group", "normal + abnormal", "AUC (95 %)", "AP (95 %)"]
     body = table(head, rows, "The chosen model on groups of the test images")
     soft = "A dash: the group has images of one kind only. AP depends on the share of abnormal images in a group."
     return section("groups", "Groups", join(notes, body), paragraph(soft, kind="soft"))

@@ -13,7 +13,7 @@ STYLE = """
     --blue: #69b7f0; --orange: #f3a261; --red: #ff8b82; --note: #2a2412; --note-line: #c99700; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55;
+body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55; overflow-wrap: break-word;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main, header, footer { max-width: 1000px; margin: 0 auto; padding: 0 24px; }
 header { padding-top: 48px; } footer { padding-top: 8px; padding-bottom: 64px; }
@@ -44,7 +44,7 @@ th, td { text-align: left; padding: 7px 20px 7px 0; border-bottom: 1px solid var
   vertical-align: top; }
 thead th { font-size: 13px; font-weight: 600; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 400; white-space: normal; min-width: 9em; overflow-wrap: anywhere; }
-.prose { white-space: normal; overflow-wrap: anywhere; min-width: 7em; } .part { white-space: nowrap; }
+.prose { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; } .part { white-space: nowrap; }
 tr.chosen th, tr.chosen td { font-weight: 650; } td:last-child, th:last-child { padding-right: 0; }
 tr.red th, tr.red td { color: var(--red); } tr.group th { font-weight: 600; padding-top: 18px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); gap: 24px 32px; }
@@ -85,7 +85,8 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
   header { padding-top: 28px; } .verdict { font-size: 21px; } section { margin-top: 36px; padding-top: 24px; } }
 @media print { nav { display: none; } body { font-size: 10.5pt; } header { padding-top: 0; }
   main, header, footer { max-width: none; padding: 0; } section { margin-top: 24px; padding-top: 16px; }
-  .scroll { overflow: visible; } table { font-size: 8.5pt; } th, td { padding-right: 8px; } svg.whisker { width: 90px; }
+  .scroll { overflow: visible; } table { font-size: 8.5pt; } svg.whisker { width: 90px; }
+  th, td { padding-right: 8px; white-space: normal; }
   h1, h2, h3, h2 + p, h3 + p, h3 + p + p, svg.bar, caption, .words dt { break-after: avoid; }
   figure, tr, li, .words dd, .tile, .note, .scroll, svg.bar { break-inside: avoid; } p { orphans: 3; widows: 3; }
   .charts + .soft, .scroll + p, .settings + p { break-before: avoid; }
