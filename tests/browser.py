@@ -115,7 +115,7 @@ def faults(browser: Any, pages: list[Path]) -> list[str]:
             for scheme in ("light", "dark"):
                 view.emulate_media(color_scheme=scheme)
                 seen = view.evaluate(TOO_WIDE, options["viewport"]["width"]) + view.evaluate(TOO_FAINT)
-                wrong += [f"{words} in {scheme}" for words in seen]
+                wrong += [f"in {scheme}: {words}" for words in seen]
             wrong += [f"a link to {link}" for link in view.evaluate(LINKS) if not lands(link)]
             found += [f"{path.name} on a {screen}: {words}" for words in wrong]
             view.close()

@@ -395,6 +395,36 @@ def test_tutorials_are_pages_with_the_outputs_that_they_store(workshop):
     assert 'href="tutorials/1_restore_and_score.html"' in (workshop.site / "tutorials.html").read_text(encoding="utf-8")
 
 
+FAULTY = """<!DOCTYPE html><title>faulty</title><meta name="viewport" content="width=device-width">
+<style>@media (prefers-color-scheme: dark) { body { background: #111; color: #555 } }</style>
+<p style="color: #999">faint</p> <a href="#gone">a</a> <a href="gone.html">b</a> <a href="#here" id="here">c</a>
+<img src="gone.png"> <div style="width: 800px">wide</div>
+<div style="overflow: auto"><table><tr><td><div style="width: 600px">cut</div></table></div>
+<script>console.error("said"); throw new Error("raised")</script>"""
+
+
+def test_a_browser_finds_what_is_wrong(tmp_path):
+    (tmp_path / "faulty.html").write_text(FAULTY)
+    with chromium() as browser:
+        found = "\n".join(faults(browser, [tmp_path / "faulty.html"]))
+    for screen in ("phone", "desk"):
+        said = "\n".join(line for line in found.splitlines() if f"on a {screen}" in line)
+        for words in (
+            "said",
+            "raised",
+            "gone.png failed",
+            "#gone",
+            "gone.html",
+            "in light: contrast 2.85",
+            "in dark: contrast 2.5",
+        ):
+            assert words in said, words
+        assert "#here" not in said
+    assert "on a phone: in light: 8" in found
+    assert "on a phone: in dark: a table is cut off: cut" in found
+    assert "on a desk: in light: a table" not in found
+
+
 def test_the_site_in_a_browser(workshop):
     with chromium() as browser:
         assert faults(browser, sorted(workshop.site.rglob("*.html"))) == []
@@ -417,6 +447,15 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), f"{target} is not there"
     for name in re.findall(r"\b(?:benchmarks|docs|tests|monai_sagan)/[\w/]+\.(?:py|md|json|ipynb)\b", text):
         assert (REPOSITORY / name).exists(), f"{name} is not there"
+
+
+def test_no_auc_of_the_readme_stands_without_a_baseline():
+    table = re.findall(r"^\|(.+)\|$", (REPOSITORY / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
+    head, _, *rows = [[cell.strip() for cell in row.split("|")] for row in table[: table.index("---|---") - 1]]
+    measured, baseline = head.index("AUC here, 3 seeds"), head.index("best baseline")
+    assert any(re.search(r"\.\d", row[measured]) for row in rows)
+    for row in rows:
+        assert bool(re.search(r"\.\d", row[measured])) == bool(re.search(r"\.\d", row[baseline])), row
 
 
 @pytest.fixture(scope="module")
