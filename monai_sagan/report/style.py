@@ -44,7 +44,7 @@ th, td { text-align: left; padding: 7px 20px 7px 0; border-bottom: 1px solid var
   vertical-align: top; }
 thead th { font-size: 13px; font-weight: 600; color: var(--soft); vertical-align: bottom; }
 tbody th { font-weight: 400; white-space: normal; min-width: 9em; overflow-wrap: anywhere; }
-.prose { white-space: normal; overflow-wrap: anywhere; min-width: 5.5em; } .part { white-space: nowrap; }
+.prose { white-space: normal; overflow-wrap: anywhere; min-width: 5.2em; } .part { white-space: nowrap; }
 tr.chosen th, tr.chosen td { font-weight: 650; } td:last-child, th:last-child { padding-right: 0; }
 tr.red th, tr.red td { color: var(--red); } tr.group th { font-weight: 600; padding-top: 18px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); gap: 24px 32px; }
@@ -81,7 +81,7 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 @media (max-width: 560px) { main, header, footer { padding-left: 16px; padding-right: 16px; }
   .wide { display: none; } .part { display: block; } table { font-size: 14px; } th, td { padding-right: 5px; }
   .part + .part { font-size: 12px; font-weight: 400; letter-spacing: -.02em; }
-  thead th { white-space: normal; font-size: 11.5px; } tbody th { min-width: 7.6em; } .prose { font-size: 13px; }
+  thead th { white-space: normal; font-size: 11.5px; } tbody th { min-width: 8em; } .prose { font-size: 13px; }
   header { padding-top: 28px; } .verdict { font-size: 21px; } section { margin-top: 36px; padding-top: 24px; } }
 @media print { nav { display: none; } body { font-size: 10.5pt; } header { padding-top: 0; }
   main, header, footer { max-width: none; padding: 0; } section { margin-top: 24px; padding-top: 16px; }
