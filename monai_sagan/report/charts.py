@@ -79,12 +79,16 @@ def scores_section(run: Run) -> Html:
     points = [p for p in run.chosen.get("operating_points") or [] if p.get("threshold") is not None]
     low, high = _bulk(scores, run.labels)
     counts = score_histogram(scores.clip(low, high), run.labels)
-    drawn = _histograms(counts, points, set(run.labels) == {None})
+    first, last = counts["edges"][0], counts["edges"][-1]
+    drawn = [p for p in points if first - (last - first) / 2 <= p["threshold"] <= last + (last - first) / 2]
     note = "Scores of the chosen model; higher is more abnormal."
-    note += " Dashed: thresholds set on validation normals." if points else ""
+    note += " Dashed: thresholds set on validation normals." if drawn else ""
     if far := int(((scores < low) | (scores > high)).sum()):
-        note += f" Far from all others: {count(far, 'image')}, in the outermost bars."
-    return section("scores", "Scores", tag("figure", drawn, tag("figcaption", note), class_="limit"))
+        note += f" Far from the others of their kind: {count(far, 'image')}, in the outermost bars."
+    for point in (p for p in points if p not in drawn):
+        note += f" Far from all scores: the threshold for {percent(point.get('specificity_wanted'))} specificity."
+    figure = _histograms(counts, drawn, set(run.labels) == {None})
+    return section("scores", "Scores", tag("figure", figure, tag("figcaption", note), class_="limit"))
 
 
 def _histograms(counts: dict[str, Any], points: Sequence[dict[str, Any]], unlabeled: bool) -> Html:

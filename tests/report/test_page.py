@@ -433,6 +433,7 @@ def test_the_axis_of_the_histograms_follows_the_scores(make_run, far):
     (folder / "scores.csv").write_text("\n".join(["image,label,score", *lines]) + "\n")
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics["aucp"] |= image_metrics(scores, labels)
+    metrics["aucp"]["operating_points"][0]["threshold"] = 0.8
     (folder / "metrics.json").write_text(json.dumps(metrics))
     drawn = write_report(folder).read_text(encoding="utf-8").split('id="scores"')[1].split("</section>")[0]
     for kind in ("normal", "abnormal"):
@@ -441,9 +442,11 @@ def test_the_axis_of_the_histograms_follows_the_scores(make_run, far):
         filled = {x for x, y in zip(across, up, strict=True) if y < max(up)}
         assert max(filled) - min(filled) > 180  # each kind fills more than half of the 352 across
         assert len(filled) > 20
-    told = re.search(r"Far from all others: (\d+) images?, in the outermost bars", drawn)
+    told = re.search(r"Far from the others of their kind: (\d+) images?, in", drawn)
     assert (told is not None) == bool(far)
     assert not far or int(told[1]) == len(far)
+    assert "Far from all scores: the threshold for 95&nbsp;% specificity." in drawn
+    assert drawn.count('class="rule"') == 1  # that for 90 %
 
 
 def test_too_few_validation_normals(make_run):
