@@ -15,7 +15,7 @@ EXPORT = ["onnx>=1.18", "onnxscript>=0.5", "onnxruntime>=1.20"]
 # Decoders of compressed DICOM under permissive licenses: JPEG lossless and 12-bit JPEG, JPEG 2000, JPEG-LS.
 # Not pylibjpeg-libjpeg, which is under the GPL.
 DICOM = ["python-gdcm>=3.2", "pylibjpeg>=2.1", "pylibjpeg-openjpeg>=2.3", "pyjpegls>=1.5"]
-DOCS = ["sphinx>=8", "myst-parser>=4", "furo"]
+DOCS = ["sphinx>=8", "myst-nb>=1.4", "furo", "beautifulsoup4"]
 NOTEBOOKS = ["nbclient", "nbformat", "ipykernel"]
 MLFLOW = ["mlflow-skinny>=3", "sqlalchemy", "alembic"]  # --tracking mlflow, into a SQLite file
 
@@ -72,6 +72,7 @@ setup(
         "dev": [
             *(*DICOM, *EXPORT, *DOCS, *NOTEBOOKS, *MLFLOW),
             *("pytest", "pytest-cov", "pytest-xdist", "mypy", "ruff"),
+            *("playwright>=1.60", "filelock"),  # pages in a browser, which is Debian's
         ],
     },
     entry_points={"console_scripts": ["monai-sagan = monai_sagan.cli:main"]},

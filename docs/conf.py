@@ -1,4 +1,4 @@
-"""How Sphinx builds the site: ``python -m sphinx -W docs site``. It needs myst-parser and furo, and no network."""
+"""How Sphinx builds the site: ``python -m sphinx -W docs site``. It needs myst-nb and furo, and no network."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ import importlib
 import inspect
 import pkgutil
 import re
+import shutil
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
+from bs4 import BeautifulSoup
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.inspect import stringify_signature
 
@@ -21,11 +25,16 @@ author = "The monai-sagan developers"
 copyright = "The monai-sagan developers, Apache-2.0"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["_build"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+exclude_patterns = ["_build", "tutorials/README.md"]  # which tutorials.md includes
+nb_execution_mode = "off"  # tutorials are shown with the outputs that they store
+nb_render_markdown_format = "gfm"  # tables, too
 default_role = "py:obj"  # docstrings name things in single backticks
 myst_heading_anchors = 3
-suppress_warnings = ["ref.python"]  # a public name stands in its module and again in its package
+suppress_warnings = [
+    "ref.python",  # a public name stands in its module and again in its package
+    "misc.highlighting_failure",  # a tutorial's command on several lines; site.css shows its backslashes as they are
+]
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
 autodoc_member_order = "bysource"
@@ -96,7 +105,35 @@ def own_signature(
     return signature, returns
 
 
+def copy_tutorials(app: Sphinx, config: Config) -> None:
+    """Copy the notebooks from the top of the repository: Sphinx reads only what lies below its own folder."""
+    place = Path(app.srcdir) / "tutorials"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(Path(app.srcdir).parent / "tutorials", place, ignore=shutil.ignore_patterns("*.py", ".*"))
+
+
+def keep_pictures_inside(app: Sphinx) -> None:
+    """Let the pictures of tutorials lie in the site's own folder while they wait to be copied, not beside it."""
+    place = Path(app.doctreedir) / "pictures"
+    app.env.mystnb_config = app.env.mystnb_config.copy(output_folder=str(place))
+
+
+def label_cells(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Give each table cell its column's name, under which site.css shows it where a wide table has no room."""
+    if "<table" in context.get("body", ""):
+        body = BeautifulSoup(context["body"], "html.parser")
+        for table in body.find_all("table"):
+            names = [cell.get_text(" ", strip=True) for cell in table.select("thead th")]
+            for row in table.select("tbody tr"):
+                for cell, name in zip(row.find_all("td"), names, strict=False):
+                    cell["data-column"] = name
+        context["body"] = str(body)
+
+
 def setup(app: Sphinx) -> None:
     app.add_directive("public-modules", PublicModules)
+    app.connect("config-inited", copy_tutorials)
+    app.connect("builder-inited", keep_pictures_inside, priority=900)  # after MyST-NB's own
+    app.connect("html-page-context", label_cells)
     app.connect("autodoc-process-docstring", as_restructured_text)
     app.connect("autodoc-process-signature", own_signature)

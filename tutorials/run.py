@@ -74,7 +74,7 @@ def tidy(notebook: NotebookNode, folder: Path) -> NotebookNode:
                         holder[key] = text.replace("\r\n", "\n")
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": {"name": "python", "pygments_lexer": "ipython3"},  # which knows "!" and "%"
     }
     return notebook
 

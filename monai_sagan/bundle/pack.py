@@ -168,9 +168,19 @@ def _with_figures(readme: str, run: Path) -> str:
     figures = ", ".join(f"{name.upper()} {100 * value:.2f}" for name, value in found.items())
     text = (
         f"**The packed model's figures** (percent): {figures}, measured by its run on that run's own test images"
-        f"{f' ({counts})' if counts else ''}. They are of one run, and of the images that it was given.\n"
+        f"{f' ({counts})' if counts else ''}. They are of one run, and of the images that it was given."
     )
-    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}"
+    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}{_best_baseline(whole)}\n"
+
+
+def _best_baseline(metrics: Mapping[str, Any]) -> str:
+    """A sentence on the best of the baselines on the same images, if any was computed."""
+    blocks = metrics.get("baselines") or {}
+    known = {name: block["auc"] for name, block in blocks.items() if (block or {}).get("auc") is not None}
+    if not known:
+        return ""
+    name = max(known, key=known.__getitem__)
+    return f" The best baseline on the same images ({name.replace('_', ' ')}): AUC {100 * known[name]:.2f}."
 
 
 def _read(path: Path) -> dict[str, Any]:

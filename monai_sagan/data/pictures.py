@@ -130,10 +130,12 @@ def _describe(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, Any]:
 def _is_cut(image: ImageFile.ImageFile, raw: str) -> bool:
     """Whether Pillow gives the upper 8 bits of deep colors alone, stored such that `_deep_color` finds no more."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        deep = len(bits := image.tag_v2.get(BITS, (1,))) > 1 and max(bits) > 8
+        bits = image.tag_v2.get(BITS, (1,))
+        deep = len(bits) > 1 and max(bits) > 8
         return deep and (image.tag_v2.get(PLANAR) == 2 or not DEEP_COLOR.fullmatch(raw))
     if image.format == "PPM":
-        return image.mode == "RGB" and image.tile[0].args[-1] not in ("B", *range(256))
+        arguments: Any = image.tile[0].args
+        return image.mode == "RGB" and arguments[-1] not in ("B", *range(256))
     return bool(DEEP_COLOR.fullmatch(raw)) and getattr(image, "n_frames", 1) > 1
 
 
@@ -171,8 +173,9 @@ def _deep_color(content: IO[bytes], index: int, raw: str, turn: int, hidden: tup
     def bytes_of(raw: str) -> Pixels:
         image = Image.open(content, formats=FORMATS)
         image.seek(index)
+        tiles: list[Any] = image.tile
         image.tile = [
-            tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in image.tile
+            tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in tiles
         ]
         image.load()
         return np.asarray(turned(image, turn)).astype(np.uint16)
@@ -200,4 +203,5 @@ def _scaled(values: Pixels, opacity: Pixels | None) -> Pixels:
     seen = values[np.broadcast_to(opacity > 0, values.shape)]
     if not seen.size:
         return np.zeros(values.shape, np.uint8)
-    return np.rint(stretch(values, float(seen.min()), float(seen.max())) * opacity).astype(np.uint8)
+    shown: Pixels = np.rint(stretch(values, float(seen.min()), float(seen.max())) * opacity).astype(np.uint8)
+    return shown

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.report.curves import roc_and_precision_recall
-from monai_sagan.report.html import Html, join, paragraph, section, tag
+from monai_sagan.report.html import Html, paragraph, section, tag
 from monai_sagan.report.numbers import count, fraction, percent
 from monai_sagan.report.run_folder import Run
 from monai_sagan.report.summary import best_baseline, model_words
-from monai_sagan.report.svg import ROW, Frame, area, axes, bars, chart, line, rule, rules
+from monai_sagan.report.svg import ROW, Frame, area, axes, bars, chart, heading, line, rows, rule, rules
 
 __all__ = ["curves_section", "scores_section", "training_section"]
 
@@ -71,28 +74,48 @@ def curves_section(run: Run) -> Html:
 
 
 def scores_section(run: Run) -> Html:
-    """A histogram for each kind of test image of ``run``, one above the other on one scale, with the thresholds."""
-    counts = score_histogram(run.scores[run.models[0]], run.labels)
-    edges = counts.pop("edges")
+    """Histograms of the test images of ``run``, a row for each kind on one scale, with the thresholds through all."""
+    scores = np.array(run.scores[run.models[0]])
     points = [p for p in run.chosen.get("operating_points") or [] if p.get("threshold") is not None]
+    low, high = _bulk(scores, run.labels)
+    counts = score_histogram(scores.clip(low, high), run.labels)
+    first, last = counts["edges"][0], counts["edges"][-1]
+    drawn = [p for p in points if first - (last - first) / 2 <= p["threshold"] <= last + (last - first) / 2]
+    note = "Scores of the chosen model; higher is more abnormal."
+    note += " Dashed: thresholds set on validation normals." if drawn else ""
+    if far := int(((scores < low) | (scores > high)).sum()):
+        note += f" Far from the others of their kind: {count(far, 'image')}, in the outermost bars."
+    for point in (p for p in points if p not in drawn):
+        note += f" Far from all scores: the threshold for {percent(point.get('specificity_wanted'))} specificity."
+    figure = _histograms(counts, drawn, set(run.labels) == {None})
+    return section("scores", "Scores", tag("figure", figure, tag("figcaption", note), class_="limit"))
+
+
+def _histograms(counts: dict[str, Any], points: Sequence[dict[str, Any]], unlabeled: bool) -> Html:
+    edges, unknown = counts["edges"], "test" if unlabeled else "unlabeled"
+    kinds = {kind: counts[kind] for kind in ("normal", "abnormal", "unknown") if any(counts[kind])}
+    names = [count(sum(n), f"{unknown if kind == 'unknown' else kind} image") for kind, n in kinds.items()]
     thresholds = [point["threshold"] for point in points]
     span = (min([edges[0], *thresholds]), max([edges[-1], *thresholds]))
-    figures: list[Html] = []
-    for kind, heights in counts.items():
-        if not any(heights):
-            continue
-        labels = [] if figures else [f"{percent(point.get('specificity_wanted'))} specificity" for point in points]
-        top = 8 + ROW * len(labels)
-        frame = Frame(span, (0, 1.04 * max(heights)), height=150 + top, top=top)
-        lines = rules(frame, thresholds, labels) if labels else join(*(rule(frame, at) for at in thresholds))
-        unlabeled = "test" if set(run.labels) == {None} else "unlabeled"
-        words = unlabeled if kind == "unknown" else kind
-        title = f"Scores of {count(sum(heights), f'{words} image')}"
-        drawn = [axes(frame, "anomaly score", "images"), bars(frame, edges, heights, kind), lines]
-        figures.append(tag("figure", chart(frame, title, *drawn), tag("figcaption", title)))
-    dashed = " Dashed: thresholds set on validation normals." if points else ""
-    note = paragraph(f"Scores of the chosen model; higher is more abnormal.{dashed}", kind="soft")
-    return section("scores", "Scores", tag("div", *figures, class_="limit"), note)
+    frames = rows(span, [(0, 1.04 * max(heights)) for heights in kinds.values()], 8 + ROW * len(points))
+    whole = replace(frames[-1], top=frames[0].top - ROW)
+    drawn = [rules(whole, thresholds, [f"{percent(p.get('specificity_wanted'))} specificity" for p in points])]
+    for frame, kind, name in zip(frames, kinds, names, strict=True):
+        across = {"across": "anomaly score"} if frame is frames[-1] else {"across": "", "x_ticks": ()}
+        drawn += [axes(frame, up="images", **across), bars(frame, edges, kinds[kind], kind), heading(frame, name)]
+    return chart(whole, f"Scores of {', '.join(names)}", *drawn)
+
+
+def _bulk(scores: np.ndarray, labels: Sequence[int | None]) -> tuple[float, float]:
+    """From the lowest to the highest score that is not far from the others of its kind: the axis follows most data."""
+    ends = []
+    for kind in set(labels):
+        values = scores[[label == kind for label in labels]]
+        low, high = np.percentile(values, (25, 75))
+        reach = 3 * (high - low) or np.inf
+        near = values[(values >= low - reach) & (values <= high + reach)]
+        ends += [float(near.min()), float(near.max())]
+    return min(ends), max(ends)
 
 
 def training_section(run: Run) -> Html:

@@ -45,14 +45,15 @@ def _splits(run: Run) -> Html:
         return paragraph("The run's folder has no splits.json: how the images were split is not known here.")
     names = [name for name in SPLITS if name in counts] + sorted(set(counts) - set(SPLITS))
     rows = [
-        [name, _number(c.get("images")), _abnormal(c), _number(c.get("patients")), tag("span", USES.get(name, ""))]
+        [name, _number(c.get("images")), _abnormal(c), _number(c.get("patients")), USES.get(name, "")]
         for name, c in ((name, counts[name]) for name in names)
     ]
     head = ["split", "images", "abnormal", "patients", "used for"]
     note = paragraph(
         "Known labels of unlabeled images served at most to build a wanted share of abnormal ones.", kind="soft"
     )
-    return join(table(head, rows, "Images of each split, by label and patient where known"), note)
+    title = "Images of each split, by label and patient where known"
+    return join(table(head, rows, title, prose=head[-1:]), note)
 
 
 def _counted(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -84,7 +85,8 @@ def _skipped(run: Run) -> Html:
     rows = [[f"{reasons[reason]:,}", reason, first[reason]] for reason in ordered[:10]]
     more = len(ordered) - len(rows)
     rest = paragraph(f"{count(more, 'further reason')} in skipped.csv.", kind="soft") if more else None
-    return join(table(["files", "reason", "the first"], rows, "By reason, from skipped.csv"), rest)
+    head = ["files", "reason", "the first"]
+    return join(table(head, rows, "By reason, from skipped.csv", prose=head[1:]), rest)
 
 
 def _audit(run: Run) -> list[Html]:

@@ -46,7 +46,7 @@ def _cases(run: Run, pictures: list[Picture]) -> list[Html | None]:
     for picture in pictures:
         of_kind.setdefault(str((picture.facts or {}).get("kind")), []).append(picture)
     ranked = bool(of_kind["highest"] or of_kind["lowest"])  # there was no threshold, or no label
-    parts = [*_scale(run), _too_few(run)]
+    parts = [*_scale(run), _outlined(pictures), _too_few(run)]
     for kind, these in of_kind.items():
         if these:
             heading, words = KINDS.get(kind, (kind.capitalize(), ""))
@@ -65,6 +65,11 @@ def _scale(run: Run) -> list[Html]:
         words = f"whose top, {top:.3g}, is the value below which 99.9 % of the validation normals' pixels lie"
     note = f"Anomaly map: {map_words(how)}. All are on one color scale, {words}."
     return [paragraph(note, kind="soft"), *([] if top is None else [color_bar(top)])]
+
+
+def _outlined(pictures: list[Picture]) -> Html | None:
+    known = any((picture.facts or {}).get("lesions") for picture in pictures)
+    return paragraph("Outlined on image and map: the known lesions.", kind="soft") if known else None
 
 
 def _threshold(run: Run) -> str:
@@ -96,7 +101,17 @@ def _case(run: Run, picture: Picture) -> Html:
     panels = tag("div", *(tag("span", panel) for panel in ("image", "restored", "anomaly map")), class_="panels")
     numbers += [f"unlike the training images: {facts['warning']}"] if facts.get("warning") else []
     caption = tag("figcaption", tag("b", name), " · ", ", ".join([label, *numbers]))
-    return tag("figure", panels, _embedded(_small(picture.path), words), caption, class_="case")
+    content, image = _read(picture.path)
+    outlines = _outlines(image, facts["lesions"]) if facts.get("lesions") else None
+    shown = tag("div", _embedded(_small(content, image), words), outlines, class_="triptych")
+    return tag("figure", panels, shown, caption, class_="case")
+
+
+def _outlines(image: Image, path: str) -> Html:
+    """A path over the first and the third panel of a triptych, sharp at any size."""
+    third = tag("path", d=path, transform=f"translate({2 * image.width // 3} 0)")
+    box = f"0 0 {image.width} {image.height}"
+    return tag("svg", tag("path", d=path), third, viewBox=box, role="img", aria_label="outlines of the known lesions")
 
 
 def _heat_maps(run: Run) -> list[Html]:
@@ -118,9 +133,8 @@ def _embedded(content: bytes, words: str) -> Html:
     return tag("img", src=source, alt=words)
 
 
-def _small(path: Path) -> bytes:
+def _small(content: bytes, image: Image) -> bytes:
     """A picture's file, or a smaller copy of one that is too wide for a page of many."""
-    content, image = _read(path)
     if image.format == "PNG" and image.width <= WIDEST:
         return content
     smaller = image.convert("RGB")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_sagan.data.datalist import Item
@@ -21,6 +22,7 @@ from monai_sagan.files import fitting, write_text
 from monai_sagan.report.cases import pick_cases
 from monai_sagan.report.maps import COLORS, how_maps_are_made, map_words
 from monai_sagan.report.notice import RESEARCH_ONLY, add_notice
+from monai_sagan.report.outlines import lesion_outlines, svg_path
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +34,8 @@ __all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
 
 TITLES = ("image", "restored", "anomaly map")
 LONGEST = 60  # signs of a file's name that the width of a picture has room for
+OUTLINE = "#7fe7ff"  # of known lesions: no grey, and no color of the maps
+NO_LESIONS = np.zeros((0, 4))
 
 
 def pick_images(scores: Tensor, count: int = 4) -> list[int]:
@@ -75,14 +79,14 @@ def write_heatmaps(
 ) -> list[Path]:
     """Write a PNG for each of `pick_images`, its rank, label and score in the name and on the picture.
 
-    The color scale is the model's, measured on validation normals: the same for every picture of a run. An earlier
-    folder is replaced as a whole.
+    Known lesions are outlined. The color scale is the model's, measured on validation normals: the same for every
+    picture of a run. An earlier folder is replaced as a whole.
 
     Args:
         folder: where to write.
         trained: the model.
         pixels: uint8 (N, C, H, W).
-        items: N items, for names and labels.
+        items: N items, for names, labels and lesions.
         scores: (N,).
         count: of the highest, of the middle and of the lowest.
         warnings: N texts, one for each image that is unlike the training images; None for none.
@@ -103,7 +107,8 @@ def write_heatmaps(
             mark = "; unlike the training images" if warnings and warnings[index] else ""
             rank = f"{ranks[index]} of {len(scores)}{mark}"
             title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
-            _draw(unfinished / name, (image, found.restored, found.anomaly_map), trained.scale, title, words)
+            lesions = lesion_outlines(item, *pixels.shape[-2:])
+            _draw(unfinished / name, (image, found.restored, found.anomaly_map), trained.scale, title, words, lesions)
             names.append(folder / name)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(unfinished, folder)
@@ -124,6 +129,8 @@ def write_gallery(
     warnings: Sequence[str] | None = None,
 ) -> None:
     """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json``, which says what they are.
+
+    Where lesions are known, ``lesions`` is an SVG path of their outlines in the image's pixels.
 
     Args:
         folder: of `write_heatmaps`.
@@ -159,6 +166,7 @@ def write_gallery(
                 "rank": ranks[index],
                 "warning": warnings[index] if warnings else "",
             }
+            | ({"lesions": path} if (path := svg_path(lesion_outlines(items[index], *pixels.shape[-2:]))) else {})
         )
     write_text(place / "gallery.json", json.dumps(facts, indent=1) + "\n")
 
@@ -173,11 +181,21 @@ def _kind(item: Item) -> str:
     return {0: "normal", 1: "abnormal"}.get(item["label"], "unlabeled")
 
 
-def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, title: str, words: str = "") -> None:
+def _draw(
+    path: Path,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+    title: str,
+    words: str = "",
+    lesions: NDArray[Any] = NO_LESIONS,
+) -> None:
     image, restored, anomaly_map = (tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy() for tensor in tensors)
     figure, panels = _figure(image.shape, scale, words)
     for panel, values in zip(panels, ((image + 1) / 2, (restored + 1) / 2, anomaly_map), strict=True):
         panel.set_data(values)
+    for panel in panels[::2]:
+        outlines: Any = panel.axes.collections[0]
+        outlines.set_segments(lesions.reshape(-1, 2, 2) - 0.5)  # of pixels' corners; a pixel's center is a whole number
     figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
     figure.savefig(path, metadata={"Software": None})
 
@@ -186,6 +204,7 @@ def _draw(path: Path, tensors: tuple[Tensor, Tensor, Tensor], scale: float, titl
 def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, list[AxesImage]]:
     """The figure for images of a shape and its three panels: laying it out takes longer than drawing it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -198,6 +217,7 @@ def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, l
         empty = np.zeros(shape[:2] if a_map else shape)
         top, colors = (scale, COLORS) if a_map else (1, "gray")
         panels.append(axis.imshow(empty, cmap=colors, vmin=0, vmax=top, interpolation="nearest"))
+        axis.add_collection(LineCollection([], colors=OUTLINE, capstyle="projecting"), autolim=False)
         axis.set_title(name, fontsize=10)
         axis.set_axis_off()
     bar = figure.colorbar(panels[-1], ax=axes, shrink=0.85, extend="max")

@@ -62,6 +62,7 @@ def table(
     title: str,
     kinds: Sequence[str | None] = (),
     wide: str | None = None,
+    prose: Sequence[str] = (),
 ) -> Html:
     """A table that scrolls by itself where the screen is narrow.
 
@@ -71,8 +72,9 @@ def table(
         title: the caption.
         kinds: classes of the rows.
         wide: the head of the column, not the first, that is left out where the screen is narrow.
+        prose: the heads of the columns, not the first, whose text breaks anywhere; all else stays in a line.
     """
-    classes = ["wide" if name == wide else None for name in head]
+    classes = ["wide" if name == wide else "prose" if name in prose else None for name in head]
     columns = tag("tr", *(tag("th", name, scope="col", class_=c) for name, c in zip(head, classes, strict=True)))
     body = [
         tag("tr", tag("th", first, scope="row"), *map(_cell, cells, classes[1:]), class_=kind)

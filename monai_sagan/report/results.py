@@ -66,10 +66,14 @@ def _row(name: str, block: dict[str, Any], bounds: tuple[float, float], kind: st
 
 
 def _figure(block: dict[str, Any], name: str, count: str = "") -> Html:
-    """The metric ``name`` of ``block``, its interval and a count: in a line, or below each other on a narrow screen."""
+    """The metric ``name`` of ``block``, its interval and a count."""
     bounds = interval(block.get(f"{name}_ci95"))
-    parts = [fraction(block.get(name)), f" ({bounds})" if bounds else "", count]
-    return join(*(tag("span", part, class_="part") for part in parts if part))
+    return _parts(fraction(block.get(name)), f" ({bounds})" if bounds else "", count)
+
+
+def _parts(*texts: str) -> Html:
+    """Texts in a line, or below each other on a narrow screen."""
+    return join(*(tag("span", text, class_="part") for text in texts if text))
 
 
 def operating_section(run: Run) -> Html:
@@ -82,14 +86,13 @@ def operating_section(run: Run) -> Html:
     rows = [
         [
             percent(point.get("specificity_wanted")),
-            NONE if point.get("threshold") is None else f"{point['threshold']:.5f}",
+            _threshold(point),
             _rate(point, "sensitivity", abnormal),
             _rate(point, "specificity", normal),
-            plain(point.get("n_valid_normal", NONE)),
         ]
         for point in points
     ]
-    head = ["specificity wanted", "threshold", "sensitivity (95 %)", "specificity (95 %)", "validation normals"]
+    head = ["specificity wanted", "threshold (validation normals)", "sensitivity (95 %)", "specificity (95 %)"]
     warnings = [paragraph(sentence(point["warning"])) for point in points if point.get("warning")]
     note = "Each threshold is a quantile of the scores of validation normals; no test image took part in setting it. "
     note += (
@@ -97,10 +100,16 @@ def operating_section(run: Run) -> Html:
     )
     note += "validation normals would have set another one."
     title = "At thresholds set on validation normals, measured on the test images"
-    named = table(head, rows, title, wide=head[-1])
+    named = table(head, rows, title)
     return section(
         "operating-points", "Operating points", named, *warnings, paragraph(note, kind="soft"), _false_alarms(run)
     )
+
+
+def _threshold(point: dict[str, Any]) -> Html:
+    """The threshold, and how many validation normals set it."""
+    value, normals = point.get("threshold"), point.get("n_valid_normal")
+    return _parts(NONE if value is None else f"{value:.5f}", "" if normals is None else f" ({normals:,})")
 
 
 def _rate(point: dict[str, Any], name: str, total: int) -> Html | str:
@@ -176,14 +185,14 @@ def groups_section(run: Run) -> Html:
             if isinstance(block, dict):
                 sizes = [plain(block.get(key, NONE)) for key in ("n_normal", "n_abnormal")]
                 values = [_figure(block, name) for name in ("auc", "ap")]
-                rows.append([group or "not known", *sizes, *values])
+                rows.append([group or "not known", _parts(sizes[0], f" + {sizes[1]}"), *values])
     warnings = [
         sentence(run.names.short(text))
         for text in run.metrics.get("warnings", [])
         if text.startswith(tuple(f"{n} alone" for n in names))
     ]
     notes = tag("div", *(paragraph(text) for text in warnings), class_="note") if warnings else None
-    head = ["group", "normal", "abnormal", "AUC (95 %)", "AP (95 %)"]
+    head = ["group", "normal + abnormal", "AUC (95 %)", "AP (95 %)"]
     body = table(head, rows, "The chosen model on groups of the test images")
     soft = "A dash: the group has images of one kind only. AP depends on the share of abnormal images in a group."
     return section("groups", "Groups", join(notes, body), paragraph(soft, kind="soft"))

@@ -54,7 +54,7 @@ AUDIT = {
     "cannot_know": [str],
 }
 CASE = {
-    **{name: str for name in ("file", "image", "kind", "warning")},
+    **{name: str for name in ("file", "image", "kind", "warning", "lesions")},
     **{name: int for name in ("label", "rank")},
     **{name: NUMBER for name in ("score", "p_value")},
 }

@@ -13,7 +13,7 @@ STYLE = """
     --blue: #69b7f0; --orange: #f3a261; --red: #ff8b82; --note: #2a2412; --note-line: #c99700; } }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; text-size-adjust: 100%; }
-body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55;
+body { margin: 0; background: var(--paper); color: var(--ink); line-height: 1.55; overflow-wrap: break-word;
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 main, header, footer { max-width: 1000px; margin: 0 auto; padding: 0 24px; }
 header { padding-top: 48px; } footer { padding-top: 8px; padding-bottom: 64px; }
@@ -35,7 +35,7 @@ nav { margin-top: 28px; display: flex; flex-wrap: wrap; gap: 4px 18px; font-size
 .note { background: var(--note); border-left: 4px solid var(--note-line); border-radius: 4px; padding: 14px 20px;
   margin: 0 0 20px; overflow-wrap: anywhere; }
 .note > :last-child { margin-bottom: 0; }
-header p.soft { max-width: none; } .charts + .soft, .limit + .soft { margin-top: 16px; }
+header p.soft { max-width: none; } .charts + .soft { margin-top: 16px; }
 .scroll { overflow-x: auto; margin: 16px 0 20px; }
 table { border-collapse: collapse; width: 100%; font-size: 15px; font-variant-numeric: tabular-nums; }
 caption { text-align: left; padding-bottom: 8px; }
@@ -43,7 +43,8 @@ caption span { display: inline-block; max-width: calc(100vw - 32px); }
 th, td { text-align: left; padding: 7px 20px 7px 0; border-bottom: 1px solid var(--line); white-space: nowrap;
   vertical-align: top; }
 thead th { font-size: 13px; font-weight: 600; color: var(--soft); vertical-align: bottom; }
-tbody th { font-weight: 400; white-space: normal; min-width: 9em; }
+tbody th { font-weight: 400; white-space: normal; min-width: 9em; overflow-wrap: anywhere; }
+.prose { white-space: normal; overflow-wrap: anywhere; min-width: 5.2em; } .part { white-space: nowrap; }
 tr.chosen th, tr.chosen td { font-weight: 650; } td:last-child, th:last-child { padding-right: 0; }
 tr.red th, tr.red td { color: var(--red); } tr.group th { font-weight: 600; padding-top: 18px; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(380px, 100%), 1fr)); gap: 24px 32px; }
@@ -66,7 +67,9 @@ svg.bar { width: 258px; margin: 4px 0 12px; } svg.bar rect { shape-rendering: cr
 svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 .cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr)); gap: 28px 32px; }
 .cases img, .picture img { display: block; width: 100%; height: auto; border-radius: 4px; background: #000; }
-.cases img { image-rendering: pixelated; }
+.cases img { image-rendering: pixelated; } .triptych { position: relative; }
+.triptych svg { position: absolute; inset: 0; height: 100%; }
+.triptych path { stroke: #7fe7ff; stroke-width: 1.5px; stroke-linecap: square; vector-effect: non-scaling-stroke; }
 .panels { display: grid; grid-template-columns: repeat(3, 1fr); font-size: 12px; color: var(--soft);
   padding-bottom: 4px; }
 .case b { color: var(--ink); }
@@ -78,12 +81,15 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 @media (max-width: 560px) { main, header, footer { padding-left: 16px; padding-right: 16px; }
   .wide { display: none; } .part { display: block; } table { font-size: 14px; } th, td { padding-right: 5px; }
   .part + .part { font-size: 12px; font-weight: 400; letter-spacing: -.02em; }
-  thead th { white-space: normal; font-size: 11.5px; } tbody th { min-width: 3.5em; }
+  thead th { white-space: normal; font-size: 11.5px; } tbody th { min-width: 8em; } .prose { font-size: 13px; }
   header { padding-top: 28px; } .verdict { font-size: 21px; } section { margin-top: 36px; padding-top: 24px; } }
 @media print { nav { display: none; } body { font-size: 10.5pt; } header { padding-top: 0; }
   main, header, footer { max-width: none; padding: 0; } section { margin-top: 24px; padding-top: 16px; }
-  .scroll { overflow: visible; } table { font-size: 8.5pt; } th, td { padding-right: 8px; } svg.whisker { width: 90px; }
-  h2, h3 { break-after: avoid; } figure, tr, .tile, .note { break-inside: avoid; }
+  .scroll { overflow: visible; } table { font-size: 8.5pt; } svg.whisker { width: 90px; }
+  th, td { padding-right: 8px; white-space: normal; }
+  h1, h2, h3, h2 + p, h3 + p, h3 + p + p, svg.bar, caption, .words dt { break-after: avoid; }
+  figure, tr, li, .words dd, .tile, .note, .scroll, svg.bar { break-inside: avoid; } p { orphans: 3; widows: 3; }
+  .charts + .soft, .scroll + p, .settings + p { break-before: avoid; }
   .cases, .charts { grid-template-columns: 1fr 1fr; }
   .small { grid-template-columns: 1fr 1fr 1fr; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }

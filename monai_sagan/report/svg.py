@@ -11,7 +11,21 @@ from numpy.typing import ArrayLike
 
 from monai_sagan.report.html import Html, join, tag
 
-__all__ = ["ROW", "Frame", "area", "axes", "bars", "chart", "line", "rule", "rules", "ticks", "whisker"]
+__all__ = [
+    "ROW",
+    "Frame",
+    "area",
+    "axes",
+    "bars",
+    "chart",
+    "heading",
+    "line",
+    "rows",
+    "rule",
+    "rules",
+    "ticks",
+    "whisker",
+]
 
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46  # margins, in units of the drawing
 ROW = 17  # of text
@@ -48,6 +62,26 @@ class Frame:
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
+def rows(x: tuple[float, float], ys: Sequence[tuple[float, float]], top: float, height: float = 92) -> list[Frame]:
+    """A frame for each row of a drawing, one below the other, with room for a `heading` above each.
+
+    Args:
+        x: lowest and highest value across, of all rows.
+        ys: lowest and highest value up, of each row.
+        top: room above all rows.
+        height: of a row's data.
+    """
+    step = ROW + 8 + height
+    whole = top + step * len(ys) + BOTTOM
+    tops = [top + step * (i + 1) - height for i in range(len(ys))]
+    return [Frame(x, y, height=whole, top=at, bottom=whole - at - height) for y, at in zip(ys, tops, strict=True)]
+
+
+def heading(frame: Frame, content: str) -> Html:
+    """A line of text right above the data of ``frame``."""
+    return _text(LEFT, frame.top - 6, content, "start", "label")
+
+
 def chart(frame: Frame, description: str, *parts: Html) -> Html:
     """A drawing of ``parts`` that fills its place; ``description`` is for who does not see it.
 
@@ -67,7 +101,7 @@ def axes(
 
     Args:
         frame: where the data lie.
-        across: name of the axis across.
+        across: name of the axis across, or nothing.
         up: name of the axis up.
         x_ticks: values; None chooses them.
         y_ticks: values; None chooses them.
@@ -82,7 +116,8 @@ def axes(
         parts.append(_text(left - 8, frame.up(y) + 4, label, "end"))
     for x, label in zip(x_ticks, _labels(x_ticks), strict=True):
         parts.append(_text(frame.across(x), bottom + 18, label, "middle"))
-    parts.append(_text((left + right) / 2, frame.height - 6, across, "middle", "name"))
+    if across:
+        parts.append(_text((left + right) / 2, frame.height - 6, across, "middle", "name"))
     turned = f"rotate(-90 12 {(top + bottom) / 2:.1f})"
     parts.append(_text(12, (top + bottom) / 2, up, "middle", "name", transform=turned))
     return join(*parts)

@@ -100,6 +100,11 @@ def test_the_readme_says_what_was_measured(tmp_path, run):
             "**The packed model's figures** (percent): AUC 75.00, measured by its run on that run's own test images "
             "(8 normal and 6 abnormal). They are of one run, and of the images that it was given.\n"
         )
+    metrics = json.loads((run / "metrics.json").read_text())
+    metrics["baselines"] = {"linear_pu": {"auc": 0.5}, "pca_reconstruction": {"auc": 0.875}, "mean_intensity": None}
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    readme = (pack_bundle("folder", tmp_path / "compared", run) / "docs/README.md").read_text()
+    assert readme.endswith(" The best baseline on the same images (pca reconstruction): AUC 87.50.\n")
     (run / "metrics.json").unlink()
     write_config(run, bundle="rsna")
     assert "has not been measured" in (pack_bundle("rsna", tmp_path / "again", run) / "docs/README.md").read_text()

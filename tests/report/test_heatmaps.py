@@ -116,7 +116,7 @@ def test_the_bar_says_what_was_done_to_the_maps(tmp_path, save_model, random_pix
 
 def test_one_scale_for_all(tmp_path, draw, monkeypatch):
     drawn = []
-    monkeypatch.setattr(heatmaps, "_draw", lambda path, tensors, scale, title, words: drawn.append((scale, title)))
+    monkeypatch.setattr(heatmaps, "_draw", lambda path, tensors, scale, title, *rest: drawn.append((scale, title)))
     draw(tmp_path / "maps")
     assert {scale for scale, _ in drawn} == {draw.trained.scale}
     assert len(drawn) == 6
@@ -158,7 +158,8 @@ def test_a_notice_below_a_picture(size):
 def test_a_picture_has_nothing_of_the_one_before(tmp_path, random_pixels):
     """One figure draws all of them."""
     first, second = (random_pixels(1, seed=seed) / 127.5 - 1 for seed in (0, 1))
-    heatmaps._draw(tmp_path / "first.png", (first, first, first.abs()), 0.5, "a long title of the first")
+    lesion = np.array([[8, 8, 40, 8]])
+    heatmaps._draw(tmp_path / "first.png", (first, first, first.abs()), 0.5, "a long title", lesions=lesion)
     heatmaps._draw(tmp_path / "second.png", (second, second, second.abs()), 0.5, "second")
     heatmaps._figure.cache_clear()
     heatmaps._draw(tmp_path / "alone.png", (second, second, second.abs()), 0.5, "second")
@@ -172,6 +173,23 @@ def test_another_run_has_its_own_scale(tmp_path):
         heatmaps._draw(tmp_path / f"{name}.png", (pixels, pixels, pixels.abs()), scale, "a title")
     a, b, c = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
     assert a == c != b
+
+
+def test_known_lesions_are_outlined(tmp_path, draw, random_pixels):
+    """On image and map, in a color that neither has; in the gallery its list has them, not the pictures."""
+    color = np.array([0x7F, 0xE7, 0xFF])
+    known = ({"label": 0}, {"label": 1, "boxes": [[8, 16, 24, 32]]})
+    items = [{"image": f"{i}.png", "size": [64, 64]} | known[i % 2] for i in range(9)]
+    for path in write_heatmaps(tmp_path, draw.trained, random_pixels(9), items, draw.scores, 3):
+        with Image.open(path) as picture:
+            found = np.abs(np.asarray(picture.convert("RGB")).astype(int) - color).max(-1) < 8
+        thirds = [part.any() for part in np.array_split(found[:, : int(0.85 * found.shape[1])], 3, axis=1)]
+        assert thirds == [True, False, True] if "abnormal" in path.name else not any(thirds)
+    write_gallery(tmp_path, draw.trained, random_pixels(9), items, draw.scores, torch.ones(9), None)
+    facts = json.loads((tmp_path / "gallery" / "gallery.json").read_text())
+    assert {fact["label"] for fact in facts} == {0, 1}
+    assert all(("lesions" in fact) == (fact["label"] == 1) for fact in facts)
+    assert {fact["lesions"] for fact in facts if fact["label"]} == {"M8 16L8 48M32 16L32 48M8 16L32 16M8 48L32 48"}
 
 
 def test_gallery(tmp_path, draw, random_pixels):

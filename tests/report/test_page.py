@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import chromium, cut_by_page_breaks, faults
 from PIL import Image
 
 from monai_sagan.errors import SaganError
@@ -297,7 +298,7 @@ def test_what_is_no_better_than_chance_is_said_on_top(make_run, labels, words, c
 def test_some_labels_unknown(make_run):
     page = read(make_run(labels=(0, 1, None) * 10))
     assert "30 test images (10 normal, 10 abnormal, 10 unlabeled)" in page.text
-    assert "Scores of 10 unlabeled images" in page.text
+    assert "Scores of 10 normal images, 10 abnormal images, 10 unlabeled images" in page.text
 
 
 @pytest.mark.parametrize(
@@ -421,6 +422,33 @@ def test_how_many_small_p_values_are_expected(make_run, valid, words):
     assert ("--valid_fraction" in text) == (valid in (15, 18))
 
 
+@pytest.mark.parametrize("far", [(), (0,), (30,), (0, 1, 59)])
+def test_the_axis_of_the_histograms_follows_the_scores(make_run, far):
+    """Some images that are far from all others do not squeeze the rest into a few bars, and are counted."""
+    folder = make_run(columns=False)
+    labels = [0] * 30 + [1] * 30
+    scores = np.random.default_rng(0).uniform(0.02, 0.03, 60) + 0.004 * np.array(labels)
+    scores[list(far)] = 0.9
+    lines = [f"{i}.png,{label},{score:.8f}" for i, (label, score) in enumerate(zip(labels, scores, strict=True))]
+    (folder / "scores.csv").write_text("\n".join(["image,label,score", *lines]) + "\n")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["aucp"] |= image_metrics(scores, labels)
+    metrics["aucp"]["operating_points"][0]["threshold"] = 0.8
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    drawn = write_report(folder).read_text(encoding="utf-8").split('id="scores"')[1].split("</section>")[0]
+    for kind in ("normal", "abnormal"):
+        path = re.search(rf'<path d="M([^"]+)Z" class="{kind}">', drawn)[1]
+        across, up = zip(*(map(float, point.split()) for point in path.split("L")), strict=True)
+        filled = {x for x, y in zip(across, up, strict=True) if y < max(up)}
+        assert max(filled) - min(filled) > 180  # each kind fills more than half of the 352 across
+        assert len(filled) > 20
+    told = re.search(r"Far from the others of their kind: (\d+) images?, in", drawn)
+    assert (told is not None) == bool(far)
+    assert not far or int(told[1]) == len(far)
+    assert "Far from all scores: the threshold for 95&nbsp;% specificity." in drawn
+    assert drawn.count('class="rule"') == 1  # that for 90 %
+
+
 def test_too_few_validation_normals(make_run):
     def change(metrics):
         point = {"specificity_wanted": 0.95, "threshold": None, "sensitivity": None, "specificity": None}
@@ -436,6 +464,21 @@ def test_without_a_list_the_heat_maps_are_shown(make_run):
         (folder / "heatmaps" / f"{i}_normal.png").write_bytes(png(seed=i))
     page = read(folder)
     assert [image["alt"] for image in page.named("img")] == ["0 normal", "1 normal", "2 normal"]
+
+
+def test_known_lesions_are_outlined_in_the_gallery(make_run):
+    folder = make_run()
+    assert "known lesions" not in read(folder).text
+    place = folder / "heatmaps" / "gallery" / "gallery.json"
+    facts = json.loads(place.read_text())
+    facts[1]["lesions"] = "M8 16L8 48"
+    place.write_text(json.dumps(facts))
+    page = read(folder)
+    assert "Outlined on image and map: the known lesions." in page.text
+    drawn = [path for path in page.named("path") if path["d"] == "M8 16L8 48"]
+    assert [path.get("transform") for path in drawn] == [None, "translate(128 0)"]  # pictures are 192 x 64
+    (svg,) = [svg for svg in page.named("svg") if svg["aria-label"] == "outlines of the known lesions"]
+    assert svg["viewbox"] == "0 0 192 64"
 
 
 def test_the_page_says_how_maps_were_made_and_on_what_scale(make_run):
@@ -689,3 +732,43 @@ def test_contrast_in_light_and_dark(scheme):
         for text in ("ink", "soft", "blue", "orange", "red"):
             bright, dark = sorted((_luminance(colors[ground]), _luminance(colors[text])), reverse=True)
             assert (bright + 0.05) / (dark + 0.05) >= 4.5, (ground, text)
+
+
+@pytest.fixture
+def rich_run(make_run):
+    """A run with a row of each kind in every table, long names, and outlines in its gallery."""
+
+    def change(metrics):
+        counts = {"n_normal": 1200, "n_abnormal": 1100}
+        block = metrics["last"] | counts
+        sites = {
+            "St_Josephs_Hospital_Department_of_Radiology_North": block,
+            "unknown": counts | {"auc": None, "ap": None},
+        }
+        metrics["oracle_test"] = metrics["last"] | {"no_result": "chosen by test labels"}
+        metrics["aucp"] |= {
+            "groups": {"site": sites, "view": {"AP": block}},
+            "localization": {
+                **{"truth": "masks", "n_images": 60, "n_abnormal": 30, "n_regions": 41, "pixel_ap": 0.3, "dice": 0.5},
+                **{"pixel_ap_ci95": [0.3, 0.34], "hit_rates": [{"false_positives": 0.5, "hit_rate": 0.4}]},
+            },
+        }
+
+    names = [f"{FOLDER}/1.2.826.0.1.3680043.8.498.{10**30 + i}.dcm" for i in range(60)]
+    folder = make_run(images=names, change=change, pictures=24)
+    with (folder / "skipped.csv").open("a") as file:
+        file.write(f"{names[0]}.gz,{names[0]}.gz is compressed as {'x' * 70}: unpack it\n")
+    place = folder / "heatmaps" / "gallery" / "gallery.json"
+    place.write_text(json.dumps([fact | {"lesions": "M8 16L8 48"} for fact in json.loads(place.read_text())]))
+    return folder
+
+
+def test_in_a_browser(rich_run):
+    with chromium() as browser:
+        assert faults(browser, [write_report(rich_run)]) == []
+
+
+def test_on_paper(rich_run):
+    """No row, chart or heading is cut or parted from what it belongs to, and nothing is wider than the page."""
+    with chromium() as browser:
+        assert cut_by_page_breaks(browser, write_report(rich_run)) == []
