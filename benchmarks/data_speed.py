@@ -28,7 +28,7 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit, SecondaryCaptureImageStorage, generate_uid
 from tqdm import tqdm
 
-from monai_sagan.data.phantom import phantom_image
+from monai_sagan.data.datasets.phantom import phantom_image
 
 JOBS = 2
 SIZE = 512

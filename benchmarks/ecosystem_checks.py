@@ -31,7 +31,7 @@ from monai.bundle import (
 
 from monai_sagan.bundle import bundle_names, bundle_path
 from monai_sagan.bundle.pack import pack_bundle
-from monai_sagan.data.phantom import write_phantom
+from monai_sagan.data.datasets.phantom import write_phantom
 
 SCHEMA = Path(__file__).parents[1] / "tests" / "bundles" / "metadata_schema.json"
 COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}

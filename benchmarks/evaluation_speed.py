@@ -18,11 +18,11 @@ import torch
 
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import make_splits
-from monai_sagan.data.phantom import read_phantom, write_phantom
-from monai_sagan.data.readable import keep_readable
+from monai_sagan.data.datasets.phantom import read_phantom, write_phantom
+from monai_sagan.data.unreadable import keep_readable
 from monai_sagan.engines.evaluation import evaluate
-from monai_sagan.engines.trained import describe_trained
 from monai_sagan.files import save_tensors
+from monai_sagan.models.trained import describe_trained
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import resolve_settings
 

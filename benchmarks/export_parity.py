@@ -24,13 +24,13 @@ from scipy.stats import spearmanr
 
 from monai_sagan.artifact import open_artifact
 from monai_sagan.artifact.export import export_artifact
-from monai_sagan.artifact.facts import FORMATS
 from monai_sagan.data.cache import load_image
-from monai_sagan.data.decode import read_image
-from monai_sagan.data.med_ad import read_med_ad
-from monai_sagan.engines.trained import Trained, load_trained
+from monai_sagan.data.datasets.med_ad import read_med_ad
+from monai_sagan.data.formats.decode import read_image
 from monai_sagan.errors import show_errors_in_one_line
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.models.facts import FORMATS
+from monai_sagan.models.trained import Trained, load_trained
 from monai_sagan.transforms.functional import anomaly_score
 
 BATCH = 32

@@ -26,12 +26,12 @@ from torch import Tensor
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Item, make_splits
-from monai_sagan.data.med_ad import read_med_ad
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.engines.trained import load_trained
+from monai_sagan.data.datasets.med_ad import read_med_ad
 from monai_sagan.errors import show_errors_in_one_line
 from monai_sagan.metrics.localization import bootstrap_localization, draw_weights, localization_metrics
 from monai_sagan.metrics.regions import read_regions
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.models.trained import load_trained
 from monai_sagan.transforms.functional import smooth_map
 
 NONE = {"kind": "none"}

@@ -16,7 +16,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import HowToDecode, ImageCache
 from monai_sagan.data.datalist import make_splits
-from monai_sagan.data.med_ad import read_med_ad
+from monai_sagan.data.datasets.med_ad import read_med_ad
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from monai_sagan.engines.trained import load_trained
+from monai_sagan.models.trained import load_trained
 
 QUARTILES = (0.75, 0.5, 0.25)
 KINDS = {1: "with opacities", 0: "normal"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sagan.data.stored import StoredImages, in_parts
+from monai_sagan.data.array_store import StoredImages, in_parts
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:

@@ -87,7 +87,7 @@ def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace,
     """Refuse an option that the verb does not have, with the nearest name; a study asks its config what there is."""
     known = set[str]()
     if hasattr(arguments, "layout"):
-        from monai_sagan.data.layouts import option_names
+        from monai_sagan.data.datasets.layouts import option_names
 
         known = option_names() | TAKEN
     for name in (word[2:].partition("=")[0] for word in rest if word.startswith("--")):
@@ -149,7 +149,7 @@ def _pack_bundle(arguments: argparse.Namespace) -> None:
 
 
 def _data(arguments: argparse.Namespace) -> int:
-    from monai_sagan.data.layouts import read_dataset
+    from monai_sagan.data.datasets.layouts import read_dataset
     from monai_sagan.data.overview import describe_dataset, look_at_files, write_items
 
     dataset = read_dataset(arguments.directory, arguments.layout, any_images=True, **arguments.options)
@@ -161,7 +161,7 @@ def _data(arguments: argparse.Namespace) -> int:
 
 
 def _prepare(arguments: argparse.Namespace) -> None:
-    from monai_sagan.data.layouts import read_dataset
+    from monai_sagan.data.datasets.layouts import read_dataset
     from monai_sagan.data.prepare import prepare
 
     dataset = read_dataset(arguments.directory, arguments.layout, **arguments.options)

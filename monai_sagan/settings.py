@@ -98,7 +98,7 @@ class Settings:
         return {name: getattr(self, name) for name in names}
 
     def mapping(self) -> dict[str, Any]:
-        """How anomaly maps are made: arguments of `monai_sagan.engines.scoring.Scorer`."""
+        """How anomaly maps are made: arguments of `monai_sagan.models.scorer.Scorer`."""
         smooth = {"kind": self.map_smoothing} | ({"sigma": self.map_sigma} if self.map_smoothing == "gaussian" else {})
         return {"passes": self.map_passes, "smooth": None if self.map_smoothing == "none" else smooth}
 

@@ -11,9 +11,9 @@ import torch
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from monai_sagan.engines.trained import describe_trained
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors
+from monai_sagan.models.trained import describe_trained
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import resolve_settings
 

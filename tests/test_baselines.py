@@ -8,7 +8,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from monai_sagan.baselines import baseline_scores
-from monai_sagan.data.phantom import phantom_image
+from monai_sagan.data.datasets.phantom import phantom_image
 
 NAMES = ["mean_intensity", "pca_reconstruction", "nearest_neighbors", "linear_pu"]
 

@@ -28,7 +28,7 @@ import monai_sagan
 from monai_sagan._version import __version__
 from monai_sagan.bench import command as bench
 from monai_sagan.bundle import bundle_names
-from monai_sagan.data.phantom import write_phantom
+from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.engines import compiled
 from monai_sagan.study import STUDIES
 from monai_sagan.study.rows import named_rows
@@ -348,7 +348,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 @pytest.fixture(autouse=True)
 def _short_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures and bands have tests of their own; drawing them for each of these runs takes longer than all else."""
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
     monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
 
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from monai_sagan.data.cache import HowToDecode
-from monai_sagan.engines.trained import _settings
+from monai_sagan.models.trained import _settings
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import PRESETS, Settings, as_plain, resolve_flags, resolve_settings
 

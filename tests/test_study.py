@@ -22,7 +22,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_sagan.bundle import check_command_line
 from monai_sagan.data.datalist import make_splits
-from monai_sagan.data.phantom import write_phantom
+from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.metrics.roc import delong
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command

@@ -12,6 +12,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,17 @@ import torch
 
 from monai_sagan._version import __version__
 from monai_sagan.artifact.archive import without_pickles
-from monai_sagan.artifact.facts import FACTS, FORMAT_VERSION, FORMATS, LICENSE, SELF_TEST, Facts, digest, seal
 from monai_sagan.artifact.graph import ScoringGraph
 from monai_sagan.artifact.inputs import make_cases
 from monai_sagan.artifact.opening import open_artifact
 from monai_sagan.artifact.runtimes import OUTPUTS
 from monai_sagan.artifact.self_test import check_self_test, write_self_test
-from monai_sagan.bundle import bundle_names, bundle_path
-from monai_sagan.data.typical import typical_as_json
-from monai_sagan.engines.trained import Trained, load_trained, run_models
+from monai_sagan.data.training_range import typical_as_json
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.metrics import normal_threshold
+from monai_sagan.models.facts import FACTS, FORMAT_VERSION, FORMATS, LICENSE, SELF_TEST, Facts, digest, seal
+from monai_sagan.models.trained import Trained, load_trained, run_models
 from monai_sagan.packages import pip_install
 from monai_sagan.settings import as_plain
 
@@ -86,7 +86,7 @@ def export_artifact(
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise SaganError(f"{target} is not empty; name a new folder")
     trained = load_trained(_model_file(Path(run), which))
-    license_path = Path(license_file or Path(bundle_path(bundle_names()[0])) / "LICENSE")
+    license_path = Path(license_file or _own_license())
     if not license_path.is_file():
         raise SaganError(f"no file {license_path}; give the text of the license of the weights")
     facts = _describe(trained, format, name or _name(Path(run)), "Apache-2.0" if license_file is None else LICENSE)
@@ -247,3 +247,11 @@ _WRITERS: dict[str, Callable[[Trained, Path], None]] = {
     "onnx": _write_onnx,
     "torch_export": _write_torch_export,
 }
+
+
+def _own_license() -> Path:
+    """This package's license: in a checkout beside the package, in an installation among its metadata."""
+    checkout = Path(__file__).resolve().parents[2] / LICENSE
+    if checkout.is_file():
+        return checkout
+    return Path(str(distribution("monai-sagan").locate_file(f"monai_sagan-{__version__}.dist-info/licenses/{LICENSE}")))

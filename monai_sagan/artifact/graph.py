@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from monai_sagan.artifact.resizing import resize_like_pillow
 from monai_sagan.data.batches import to_unit_range
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.engines.trained import Trained
 from monai_sagan.metrics.conformal import cut_points
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.models.trained import Trained
 
 __all__ = ["ScoringGraph"]
 
@@ -19,7 +19,7 @@ class ScoringGraph(nn.Module):
 
     Input: ``image``, int32 (B, C, H, W) of any B, H and W, values as a reader gives them; ``bits``, int64 scalar: 8
     takes the values 0 to 255 as they are, 16 stretches each image from its own least and greatest value to 0 and 255
-    (`monai_sagan.data.scaling.stretch`).
+    (`monai_sagan.data.formats.scaling.stretch`).
 
     Output: ``image``, uint8 (B, C, h, w), what the network saw; ``restored``, float32 (B, C, h, w) in (-1, 1);
     ``anomaly_map``, float32 (B, 1, h, w) in [0, 1]; ``score``, float32 (B,) in [0, 1]; ``p_value``, float32 (B,) in

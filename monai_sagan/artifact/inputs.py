@@ -9,10 +9,10 @@ from PIL import Image
 
 from monai_sagan.artifact.self_test import Case
 from monai_sagan.data.cache import HowToDecode, fit_image
-from monai_sagan.data.phantom import phantom_image
-from monai_sagan.data.scaling import Pixels, stretch
-from monai_sagan.engines.trained import Trained
+from monai_sagan.data.datasets.phantom import phantom_image
+from monai_sagan.data.formats.scaling import Pixels, stretch
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.models.trained import Trained
 
 __all__ = ["make_cases"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sagan.artifact.facts import SELF_TEST, Facts, check_files, read_facts
 from monai_sagan.artifact.runtimes import OUTPUTS, Runtime, load_runtime
 from monai_sagan.artifact.self_test import check_self_test
-from monai_sagan.data.typical import typical_from_json
+from monai_sagan.data.training_range import typical_from_json
 from monai_sagan.errors import SaganError
+from monai_sagan.models.facts import SELF_TEST, Facts, check_files, read_facts
 
 __all__ = ["Artifact", "open_artifact"]
 
@@ -42,7 +42,7 @@ class Artifact:
 
     @cached_property
     def typical(self) -> dict[str, Any] | None:
-        """What the training images look like, for `monai_sagan.data.typical.compare_typical`; None where unknown."""
+        """What the training images look like, see `monai_sagan.data.training_range`; None where unknown."""
         return typical_from_json(self.facts["typical"])
 
     def run(self, image: NDArray[Any], bits: int = 8) -> dict[str, NDArray[Any]]:

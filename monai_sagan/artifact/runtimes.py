@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_sagan.artifact.archive import checked_archive
-from monai_sagan.artifact.facts import FORMATS, Facts
 from monai_sagan.errors import SaganError
+from monai_sagan.models.facts import FORMATS, Facts
 from monai_sagan.packages import pip_install
 
 __all__ = ["OUTPUTS", "Runtime", "load_runtime"]
@@ -87,7 +87,7 @@ def _load_torch_export(path: Path, threads: int | None) -> Runtime:
 
 def _load_safetensors(path: Path, threads: int | None) -> Runtime:
     from monai_sagan.artifact.graph import ScoringGraph
-    from monai_sagan.engines.trained import load_trained
+    from monai_sagan.models.trained import load_trained
 
     return _torch_runtime(ScoringGraph.of(load_trained(path)), threads)
 

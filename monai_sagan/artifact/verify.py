@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from monai_sagan.artifact.facts import SELF_TEST, Facts
 from monai_sagan.artifact.opening import open_artifact
 from monai_sagan.artifact.self_test import TOLERANCE, Case, check_self_test
+from monai_sagan.models.facts import SELF_TEST, Facts
 
 __all__ = ["verify_artifact"]
 

@@ -57,7 +57,7 @@ def bench_command(arguments: argparse.Namespace) -> None:
 
     from monai_sagan.bench.workloads import Size
     from monai_sagan.engines.compiled import has_bfloat16_matrix_units
-    from monai_sagan.engines.device import check_device, default_device
+    from monai_sagan.models.device import check_device, default_device
 
     sections = arguments.sections or list(SECTIONS[:2])
     if unknown := set(sections) - set(SECTIONS):

@@ -10,9 +10,9 @@ from monai_sagan.bundle.being_read import folders_being_read
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
+    from monai_sagan.data.array_store import StoredImages
     from monai_sagan.data.cache import ImageCache
     from monai_sagan.data.datalist import Datalist
-    from monai_sagan.data.stored import StoredImages
     from monai_sagan.settings import Settings
 
 __all__ = [
@@ -90,7 +90,7 @@ def models_in(folder: str) -> dict[str, Path]:
     Raises:
         SaganError: when there is no model.
     """
-    from monai_sagan.engines.trained import run_models
+    from monai_sagan.models.trained import run_models
 
     packed = Path(folder) / PACKED_MODEL
     models = {"aucp": packed} if packed.is_dir() else run_models(folder)
@@ -105,6 +105,6 @@ def settings_of(models: Mapping[str, Path]) -> Settings:
     Raises:
         SaganError: naming the model's file when it is missing or broken.
     """
-    from monai_sagan.engines.trained import read_settings
+    from monai_sagan.models.trained import read_settings
 
     return read_settings(next(iter(models.values())))

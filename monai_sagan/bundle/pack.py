@@ -16,7 +16,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors, write_text
 
 if TYPE_CHECKING:
-    from monai_sagan.engines.trained import Trained
+    from monai_sagan.models.trained import Trained
 
 __all__ = ["pack_bundle"]
 
@@ -77,7 +77,7 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
     """Fill ``models/`` and make the configs fit the model."""
     from monai_sagan.artifact.export import export_artifact
     from monai_sagan.data.digests import splits_digest
-    from monai_sagan.engines.trained import load_trained, run_models
+    from monai_sagan.models.trained import load_trained, run_models
 
     model = run_models(run)["aucp"]
     trained = load_trained(model)

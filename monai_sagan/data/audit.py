@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from monai_sagan.data.array_store import in_parts
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.datasets.patient_ids import VOLUME, alike_ids, patient_sources
 from monai_sagan.data.digests import SIDES, seen_images, splits_digest
-from monai_sagan.data.patient_ids import VOLUME, alike_ids, patient_sources
-from monai_sagan.data.stored import in_parts
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 from monai_sagan.records import record, record_text

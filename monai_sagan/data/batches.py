@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_sagan.data.stored import StoredImages, joined, on_device
+from monai_sagan.data.array_store import StoredImages, joined, on_device
 from monai_sagan.distributed import rank_and_count
 from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed

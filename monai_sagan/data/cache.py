@@ -19,10 +19,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from monai_sagan.data.array_store import ArrayFile, StoredImages
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.decode import Pixels, decode_file, lacks_foreground, split_fragment
-from monai_sagan.data.stored import ArrayFile, StoredImages
-from monai_sagan.data.workers import LIMIT, Failure, run_in_workers
+from monai_sagan.data.formats.decode import Pixels, decode_file, lacks_foreground, split_fragment
+from monai_sagan.data.formats.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.distributed import is_main, main_first
 from monai_sagan.errors import SaganError
 
@@ -44,7 +44,7 @@ class HowToDecode:
     Args:
         image_size: height and width, reached by Pillow's antialiased bilinear filter.
         channels: 1 converts to grey, 3 to color.
-        preparation: of DICOM, see `monai_sagan.data.dicom`.
+        preparation: of DICOM, see `monai_sagan.data.formats.dicom`.
         min_foreground: an image whose share of pixels above its background is smaller is left out, as the empty ends
             of a volume are.
     """

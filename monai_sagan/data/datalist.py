@@ -1,22 +1,15 @@
-"""Lists of images: the schema that every dataset reader fills in, and the splits that a run uses.
-
-An item is ``{"image": path, "label": 0 or 1 or None, "patient": id}``, the latter only where it is known. A reader
-returns ``{"normal": [...], "unlabeled": [...], "test": [...]}``; `make_splits` turns that into a run's `SPLITS`.
-"""
+"""The splits that a run uses, from the lists of a dataset reader."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
-from typing import Any
 
+from monai_sagan.data.datasets.items import Datalist, Item, by_patient, shuffled
 from monai_sagan.errors import SaganError
 
-__all__ = ["SPLITS", "make_splits", "split_published"]
+__all__ = ["SPLITS", "Datalist", "Item", "make_splits"]
 
-Item = dict[str, Any]
-Datalist = dict[str, list[Item]]
 Sides = dict[Hashable, bool]  # whether a patient's images are kept for validation
 
 SPLITS = ("train_normal", "train_unlabeled", "valid_normal", "valid_unlabeled", "test")
@@ -66,7 +59,7 @@ def make_splits(
         unlabeled, valid_unlabeled = _carve(datalist["unlabeled"], valid_fraction, seed + 1, sides)
         if unlabeled_size is not None:
             _check_enough(unlabeled, unlabeled_size, "unlabeled")
-            unlabeled = _shuffled(unlabeled, seed + 2)[:unlabeled_size]
+            unlabeled = shuffled(unlabeled, seed + 2)[:unlabeled_size]
     else:
         unlabeled, valid_unlabeled = _carve_ratio(
             datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1, sides
@@ -109,7 +102,7 @@ def _carve_ratio(
     valid_size = min(valid_fits)
     abnormal = round(shares[1] * valid_size)
     valid = kinds[0][1][: valid_size - abnormal] + kinds[1][1][:abnormal]
-    return _shuffled(train, seed + 1), _shuffled(valid, seed + 2)
+    return shuffled(train, seed + 1), shuffled(valid, seed + 2)
 
 
 def _check_enough(items: Sequence[Item], count: int, kind: str) -> None:
@@ -125,8 +118,8 @@ def _carve(items: Sequence[Item], fraction: float, seed: int, sides: Sides) -> t
 
     ``sides`` holds the patients whose side earlier lists have decided, and takes up the others.
     """
-    groups = _by_patient(items)
-    keys = sorted(_shuffled(list(groups), seed), key=lambda key: key not in sides)
+    groups = by_patient(items)
+    keys = sorted(shuffled(list(groups), seed), key=lambda key: key not in sides)
     free = [key for key in keys if key not in sides]
     short = max(round(fraction * len(items)), 1)
     for key in keys:
@@ -136,61 +129,3 @@ def _carve(items: Sequence[Item], fraction: float, seed: int, sides: Sides) -> t
         sides[min(free, key=lambda key: len(groups[key]))] = True  # some must validate, however large each group is
     parts = [[item for key in keys if sides[key] is side for item in groups[key]] for side in (False, True)]
     return parts[0], parts[1]
-
-
-def _by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
-    groups: dict[Hashable, list[Item]] = {}
-    for item in items:
-        patient = item.get("patient")
-        groups.setdefault(("image", item["image"]) if patient is None else ("patient", patient), []).append(item)
-    return groups
-
-
-def _shuffled(items: Sequence[Any], seed: int) -> list[Any]:
-    return random.Random(seed).sample(list(items), len(items))
-
-
-LISTS = ("normal", "unlabeled", "test")  # of a datalist
-
-
-def split_published(normal: Sequence[Item], abnormal: Sequence[Item], counts: Sequence[int], seed: int) -> Datalist:
-    """Split labeled items into a datalist of the proportions that a paper used, by ``seed``.
-
-    All images of a patient, where it is known, fall into one list, those of patients with abnormal images never into
-    ``normal``. The counts are then as near as whole patients allow, and exact where each has one image.
-
-    Args:
-        normal: items of label 0.
-        abnormal: items of label 1.
-        counts: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal; exact where there are as
-            many items as they add up to, else in proportion.
-        seed: of all choices.
-
-    Raises:
-        SaganError: when the seed is no whole number.
-    """
-    if type(seed) is not int:
-        raise SaganError(f"the seed of the split is {seed!r}; it is a whole number, for example 0")
-    sizes_normal = _proportional(len(normal), [counts[0], counts[1], counts[3]])
-    sizes_abnormal = _proportional(len(abnormal), [counts[2], counts[4]])
-    places: dict[Hashable, str] = {}  # of each patient
-    findings = _fill(_shuffled(abnormal, seed + 1), dict(zip(LISTS[1:], sizes_abnormal, strict=True)), places)
-    healthy = _fill(_shuffled(normal, seed), dict(zip(LISTS, sizes_normal, strict=True)), places)
-    return {name: healthy[name] + findings.get(name, []) for name in LISTS}
-
-
-def _fill(items: Sequence[Item], sizes: dict[str, int], places: dict[Hashable, str]) -> Datalist:
-    """Deal out items in order, patient by patient, the first list first; ``places`` has patients that are dealt out."""
-    groups = _by_patient(items)
-    filled: Datalist = {name: [] for name in sizes}
-    for key, group in sorted(groups.items(), key=lambda entry: entry[0] not in places):  # they have no choice
-        room = {name: size - len(filled[name]) for name, size in sizes.items()}
-        # A list may overflow by less than it would stay short of its size.
-        free = next((name for name in sizes if len(group) <= 2 * room[name]), max(sizes, key=lambda name: room[name]))
-        filled[places.setdefault(key, free)].extend(group)
-    return filled
-
-
-def _proportional(total: int, counts: Sequence[int]) -> list[int]:
-    ends = [round(total * sum(counts[: i + 1]) / sum(counts)) for i in range(len(counts))]
-    return [end - start for start, end in zip([0, *ends], ends, strict=False)]

@@ -30,7 +30,7 @@ def describe_run(splits: Datalist, seed: int) -> dict[str, Any]:
     """What a model's file says of its run: ``seed``, ``splits`` (see `splits_digest`), and the images it has seen.
 
     Args:
-        splits: of the run, of items that `monai_sagan.data.readable.keep_readable` described.
+        splits: of the run, of items that `monai_sagan.data.unreadable.keep_readable` described.
         seed: of the run.
 
     Returns:

@@ -11,17 +11,17 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.decode import (
+from monai_sagan.data.datasets.layouts import Dataset
+from monai_sagan.data.datasets.patient_ids import patient_sources
+from monai_sagan.data.formats.decode import (
     check_min_foreground,
     decode_file,
     describe_file,
     lacks_foreground,
     split_fragment,
 )
-from monai_sagan.data.layouts import Dataset
-from monai_sagan.data.patient_ids import patient_sources
-from monai_sagan.data.readable import by_file
-from monai_sagan.data.workers import Failure, run_in_workers
+from monai_sagan.data.formats.workers import Failure, run_in_workers
+from monai_sagan.data.unreadable import by_file
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
 

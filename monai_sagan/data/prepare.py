@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.decode import check_min_foreground, decode_file, lacks_foreground, split_fragment
-from monai_sagan.data.readable import check_unreadable, write_skipped
-from monai_sagan.data.workers import Failure, run_in_workers
+from monai_sagan.data.formats.decode import check_min_foreground, decode_file, lacks_foreground, split_fragment
+from monai_sagan.data.formats.workers import Failure, run_in_workers
+from monai_sagan.data.unreadable import check_unreadable, write_skipped
 from monai_sagan.errors import SaganError
 from monai_sagan.files import fitting, write_text
 from monai_sagan.output_folder import hold_folder
@@ -53,7 +53,7 @@ def prepare(
         output_dir: a folder that is new, empty, or was begun by the same call.
         image_size: side of the written images in pixels; the published sets have 512.
         preparation: of DICOM: ``"display"``, or ``"med_ad"`` as the published sets were made, see
-            `monai_sagan.data.dicom`.
+            `monai_sagan.data.formats.dicom`.
         max_unreadable: share of unreadable images, 0 to 1, above which no ``data.json`` is written.
         jobs: processes at a time; None takes one for each core.
         min_foreground: images with a smaller share of pixels above their background, 0 to 1, are left out, and listed
@@ -297,7 +297,7 @@ def _note(
 def _write_mask(folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int) -> str:
     from PIL import Image
 
-    from monai_sagan.data.masks import read_mask
+    from monai_sagan.data.formats.masks import read_mask
 
     target = folder / "masks" / name
     target.parent.mkdir(exist_ok=True)

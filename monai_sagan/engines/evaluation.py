@@ -19,8 +19,6 @@ from torch import Tensor
 from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
@@ -32,12 +30,14 @@ from monai_sagan.metrics import (
     operating_points,
 )
 from monai_sagan.metrics.localization import localization_metrics
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.models.trained import Trained, load_trained
+from monai_sagan.pictures.heat_maps import write_gallery, write_heatmaps
+from monai_sagan.pictures.maps import how_maps_are_made
 from monai_sagan.records import replace_together
-from monai_sagan.report.heatmaps import write_gallery, write_heatmaps
-from monai_sagan.report.maps import how_maps_are_made
-from monai_sagan.report.oracle import REASON, is_oracle, score_column
 from monai_sagan.report.page import write_report
-from monai_sagan.report.run_folder import gallery_point
+from monai_sagan.runs.read import gallery_point
+from monai_sagan.runs.score_table import REASON, is_oracle, score_column
 from monai_sagan.settings import as_plain
 
 __all__ = ["check_finite", "evaluate", "versions", "write_scores"]
@@ -276,7 +276,7 @@ def write_scores(
 ) -> None:
     """Write a row for each image: its path, its label if known, the chosen score and what it means, then the others.
 
-    The column of a model that test labels chose says so, see `monai_sagan.report.oracle`.
+    The column of a model that test labels chose says so, see `monai_sagan.runs.score_table`.
 
     Args:
         path: of the CSV file.

@@ -19,21 +19,21 @@ from tqdm import tqdm
 from monai_sagan.data.batches import EvaluationBatches, images_at_a_time
 from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
-from monai_sagan.data.decode import Pixels
-from monai_sagan.data.folder import list_images
-from monai_sagan.data.readable import by_file, check_unreadable, write_skipped
-from monai_sagan.data.unread import no_images, warn_of_unread
-from monai_sagan.data.workers import Failure
+from monai_sagan.data.datasets.folder import list_images
+from monai_sagan.data.datasets.unread import no_images, warn_of_unread
+from monai_sagan.data.formats.decode import Pixels
+from monai_sagan.data.formats.workers import Failure
+from monai_sagan.data.unreadable import by_file, check_unreadable, write_skipped
 from monai_sagan.engines.evaluation import check_finite, write_scores
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.engines.start import end_run, start_run
-from monai_sagan.engines.trained import Trained, load_trained
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.models.trained import Trained, load_trained
+from monai_sagan.pictures.heat_maps import write_heatmaps
 from monai_sagan.records import replace_together
-from monai_sagan.report.heatmaps import write_heatmaps
+from monai_sagan.runs.start import end_run, start_run
 from monai_sagan.settings import Settings
 
 __all__ = ["AnomalyInferer", "FolderBatches", "WriteScores", "infer"]
@@ -52,7 +52,7 @@ class FolderBatches(EvaluationBatches):
         settings: of the run that trained the model.
         output_dir: where results go; images below it, such as heat maps of an earlier call, are no input.
         batch_size: B for images of up to 64 x 64 pixels, fewer of larger ones; the last batch may be smaller.
-        slice_axis: of NIfTI volumes, see `monai_sagan.data.folder`; each slice is an image.
+        slice_axis: of NIfTI volumes, see `monai_sagan.data.datasets.folder`; each slice is an image.
         slice_range: the part of a volume that is taken, two shares from 0 to 1.
         max_unreadable: share of unreadable images, 0 to 1, above which there is an error.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_sagan.data.typical import compare_typical
+from monai_sagan.data.training_range import compare_typical
 
 __all__ = ["tell_unlike", "unlike_training"]
 
@@ -15,7 +15,7 @@ def unlike_training(images: Any, typical: Mapping[str, Any] | None) -> list[str]
 
     Args:
         images: uint8 (N, C, H, W), as the network sees them: a tensor, an array or stored images.
-        typical: of the model, see `monai_sagan.data.typical.measure_typical`; None finds nothing.
+        typical: of the model, see `monai_sagan.data.training_range.measure_typical`; None finds nothing.
     """
     if typical is None:
         return [""] * len(images)

@@ -12,10 +12,10 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 
 from monai_sagan.distributed import is_main
-from monai_sagan.engines.scoring import Scorer
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors
 from monai_sagan.metrics.roc import roc_auc
+from monai_sagan.models.scorer import Scorer
 
 __all__ = ["OracleTest"]
 

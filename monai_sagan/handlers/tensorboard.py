@@ -9,8 +9,8 @@ from ignite.engine import Engine, Events
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.report.heatmaps import triptychs
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.pictures.heat_maps import triptychs
 
 __all__ = ["TensorBoardTriptychs", "scalar_outputs"]
 

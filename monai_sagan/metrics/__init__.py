@@ -14,7 +14,7 @@ from monai_sagan.metrics.precision import average_precision, average_precision_c
 from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95
 
 if TYPE_CHECKING:
-    from monai_sagan.metrics.whole_epoch import AnomalyAveragePrecision, AnomalyROCAUC
+    from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC
 
 __all__ = [
     "AnomalyAveragePrecision",
@@ -37,4 +37,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:  # so that the functions need not wait for torch, ignite and MONAI
     if name not in ("AnomalyAveragePrecision", "AnomalyROCAUC"):
         raise AttributeError(f"module 'monai_sagan.metrics' has no attribute {name!r}")
-    return getattr(import_module("monai_sagan.metrics.whole_epoch"), name)
+    return getattr(import_module("monai_sagan.metrics.epoch"), name)

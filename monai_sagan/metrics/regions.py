@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from monai_sagan.data.masks import read_mask
+from monai_sagan.data.formats.masks import read_mask
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import on_host
 

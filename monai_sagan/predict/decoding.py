@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 
 from monai_sagan.data.cache import HowToDecode, fit_image
-from monai_sagan.data.decode import NIFTI_SUFFIXES, decode_file, foreground_share, is_dicom
-from monai_sagan.data.pictures import FORMATS
-from monai_sagan.data.scaling import Pixels
-from monai_sagan.data.workers import Failure, run_in_workers
+from monai_sagan.data.formats.decode import NIFTI_SUFFIXES, decode_file, foreground_share, is_dicom
+from monai_sagan.data.formats.pillow import FORMATS
+from monai_sagan.data.formats.scaling import Pixels
+from monai_sagan.data.formats.workers import Failure, run_in_workers
 from monai_sagan.errors import SaganError
 
 __all__ = ["Look", "decode_all"]

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from monai_sagan.data.readable import write_skipped
+from monai_sagan.data.unreadable import write_skipped
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 

@@ -14,18 +14,18 @@ import numpy as np
 from tqdm import tqdm
 
 from monai_sagan.data.cache import HowToDecode
-from monai_sagan.data.folder import list_images
-from monai_sagan.data.scaling import Pixels
-from monai_sagan.data.typical import compare_typical, typical_from_json
-from monai_sagan.data.unread import warn_of_unread
-from monai_sagan.data.workers import Failure
+from monai_sagan.data.datasets.folder import list_images
+from monai_sagan.data.datasets.unread import warn_of_unread
+from monai_sagan.data.formats.scaling import Pixels
+from monai_sagan.data.formats.workers import Failure
+from monai_sagan.data.training_range import compare_typical, typical_from_json
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.output_folder import hold_folder
+from monai_sagan.pictures.overlay import SIDE, Colors, draw_overlay
 from monai_sagan.predict.decoding import Look, decode_all
-from monai_sagan.predict.overlay import SIDE, Colors, draw_overlay
 from monai_sagan.predict.results import (
     OVERLAYS,
     Entry,
@@ -60,7 +60,7 @@ def predict(
 ) -> Summary:
     """Score every image below ``folder`` by an exported model; write ``scores.csv``, ``skipped.csv`` and ``overlays/``.
 
-    Images of any size and format that `monai_sagan.data.decode` knows are decoded as in training, every frame of a
+    Images of any size and format that `monai_sagan.data.formats` knows are decoded as in training, every frame of a
     DICOM or picture file and every slice of a NIfTI volume. A file that is broken, or that ends its decoder, is listed
     in ``skipped.csv``. The same call goes on where it was stopped, and scores what was added or changed; the results
     of files that have left the folder stay.
@@ -74,7 +74,7 @@ def predict(
         artifact: the folder of an exported model.
         folder: of the images; its sub-folders count too. It may be empty.
         output: a folder that is new, empty, or was begun by the same call.
-        slice_axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.folder`.
+        slice_axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.datasets.folder`.
         slice_range: the part of a volume that is scored, two rising shares from 0 to 1.
         overlays: of which images to draw overlays: ``"all"``, ``"flagged"``, which includes those unlike the training
             images, or ``"none"``.

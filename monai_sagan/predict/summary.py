@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sagan.data.decode import IMAGE_SUFFIXES
+from monai_sagan.data.formats.decode import IMAGE_SUFFIXES
 from monai_sagan.errors import SaganError
 from monai_sagan.predict.results import Results, Row
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from monai_sagan.pictures.maps import map_words
 from monai_sagan.report.html import Html, paragraph, section, tag
-from monai_sagan.report.maps import map_words
 from monai_sagan.report.numbers import plain
-from monai_sagan.report.run_folder import Run
+from monai_sagan.runs.read import Run
 
 __all__ = ["configuration_section", "words_section"]
 

@@ -13,9 +13,9 @@ from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.report.curves import roc_and_precision_recall
 from monai_sagan.report.html import Html, paragraph, section, tag
 from monai_sagan.report.numbers import count, fraction, percent
-from monai_sagan.report.run_folder import Run
 from monai_sagan.report.summary import best_baseline, model_words
 from monai_sagan.report.svg import ROW, Frame, area, axes, bars, chart, heading, line, rows, rule, rules
+from monai_sagan.runs.read import Run
 
 __all__ = ["curves_section", "scores_section", "training_section"]
 

@@ -8,7 +8,7 @@ from typing import Any
 from monai_sagan.data.datalist import SPLITS
 from monai_sagan.report.html import Html, join, paragraph, section, table, tag
 from monai_sagan.report.numbers import NONE, count
-from monai_sagan.report.run_folder import Run
+from monai_sagan.runs.read import Run
 
 __all__ = ["data_section"]
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from monai_sagan.errors import SaganError
+from monai_sagan.pictures.maps import map_words
+from monai_sagan.report.color_bar import color_bar
 from monai_sagan.report.html import Html, paragraph, section, tag
-from monai_sagan.report.maps import color_bar, map_words
 from monai_sagan.report.numbers import count, percent
-from monai_sagan.report.run_folder import Picture, Run
+from monai_sagan.runs.read import Picture, Run
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -12,9 +12,9 @@ from monai_sagan.report.data_section import data_section
 from monai_sagan.report.gallery import gallery_section
 from monai_sagan.report.html import Html, join, paragraph, tag
 from monai_sagan.report.results import groups_section, localization_section, operating_section, results_section
-from monai_sagan.report.run_folder import Run, read_run
 from monai_sagan.report.style import STYLE
 from monai_sagan.report.summary import cautions, summary, title
+from monai_sagan.runs.read import Run, read_run
 
 __all__ = ["render_page", "write_report"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from monai_sagan.pictures.maps import map_words
 from monai_sagan.report.html import Html, join, paragraph, section, sentence, table, tag
-from monai_sagan.report.maps import map_words
 from monai_sagan.report.numbers import NONE, count, fraction, interval, percent, plain, value_and_interval
-from monai_sagan.report.run_folder import Run
 from monai_sagan.report.summary import compare_baseline, model_words
 from monai_sagan.report.svg import whisker
+from monai_sagan.runs.read import Run
 
 __all__ = ["groups_section", "localization_section", "operating_section", "results_section"]
 

@@ -7,11 +7,11 @@ import re
 from typing import Any
 
 from monai_sagan.metrics import delong
+from monai_sagan.pictures.notice import RESEARCH_ONLY
 from monai_sagan.report.html import Html, join, paragraph, sentence, tag
-from monai_sagan.report.notice import RESEARCH_ONLY
 from monai_sagan.report.numbers import count, fraction, interval, percent
-from monai_sagan.report.oracle import is_oracle
-from monai_sagan.report.run_folder import Run
+from monai_sagan.runs.read import Run
+from monai_sagan.runs.score_table import is_oracle
 
 __all__ = ["best_baseline", "cautions", "compare_baseline", "model_words", "summary", "test_images", "title"]
 

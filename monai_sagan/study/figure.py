@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from monai_sagan.report.oracle import REASON, is_oracle
+from monai_sagan.runs.score_table import REASON, is_oracle
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

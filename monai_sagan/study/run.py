@@ -53,7 +53,7 @@ def run_study(
         SaganError: for wrong input, before anything is trained; and at the end when runs failed: it names them. The
             table is written all the same, of those that did not.
     """
-    from monai_sagan.engines.device import check_device  # torch takes seconds, and nothing else here needs it
+    from monai_sagan.models.device import check_device  # torch takes seconds, and nothing else here needs it
 
     name, rows = named_rows(study)
     folder, bundle = Path(output_dir).resolve(), Bundle(config_file)

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics.roc import delong
-from monai_sagan.report.belong import check_belongs
-from monai_sagan.report.oracle import REASON, is_oracle, model_of_column
+from monai_sagan.runs.consistency import check_belongs
+from monai_sagan.runs.score_table import REASON, is_oracle, model_of_column
 from monai_sagan.study.plan import Run, read_metrics
 from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
 

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from monai_sagan.artifact.export import export_artifact
-from monai_sagan.data.typical import measure_typical
-from monai_sagan.engines.trained import describe_trained, load_trained
+from monai_sagan.data.training_range import measure_typical
 from monai_sagan.files import save_tensors
+from monai_sagan.models.trained import describe_trained, load_trained
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import resolve_settings
 

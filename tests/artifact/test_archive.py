@@ -15,7 +15,7 @@ import torch
 
 from monai_sagan.artifact import open_artifact
 from monai_sagan.artifact.archive import CONFIGS, PROGRAM, SAMPLES, checked_archive
-from monai_sagan.artifact.facts import digest, seal
+from monai_sagan.models.facts import digest, seal
 
 
 class Harmful:

@@ -15,12 +15,12 @@ import torch
 
 from monai_sagan.artifact import open_artifact
 from monai_sagan.artifact.export import export_artifact
-from monai_sagan.artifact.facts import digest, read_facts, seal
 from monai_sagan.artifact.self_test import read_self_test, write_self_test
 from monai_sagan.cli import main
-from monai_sagan.data.typical import compare_typical
-from monai_sagan.engines.trained import load_trained
+from monai_sagan.data.training_range import compare_typical
 from monai_sagan.metrics import normal_threshold
+from monai_sagan.models.facts import digest, read_facts, seal
+from monai_sagan.models.trained import load_trained
 
 
 def reseal(folder, **changes):
@@ -208,7 +208,7 @@ def test_weights_of_another_shape(artifact, refused):
 
 @pytest.mark.parametrize("format", ["torchscript", "onnx", "torch_export"])
 def test_a_model_file_of_another_kind(artifact, refused, format):
-    from monai_sagan.artifact.facts import FORMATS
+    from monai_sagan.models.facts import FORMATS
 
     (artifact / "model.safetensors").rename(artifact / FORMATS[format])
     files = {name: digest(artifact / name) for name in (FORMATS[format], "self_test.npz", "LICENSE")}

@@ -14,13 +14,13 @@ from PIL import Image
 
 import monai_sagan
 from monai_sagan.artifact import open_artifact
-from monai_sagan.artifact.facts import FORMATS
 from monai_sagan.artifact.graph import ScoringGraph
 from monai_sagan.artifact.verify import verify_artifact
 from monai_sagan.data.cache import load_image
 from monai_sagan.engines.inference import infer
-from monai_sagan.engines.trained import load_trained, read_settings
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.models.facts import FORMATS
+from monai_sagan.models.trained import load_trained, read_settings
 from monai_sagan.predict import predict
 from monai_sagan.transforms.functional import anomaly_score
 

@@ -13,10 +13,10 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_sagan.bundle import bundle_names, bundle_path
-from monai_sagan.data.phantom import write_phantom
-from monai_sagan.engines.trained import load_trained
+from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
+from monai_sagan.models.trained import load_trained
 
 SMALL = {
     "channels": 4,
@@ -38,7 +38,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _short_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures and bands have tests of their own; drawing them for each of these runs takes longer than all else."""
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
     monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
 
 

@@ -26,9 +26,9 @@ from monai.bundle import (
 
 from monai_sagan.bundle import bundle_names, bundle_path
 from monai_sagan.bundle.pack import pack_bundle
-from monai_sagan.data.phantom import write_phantom
-from monai_sagan.engines.trained import load_trained
+from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.files import load_tensors
+from monai_sagan.models.trained import load_trained
 
 SCHEMA = Path(__file__).with_name("metadata_schema.json")
 COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}
@@ -72,7 +72,7 @@ def _elsewhere(monkeypatch, tmp_path):
 
 
 def _draw_nothing(monkeypatch) -> None:
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
     monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
 
 

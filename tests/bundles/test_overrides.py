@@ -13,7 +13,7 @@ from monai.bundle import ConfigWorkflow
 
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.bundle.pack import pack_bundle
-from monai_sagan.data.phantom import write_phantom
+from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.study.plan import Bundle
@@ -178,7 +178,7 @@ def dataset_dir(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
     monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
     root = logging.getLogger()
     before = root.handlers[:]

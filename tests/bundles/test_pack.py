@@ -10,8 +10,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_sagan.bundle.pack import pack_bundle
 from monai_sagan.cli import main
-from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors
+from monai_sagan.models.trained import load_trained
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import as_plain
 

@@ -14,8 +14,8 @@ from PIL import Image, ImageOps
 from monai_sagan.data.audit import NEAR, _features, _small, audit_splits, near_duplicates, splits_to_evaluate
 from monai_sagan.data.cache import HowToDecode, ImageCache
 from monai_sagan.data.datalist import SPLITS
-from monai_sagan.data.phantom import phantom_image
-from monai_sagan.data.readable import keep_readable
+from monai_sagan.data.datasets.phantom import phantom_image
+from monai_sagan.data.unreadable import keep_readable
 
 HOW = HowToDecode((64, 64))
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from monai_sagan.data import cache
 from monai_sagan.data.cache import HowToDecode, ImageCache, decode_images, load_image
-from monai_sagan.data.workers import Failure
+from monai_sagan.data.formats.workers import Failure
 
 SIZE = (16, 24)  # height, width
 GREY = HowToDecode(SIZE)

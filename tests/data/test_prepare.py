@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from monai_sagan.data import prepare as module
-from monai_sagan.data.med_ad import read_med_ad
+from monai_sagan.data.datasets.med_ad import read_med_ad
 from monai_sagan.data.prepare import prepare
 from monai_sagan.output_folder import hold_folder
 

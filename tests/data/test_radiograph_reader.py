@@ -12,11 +12,11 @@ from monai.data import CacheDataset, DataLoader, Dataset, PersistentDataset
 from monai.transforms import LoadImage, LoadImaged
 from PIL import Image
 
-from monai_sagan.data.decode import read_image
-from monai_sagan.data.readers import RadiographReader
+from monai_sagan.data.formats.decode import read_image
+from monai_sagan.data.formats.monai_reader import RadiographReader
 from monai_sagan.errors import SaganError
 
-READER = "monai_sagan.data.readers.RadiographReader"
+READER = "monai_sagan.data.formats.monai_reader.RadiographReader"
 GREY = (np.arange(35, dtype=np.uint8) * 7 % 251).reshape(5, 7)
 COLOR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)
 

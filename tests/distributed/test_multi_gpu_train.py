@@ -14,7 +14,7 @@ import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_sagan.bundle import bundle_names, bundle_path
-from monai_sagan.data.phantom import write_phantom
+from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.distributed import join_processes, main_first, mean_of_processes, rank_and_count
 
 COUNTS = {"train_normal": 40, "unlabeled_normal": 20, "unlabeled_abnormal": 20, "test_normal": 4, "test_abnormal": 4}

@@ -15,10 +15,10 @@ from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.engines import evaluation
 from monai_sagan.engines.evaluation import evaluate, versions, write_scores
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.models.trained import load_trained
 from monai_sagan.settings import resolve_settings
 
 GREY = resolve_settings("paper").decoding()
@@ -27,7 +27,7 @@ GREY = resolve_settings("paper").decoding()
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """The pictures themselves have tests of their own, and take time."""
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
 
 
 @pytest.fixture

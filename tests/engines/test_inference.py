@@ -13,18 +13,18 @@ from PIL import Image
 
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import load_image
-from monai_sagan.data.typical import measure_typical
+from monai_sagan.data.training_range import measure_typical
 from monai_sagan.engines.inference import AnomalyInferer, infer
-from monai_sagan.engines.scoring import Scorer
-from monai_sagan.engines.trained import load_trained
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.metrics import conformal_p_values
+from monai_sagan.models.scorer import Scorer
+from monai_sagan.models.trained import load_trained
 
 
 @pytest.fixture(autouse=True)
 def no_drawing(monkeypatch):
     """The pictures themselves have tests of their own, and take time."""
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: path.touch())
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
 
 
 @pytest.fixture
@@ -178,7 +178,7 @@ def test_slices_of_a_volume_are_images(tmp_path, model):
 
 
 def test_heat_maps_of_an_earlier_call_are_no_input(folder, model, monkeypatch):
-    monkeypatch.setattr("monai_sagan.report.heatmaps._draw", lambda path, *rest: Image.new("L", (9, 9)).save(path))
+    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: Image.new("L", (9, 9)).save(path))
     first = table(infer(model, folder, folder / "results"))
     assert len(list((folder / "results" / "heatmaps").iterdir())) == 4
     assert table(infer(model, folder, folder / "results")) == first

@@ -9,10 +9,10 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from monai_sagan.engines.scoring import Scorer
 from monai_sagan.files import load_tensors
 from monai_sagan.handlers.oracle import OracleTest
 from monai_sagan.metrics import roc_auc
+from monai_sagan.models.scorer import Scorer
 
 LABELS = [0, 1, None, 0, 1, 0]
 

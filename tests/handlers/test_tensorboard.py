@@ -6,8 +6,8 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from monai_sagan.engines.scoring import Scorer
 from monai_sagan.handlers import TensorBoardTriptychs, scalar_outputs
+from monai_sagan.models.scorer import Scorer
 
 
 class Writer:

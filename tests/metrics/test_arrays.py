@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sagan.data.typical import compare_typical, measure_typical
+from monai_sagan.data.training_range import compare_typical, measure_typical
 from monai_sagan.metrics.arrays import finite_scores, on_host, scores_and_truth, split_by_class
 from monai_sagan.metrics.localization import localization_metrics
 

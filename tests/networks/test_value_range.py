@@ -94,7 +94,7 @@ def test_what_stands_for_the_network_is_not_watched():
 
 def test_trained_models_scale_their_images_themselves(tmp_path, save_model):
     """A bright image is no mistake there, whatever its values are."""
-    from monai_sagan.engines.trained import load_trained
+    from monai_sagan.models.trained import load_trained
 
     save_model(tmp_path / "model.pt")
     bright = torch.randint(128, 256, (1, 1, 64, 64), dtype=torch.uint8)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from monai_sagan.data.cache import HowToDecode, load_image
-from monai_sagan.data.workers import Failure
+from monai_sagan.data.formats.workers import Failure
 from monai_sagan.predict import decoding
 from monai_sagan.predict.decoding import Look, decode_all, decode_one
 

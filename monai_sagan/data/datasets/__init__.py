@@ -1,0 +1,1 @@
+"""Datasets in each layout, as lists of items."""

@@ -1,0 +1,173 @@
+"""What all dataset readers share: boxes and paths in tables, listings of folders, and what is left out and why.
+
+Left out is a dictionary ``{reason: number of images}``; every reader logs it, and adds it to the one that it is given.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+
+from monai_sagan.errors import SaganError
+
+__all__ = [
+    "PICTURES",
+    "LeftOut",
+    "Notes",
+    "check_slices",
+    "check_some_there",
+    "files_by_stem",
+    "images_by_stem",
+    "listed_path",
+    "read_box",
+    "report_left_out",
+]
+
+logger = logging.getLogger(__name__)
+
+LeftOut = dict[str, int]
+PICTURES = (".png", ".jpg", ".jpeg")  # DICOM files are often passed on as such
+UNPACK = "unpack the archive again, or put PNG or JPEG files of the same names there"
+Notes = dict[str, str]  # what else a reader says of a dataset, by a word for it
+
+
+def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False) -> list[float]:
+    """A box [x, y, width, height] from four cells of the row of image ``name``.
+
+    Args:
+        path: the table, for the message.
+        name: the image, for the message.
+        cells: x, y, width, height, or with ``corners`` x and y of the upper left and of the lower right corner.
+        corners: see there.
+
+    Raises:
+        SaganError: when the cells are no four numbers, or the box has no area.
+    """
+    try:
+        x, y, width, height = (float(cell) for cell in cells)
+    except ValueError:
+        x = y = width = height = math.nan
+    if corners:
+        width, height = width - x, height - y
+    if not (math.isfinite(x) and math.isfinite(y) and 0 < width < math.inf and 0 < height < math.inf):
+        raise SaganError(
+            f"{path} has a box of {name} that is no four numbers with an area: {', '.join(cells)}; mend it"
+        )
+    return [x, y, width, height]
+
+
+def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
+    """Path of each file of a folder by its name without suffix, sorted; nothing where there is no such folder.
+
+    Args:
+        folder: to look into, not below.
+        suffixes: of the files that count, in small letters.
+
+    Raises:
+        SaganError: when two files have one name but for the suffix.
+    """
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return {}
+    files: dict[str, str] = {}
+    for name in names:
+        if name.lower().endswith(suffixes) and not name.startswith("."):
+            stem = os.path.splitext(name)[0]
+            if stem in files:
+                raise SaganError(f"{files[stem]} and {name} have one name; remove one of the two")
+            files[stem] = os.path.join(folder, name)
+    return files
+
+
+def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str], str]:
+    """The DICOM files of a folder as in `files_by_stem`, or where it has none, pictures; and the suffix that they have.
+
+    Args:
+        folder: to look into, not below.
+        dicom: suffixes of DICOM files; the first one is returned where nothing is there.
+    """
+    if found := files_by_stem(folder, dicom):
+        return found, dicom[0]
+    pictures = files_by_stem(folder, PICTURES)
+    return pictures, next((os.path.splitext(path)[1] for path in pictures.values()), dicom[0])
+
+
+def listed_path(folder: Path, name: str) -> str:
+    """Where a file is that a table or list names; Windows' backslashes count as slashes where no name has them.
+
+    >>> listed_path(Path("set"), "sub\\\\a.png")
+    'set/sub/a.png'
+
+    Args:
+        folder: where relative paths start.
+        name: of a file, or of one image of it; one with a drive that is not there is given back as it is.
+    """
+    from monai_sagan.data.formats.decode import split_fragment
+
+    path, drive = str(folder / name), PureWindowsPath(name).drive
+    if os.name == "nt" or not (drive or "\\" in name) or os.path.exists(split_fragment(path)[0]):
+        return path
+    return name if drive else str(folder / name.replace("\\", "/"))
+
+
+def check_some_there(missing: Sequence[str], count: int, of: str, mend: str = UNPACK) -> None:
+    """Refuse images of which none is there; a part that is missing is logged: decoding counts it as unreadable.
+
+    Args:
+        missing: paths of those that are not there.
+        count: of all.
+        of: what names them.
+        mend: what to do about it.
+
+    Raises:
+        SaganError: naming the first, and how many more.
+    """
+    if not missing:
+        return
+    found = f"{missing[0]} and {len(missing) - 1} more {of} are not there"
+    if len(missing) == count:
+        raise SaganError(f"{found}; {mend}")
+    logger.warning(f"{found}, of {count}: they count as unreadable")
+
+
+def check_slices(slice_axis: object, slice_range: object) -> tuple[int, tuple[float, float]]:
+    """Check which slices of volumes are asked for; returns the axis and the range as numbers.
+
+    Args:
+        slice_axis: 0, 1 or 2.
+        slice_range: two rising shares from 0 to 1.
+
+    Raises:
+        SaganError: naming the value that is something else.
+    """
+    if isinstance(slice_axis, bool) or not isinstance(slice_axis, int) or slice_axis not in (0, 1, 2):
+        raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
+    try:
+        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # what is no pair raises
+    except (TypeError, ValueError):
+        first = last = math.nan
+    if isinstance(slice_range, str) or not 0 <= first < last <= 1:
+        raise SaganError(f"slice_range is {slice_range!r}; it is two shares from 0 to 1, for example [0.2, 0.8]")
+    return slice_axis, (first, last)
+
+
+def report_left_out(
+    dataset_dir: Path, found: Mapping[str, int], left_out: LeftOut | None, level: int = logging.INFO
+) -> None:
+    """Log which images a reader left out, and add them to ``left_out``.
+
+    Args:
+        dataset_dir: of the images, for the log.
+        found: how many images, by the reason.
+        left_out: what is added to, or None.
+        level: of the log: a warning where it may be a mistake.
+    """
+    found = {reason: count for reason, count in found.items() if count}
+    for reason, count in found.items():
+        logger.log(level, f"left out of {dataset_dir}: {count} images, {reason}")
+    if left_out is not None:
+        left_out.update(found)

@@ -1,0 +1,1 @@
+"""Image files of each format, decoded in processes of their own."""

@@ -1,0 +1,235 @@
+"""A trained generator in a file, with all that using it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from monai_sagan.data.training_range import IMAGE
+from monai_sagan.errors import SaganError
+from monai_sagan.files import load_tensors
+from monai_sagan.metrics.conformal import cut_points
+from monai_sagan.models.device import network_on
+from monai_sagan.models.scorer import Detection, Scorer
+from monai_sagan.models.weights import is_artifact, read_weights
+from monai_sagan.networks import SaganGenerator
+from monai_sagan.settings import Settings, as_plain, resolve_settings
+
+__all__ = ["Trained", "describe_trained", "load_trained", "read_run", "read_settings", "run_models"]
+
+VALIDATED = 64  # images at a time: this happens while training holds its memory
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator ready to restore, and what was measured on the validation normals when it was saved.
+
+    Args:
+        network: the generator, in evaluation mode.
+        settings: the run's.
+        scale: the anomaly map's value at the top of the color scale: the 99.9th percentile of the pixels of
+            validation normals.
+        pixel_threshold: just above the 99th percentile of the same pixels; a pixel above it counts as abnormal.
+        valid_normal_scores: anomaly scores of the validation normals (N,).
+        iteration: critic updates done.
+        typical: what the training images look like, see `monai_sagan.data.training_range`, the mean image as a
+            tensor; None in model files of older versions.
+        amp: score in bfloat16, see `Scorer`; what was measured when it was saved is of float32.
+        run: the seed and the images that it was trained with, see `monai_sagan.data.digests.describe_run`; None in
+            model files of older versions and in artifacts.
+    """
+
+    network: nn.Module
+    settings: Settings
+    scale: float
+    pixel_threshold: float
+    valid_normal_scores: Tensor
+    iteration: int
+    typical: dict[str, Any] | None = None
+    amp: bool = False
+    run: dict[str, Any] | None = None
+
+    @cached_property
+    def scorer(self) -> Scorer:
+        """The scorer of the network, as the run's settings say."""
+        return Scorer.of(self.network, self.settings, self.amp)
+
+    def batches(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Detection]]:
+        """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, see `Scorer.batches`.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            batch_size: images at a time; the results do not depend on it.
+        """
+        return self.scorer.batches(images, batch_size)
+
+    def score(self, images: Tensor, batch_size: int = 256, keep: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
+        """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``.
+
+        Args:
+            images: uint8 (N, C, H, W).
+            batch_size: images at a time; the results do not depend on it.
+            keep: indices of images, in any order; the maps come in rising order.
+        """
+        scores, maps, start = [], [], 0
+        kept = sorted(keep)
+        for _, found in self.batches(images, batch_size):
+            scores.append(found.score.cpu())
+            inside = [i - start for i in kept if start <= i < start + len(found.score)]
+            maps.append(found.anomaly_map[inside].cpu())
+            start += len(found.score)
+        return (torch.cat(scores), torch.cat(maps)) if scores else (torch.zeros(0), torch.zeros(0, 1, 1, 1))
+
+
+def describe_trained(
+    network: nn.Module,
+    settings: Settings,
+    valid_normal: Tensor,
+    iteration: int,
+    typical: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+    **numbers: float,
+) -> dict[str, Any]:
+    """What a model file holds: plain values and tensors, see `Trained`; ``numbers`` are kept beside them.
+
+    Args:
+        network: the generator.
+        settings: the run's.
+        valid_normal: validation normals, uint8 (N, C, H, W).
+        iteration: critic updates done.
+        typical: of the training images, see `monai_sagan.data.training_range.measure_typical`.
+        run: see `monai_sagan.data.digests.describe_run`.
+
+    Raises:
+        SaganError: when the network has other weights than such settings make: its file could not be read again.
+    """
+    with torch.device("meta"):
+        wanted = SaganGenerator(**settings.generator()).state_dict()
+    try:
+        _check_weights(network.state_dict(), wanted)
+    except ValueError as error:
+        raise SaganError(f"the network is not the one of its settings ({error}); no model of it can be saved") from None
+    pixels = valid_normal.shape[0] * valid_normal.shape[-2] * valid_normal.shape[-1]
+    highest, scores = torch.zeros(0), []
+    for _, found in Scorer.of(network, settings).batches(valid_normal, VALIDATED):
+        scores.append(found.score.cpu())
+        # Both quantiles lie among the highest values: all maps together need not fit into memory.
+        values = torch.cat([highest, found.anomaly_map.flatten().cpu()])
+        highest = values.topk(min(_from_above(pixels, 0.99), len(values))).values
+    return {
+        "model": {name: value.cpu() for name, value in network.state_dict().items()},
+        "settings": as_plain(settings),
+        "scale": float(highest[_from_above(pixels, 0.999) - 1]),
+        "pixel_threshold": float(cut_points(highest.numpy())[0]),
+        "valid_normal_scores": torch.cat(scores),
+        "iteration": iteration,
+        **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
+        **({} if run is None else {"run": dict(run)}),
+        **numbers,
+    }
+
+
+def _from_above(count: int, share: float) -> int:
+    """The place from above, counted from 1, of the quantile of ``share`` among ``count`` sorted values."""
+    return count - max(round(share * count), 1) + 1
+
+
+def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool = False) -> Trained:
+    """Read a model file that a training run wrote, or an exported artifact of the format safetensors.
+
+    Args:
+        path: of the model file, such as ``runs/rsna/model.pt``; or the artifact's folder or ``model.safetensors``.
+        device: where its network goes.
+        amp: see `Trained`.
+
+    Raises:
+        SaganError: naming the file when it is missing, broken or of another kind.
+    """
+    content = _content(path)
+    try:
+        settings = _settings(content["settings"])
+        network = SaganGenerator(**settings.generator(), checks_range=False)  # `restore` scales the images
+        _check_weights(content["model"], network.state_dict())
+        network.load_state_dict(content["model"])
+        return Trained(
+            network=network_on(network, device).eval(),
+            settings=settings,
+            scale=content["scale"],
+            pixel_threshold=content["pixel_threshold"],
+            valid_normal_scores=content["valid_normal_scores"],
+            iteration=content["iteration"],
+            typical=content.get("typical"),
+            amp=amp,
+            run=content.get("run"),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _no_model(path, error) from None
+
+
+def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Name the first of the ``wanted`` weights that is missing or of another shape, or the first that is too many."""
+    for name, tensor in wanted.items():
+        if name not in weights:
+            raise ValueError(f"its weights lack {name}, {tuple(tensor.shape)}")
+        if (shape := tuple(weights[name].shape)) != tuple(tensor.shape):
+            raise ValueError(f"its {name} is {shape}, its settings ask for {tuple(tensor.shape)}")
+    if unexpected := [name for name in weights if name not in wanted]:
+        raise ValueError(f"its settings have no room for {unexpected[0]}")
+
+
+def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str, Path]:
+    """The model files of a run by their names: ``aucp``, chosen without labels, then ``last``, then ``oracle_test``.
+
+    Args:
+        run_dir: of a training run.
+        oracle_test: whether there is one; None looks for it.
+    """
+    run = Path(run_dir)
+    files = {"aucp": run / "model.pt", "last": run / "model_last.pt"}
+    oracle = run / "model_oracle_test.pt"
+    return files | ({"oracle_test": oracle} if (oracle.is_file() if oracle_test is None else oracle_test) else {})
+
+
+def read_settings(path: str | Path) -> Settings:
+    """The settings of the run that wrote the model file, or the model of the safetensors artifact, at ``path``.
+
+    Raises:
+        SaganError: naming the file when it is missing, broken or of another kind.
+    """
+    content = _content(path, mmap=True)
+    try:
+        return _settings(content["settings"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _no_model(path, error) from None
+
+
+def read_run(path: str | Path) -> dict[str, Any]:
+    """What the model file at ``path`` says about its run, see `Trained`; empty where it says nothing.
+
+    Raises:
+        SaganError: naming the file when it is missing, broken or of another kind.
+    """
+    return dict(_content(path, mmap=True).get("run") or {})
+
+
+def _content(path: str | Path, mmap: bool = False) -> dict[str, Any]:
+    content = read_weights(path) if is_artifact(path) else load_tensors(path, mmap)
+    if "states" in content:
+        raise _no_model(path, ValueError("it is the checkpoint that a run goes on from"))
+    return content
+
+
+def _no_model(path: str | Path, error: Exception) -> SaganError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return SaganError(f"{path} is no model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt")
+
+
+def _settings(values: Mapping[str, Any]) -> Settings:
+    given = {name: "none" if name.endswith("_norm") and value is None else value for name, value in values.items()}
+    return resolve_settings("paper", **given)

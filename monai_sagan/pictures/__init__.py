@@ -1,0 +1,1 @@
+"""Pictures of images and their anomaly maps, on one color scale."""

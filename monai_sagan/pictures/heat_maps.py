@@ -1,0 +1,229 @@
+"""Heat maps: an image, its restored version and their difference side by side, on one color scale for a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from monai_sagan.data.datalist import Item
+from monai_sagan.data.formats.workers import one_line
+from monai_sagan.files import fitting, write_text
+from monai_sagan.pictures.cases import pick_cases
+from monai_sagan.pictures.maps import COLORS, how_maps_are_made, map_words
+from monai_sagan.pictures.notice import RESEARCH_ONLY, add_notice
+from monai_sagan.pictures.outlines import lesion_outlines, svg_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+    from monai_sagan.models.trained import Trained
+
+__all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
+
+TITLES = ("image", "restored", "anomaly map")
+LONGEST = 60  # signs of a file's name that the width of a picture has room for
+OUTLINE = "#7fe7ff"  # of known lesions: no grey, and no color of the maps
+NO_LESIONS = np.zeros((0, 4))
+
+
+def pick_images(scores: Tensor, count: int = 4) -> list[int]:
+    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first.
+
+    Args:
+        scores: (N,), higher is more abnormal.
+        count: how many of each.
+    """
+    order = scores.argsort(descending=True, stable=True).tolist()
+    middle, low = max((len(order) - count) // 2, 0), max(len(order) - count, 0)
+    picked = order[:count] + order[middle : middle + count] + order[low:]
+    return list(dict.fromkeys(picked))
+
+
+def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float) -> Tensor:
+    """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
+
+    Args:
+        image: C is 1 or 3.
+        restored: of the same shape and range.
+        anomaly_map: (B, 1, H, W), from 0.
+        scale: the anomaly map's value at the top of the color scale.
+    """
+    from matplotlib import colormaps
+
+    colors = torch.tensor(colormaps[COLORS](range(256))[:, :3], dtype=torch.float32, device=image.device)
+    level = (anomaly_map[:, 0] / max(scale, 1e-12) * 255).clamp(0, 255).long()
+    grey = [((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1) for x in (image, restored)]
+    return torch.cat([*grey, colors[level].permute(0, 3, 1, 2)], dim=3)
+
+
+def write_heatmaps(
+    folder: str | Path,
+    trained: Trained,
+    pixels: Tensor,
+    items: Sequence[Item],
+    scores: Tensor,
+    count: int = 4,
+    warnings: Sequence[str] | None = None,
+) -> list[Path]:
+    """Write a PNG for each of `pick_images`, its rank, label and score in the name and on the picture.
+
+    Known lesions are outlined. The color scale is the model's, measured on validation normals: the same for every
+    picture of a run. An earlier folder is replaced as a whole.
+
+    Args:
+        folder: where to write.
+        trained: the model.
+        pixels: uint8 (N, C, H, W).
+        items: N items, for names, labels and lesions.
+        scores: (N,).
+        count: of the highest, of the middle and of the lowest.
+        warnings: N texts, one for each image that is unlike the training images; None for none.
+    """
+    folder = Path(folder)
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    unfinished.mkdir(parents=True)
+    ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
+    picked = pick_images(scores, count)
+    words = map_words(how_maps_are_made(trained.settings, trained.scale))
+    names = []
+    try:
+        for index in picked:
+            image, found = next(trained.batches(pixels[index : index + 1]))
+            item = items[index]
+            image_name = Path(item["image"])
+            name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{fitting(image_name.stem)}.png"
+            mark = "; unlike the training images" if warnings and warnings[index] else ""
+            rank = f"{ranks[index]} of {len(scores)}{mark}"
+            title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
+            lesions = lesion_outlines(item, *pixels.shape[-2:])
+            _draw(unfinished / name, (image, found.restored, found.anomaly_map), trained.scale, title, words, lesions)
+            names.append(folder / name)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return names
+
+
+def write_gallery(
+    folder: str | Path,
+    trained: Trained,
+    pixels: Tensor,
+    items: Sequence[Item],
+    scores: Tensor,
+    p_values: Tensor,
+    threshold: float | None,
+    count: int = 8,
+    warnings: Sequence[str] | None = None,
+) -> None:
+    """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json``, which says what they are.
+
+    Where lesions are known, ``lesions`` is an SVG path of their outlines in the image's pixels.
+
+    Args:
+        folder: of `write_heatmaps`.
+        trained: the model.
+        pixels: uint8 (N, C, H, W).
+        items: N items.
+        scores: (N,).
+        p_values: (N,).
+        threshold: above which an image counts as abnormal; None if there is none.
+        count: at most so many of each kind.
+        warnings: see `write_heatmaps`.
+    """
+    from PIL import Image
+
+    place = Path(folder) / "gallery"
+    place.mkdir(parents=True, exist_ok=True)
+    ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
+    cases = pick_cases(scores.tolist(), [item["label"] for item in items], threshold, count)
+    facts = []
+    for index, kind in cases:
+        image, found = next(trained.batches(pixels[index : index + 1]))
+        picture = triptychs(image, found.restored, found.anomaly_map, trained.scale)[0].permute(1, 2, 0)
+        name = f"{ranks[index]:0{len(str(len(scores)))}d}.png"
+        add_notice(Image.fromarray((picture * 255).round().byte().cpu().numpy())).save(place / name)
+        facts.append(
+            {
+                "file": name,
+                "image": items[index]["image"],
+                "label": items[index]["label"],
+                "score": float(scores[index]),
+                "p_value": float(p_values[index]),
+                "kind": kind,
+                "rank": ranks[index],
+                "warning": warnings[index] if warnings else "",
+            }
+            | ({"lesions": path} if (path := svg_path(lesion_outlines(items[index], *pixels.shape[-2:]))) else {})
+        )
+    write_text(place / "gallery.json", json.dumps(facts, indent=1) + "\n")
+
+
+def _short(name: str) -> str:
+    """A file's name as text that matplotlib draws, which refuses what is not UTF-8, on one line."""
+    text = one_line(name.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-(LONGEST // 2) :]}"
+
+
+def _kind(item: Item) -> str:
+    return {0: "normal", 1: "abnormal"}.get(item["label"], "unlabeled")
+
+
+def _draw(
+    path: Path,
+    tensors: tuple[Tensor, Tensor, Tensor],
+    scale: float,
+    title: str,
+    words: str = "",
+    lesions: NDArray[Any] = NO_LESIONS,
+) -> None:
+    image, restored, anomaly_map = (tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy() for tensor in tensors)
+    figure, panels = _figure(image.shape, scale, words)
+    for panel, values in zip(panels, ((image + 1) / 2, (restored + 1) / 2, anomaly_map), strict=True):
+        panel.set_data(values)
+    for panel in panels[::2]:
+        outlines: Any = panel.axes.collections[0]
+        outlines.set_segments(lesions.reshape(-1, 2, 2) - 0.5)  # of pixels' corners; a pixel's center is a whole number
+    figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
+    figure.savefig(path, metadata={"Software": None})
+
+
+@lru_cache(maxsize=1)
+def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, list[AxesImage]]:
+    """The figure for images of a shape and its three panels: laying it out takes longer than drawing it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.collections import LineCollection
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(9, 3.4), dpi=110)
+    FigureCanvasAgg(figure)
+    axes: Any = figure.subplots(1, 3)
+    panels = []
+    for axis, name in zip(axes, TITLES, strict=True):
+        a_map = name == "anomaly map"
+        empty = np.zeros(shape[:2] if a_map else shape)
+        top, colors = (scale, COLORS) if a_map else (1, "gray")
+        panels.append(axis.imshow(empty, cmap=colors, vmin=0, vmax=top, interpolation="nearest"))
+        axis.add_collection(LineCollection([], colors=OUTLINE, capstyle="projecting"), autolim=False)
+        axis.set_title(name, fontsize=10)
+        axis.set_axis_off()
+    bar = figure.colorbar(panels[-1], ax=axes, shrink=0.85, extend="max")
+    lines = [*words.split(", "), "scale: 99.9 % of validation normals' pixels"]
+    bar.set_label("\n".join(lines), fontsize=8)
+    figure.suptitle("a line", fontsize=10)
+    figure.supxlabel(RESEARCH_ONLY, fontsize=8)
+    ConstrainedLayoutEngine().execute(figure)
+    return figure, panels

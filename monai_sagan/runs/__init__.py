@@ -1,0 +1,1 @@
+"""The run folder: every file in it, written and read in one place."""

@@ -1,0 +1,124 @@
+"""The beginning and the end of every run: the folder that it holds, its log, the values that it was asked for."""
+
+from __future__ import annotations
+
+import atexit
+import json
+import logging
+import sys
+from contextlib import ExitStack, suppress
+from logging.handlers import MemoryHandler
+from pathlib import Path
+from typing import Any
+
+from monai_sagan.distributed import is_main
+from monai_sagan.errors import SaganError
+from monai_sagan.models.device import check_device
+from monai_sagan.models.trained import read_run, run_models
+from monai_sagan.output_folder import config_kind, hold_folder
+from monai_sagan.records import drop_records, keep_records, record_text
+from monai_sagan.settings import Settings, as_plain
+
+__all__ = ["end_run", "start_run"]
+
+logger = logging.getLogger(__name__)
+
+_runs: dict[Path, ExitStack] = {}  # of this process, by their folders: what is to be undone at their end
+
+
+def start_run(output_dir: str | Path, settings: Settings | None = None, **values: Any) -> Path:
+    """Hold the output folder, and keep ``config.json``, all values that decide the run, and the log's lines for it.
+
+    They are written by `monai_sagan.records`, or with the run's results, once everything is checked: a run that
+    is refused leaves the folder as it was. Of several processes the main one does all this; the others keep quiet, but
+    for warnings.
+
+    Args:
+        output_dir: everything that the run writes goes below it.
+        settings: of a training run.
+        values: what else decides the run; paths become strings. A ``run_dir`` among them makes it an evaluation, to
+            whose values those of that run are added; a ``model`` an inference run.
+
+    Raises:
+        SaganError: when the folder cannot be written, is in use or holds the output of another kind of run, or a
+            ``device`` among the values is not there.
+    """
+    if "device" in values:
+        check_device(values["device"])
+    output = Path(output_dir).resolve()
+    if not is_main():
+        logging.getLogger().setLevel(logging.WARNING)
+        return output
+    kind = config_kind(values) or "training run"
+    config = _of_run(values.get("run_dir")) | {"kind": kind} | values | (as_plain(settings) if settings else {})
+    end_run(output)  # one of this process that failed, as in a notebook
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(hold_folder(output, kind))
+        except OSError as error:
+            raise SaganError(
+                f"cannot write to {output} ({error.strerror}); give another folder by --output_dir"
+            ) from None
+        lines = MemoryHandler(0, flushOnClose=False)
+        logging.getLogger().addHandler(lines)
+        stack.callback(_close, lines)
+        keep_records(output, lambda: _write_log(lines, output / "log.txt"))
+        stack.callback(drop_records, output)
+        _runs[output] = stack.pop_all()
+    record_text(output / "config.json", json.dumps(config, indent=2, default=str) + "\n")
+    logger.info(f"everything that this run writes goes below {output}")
+    logger.info("settings: " + ", ".join(f"{name} {value}" for name, value in config.items()))
+    return output
+
+
+def end_run(output_dir: str | Path) -> None:
+    """Close the log of a run that `start_run` started, and let other processes write to its folder.
+
+    Args:
+        output_dir: of the run; nothing happens if none was started there.
+    """
+    _runs.pop(Path(output_dir).resolve(), ExitStack()).close()
+
+
+@atexit.register
+def _end_all() -> None:
+    for output in list(_runs):
+        end_run(output)
+
+
+class _LogFile(logging.FileHandler):
+    """A file whose errors end the run in one line, instead of a stack trace for each line of the log."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is Python's)
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            return super().handleError(record)
+        raise OSError(error.errno, error.strerror, self.baseFilename) from None
+
+
+def _write_log(lines: MemoryHandler, path: Path) -> None:
+    """From now on write the log, the lines kept so far included, to a file."""
+    file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    lines.setTarget(file)
+    lines.flush()
+
+
+def _close(lines: MemoryHandler) -> None:
+    logging.getLogger().removeHandler(lines)
+    with suppress(OSError):
+        if lines.target:
+            lines.target.close()
+    lines.close()
+
+
+def _of_run(run_dir: str | Path | None) -> dict[str, Any]:
+    """The values that a training run was made with: its ``config.json``, and what its model's file knows better."""
+    if run_dir is None:
+        return {}
+    path, config, made_with = Path(run_dir) / "config.json", {}, {}
+    with suppress(OSError, ValueError):  # of a run that is not whole its models say what is wrong
+        config = dict(json.loads(path.read_text(encoding="utf-8")))
+    with suppress(SaganError):
+        made_with = read_run(run_models(run_dir)["aucp"])
+    return config | ({"seed": made_with["seed"]} if made_with else {})
