@@ -36,5 +36,6 @@ def map_words(how: Mapping[str, Any] | None) -> str:
         return f"{words}, averaged and smoothed as the run's settings say"
     if (how.get("passes") or 1) > 1:
         words += f", the mean of {how['passes']} shifted passes"
-    by = {"gaussian": f"a Gaussian of {how.get('sigma'):g} pixels", "guided": "a guided filter"}
+    sigma = how.get("sigma")
+    by = {"gaussian": f"a Gaussian of {sigma and format(sigma, '.6g')} pixels", "guided": "a guided filter"}
     return words + ("" if how["smoothing"] == "none" else f", smoothed by {by.get(how['smoothing'], how['smoothing'])}")

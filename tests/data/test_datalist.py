@@ -6,7 +6,8 @@ import copy
 
 import pytest
 
-from monai_sagan.data.datalist import SPLITS, make_splits, split_published
+from monai_sagan.data.datalist import SPLITS, make_splits
+from monai_sagan.data.datasets.items import split_published
 from monai_sagan.errors import SaganError
 
 

@@ -8,7 +8,8 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from monai_sagan.pictures.maps import color_bar, how_maps_are_made, map_words
+from monai_sagan.pictures.maps import how_maps_are_made, map_words
+from monai_sagan.report.color_bar import color_bar
 from monai_sagan.settings import resolve_settings
 
 

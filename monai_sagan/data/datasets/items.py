@@ -64,6 +64,11 @@ def _proportional(total: int, counts: Sequence[int]) -> list[int]:
 
 
 def by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
+    """The items of each patient; an item whose patient is unknown is alone.
+
+    Args:
+        items: of one or several lists.
+    """
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
         patient = item.get("patient")
@@ -72,4 +77,10 @@ def by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
 
 
 def shuffled(items: Sequence[Any], seed: int) -> list[Any]:
+    """The items in random order.
+
+    Args:
+        items: of any kind.
+        seed: decides the order.
+    """
     return random.Random(seed).sample(list(items), len(items))

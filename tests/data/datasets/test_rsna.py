@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from monai_sagan.data.datalist import split_published
+from monai_sagan.data.datasets.items import split_published
 from monai_sagan.data.datasets.rsna import CLASSES, IMAGES, LABELS, NORMAL, OPACITY, TABLE_1, THIRD, read_rsna
 from monai_sagan.data.formats.decode import read_image
 

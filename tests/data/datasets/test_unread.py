@@ -41,12 +41,8 @@ def test_no_images_says_what_there_is_instead(folder, refused, tmp_path, save_mo
     save_model(tmp_path / "model.pt")
     with refused(*there):
         infer(tmp_path / "model.pt", folder / "normal", tmp_path / "out")
-    with refused(*there):
-        predict(
-            export_artifact(tmp_path / "model.pt", tmp_path / "artifact", "safetensors"),
-            folder / "normal",
-            tmp_path / "out",
-        )
+    artifact = export_artifact(tmp_path / "model.pt", tmp_path / "artifact", "safetensors")
+    assert predict(artifact, folder / "normal", tmp_path / "out").scored == 0  # an inbox may be empty
     for path in (folder / "normal").iterdir():
         path.unlink()
     with refused(folder / "normal", "no images", "no files"):
