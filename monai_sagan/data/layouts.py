@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monai_sagan.data.datalist import Datalist
 from monai_sagan.data.folder import almost_folder, find_folder, list_images, read_folder, read_images
@@ -108,10 +109,10 @@ def read_dataset(
     if layout is not None and layout not in LAYOUTS:
         raise SaganError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
     if any_images and layout is None and _has_only_images(Path(dataset_dir)):
-        name, evidence, read = "none", "images that neither folders nor a table sort", read_images
+        name, evidence = "none", "images that neither folders nor a table sort"
     else:
         name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
-        read = LAYOUTS[name].read
+    read: Callable[..., Datalist] = LAYOUTS[name].read if name in LAYOUTS else read_images
     parameters = inspect.signature(read).parameters
     known = [option for option in parameters if option not in ("dataset_dir", "left_out", "notes")]
     for option in options:
@@ -119,7 +120,7 @@ def read_dataset(
             raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
     left_out: LeftOut = {}
     notes: Notes = {}
-    said = {"left_out": left_out} | ({"notes": notes} if "notes" in parameters else {})
+    said: dict[str, Any] = {"left_out": left_out} | ({"notes": notes} if "notes" in parameters else {})
     return Dataset(name, evidence, read(dataset_dir, **said, **options), left_out, notes)
 
 
