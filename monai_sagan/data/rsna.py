@@ -24,8 +24,16 @@ from pathlib import Path
 from monai_sagan.data.datalist import Datalist, Item, split_published
 from monai_sagan.data.decode import describe_file
 from monai_sagan.data.med_ad import find_med_ad, read_med_ad, split_as_listed
-from monai_sagan.data.rows import find_packed, read_rows
-from monai_sagan.data.tables import PICTURES, LeftOut, check_some_there, images_by_stem, read_box, report_left_out
+from monai_sagan.data.tables import (
+    PICTURES,
+    LeftOut,
+    check_some_there,
+    find_packed,
+    images_by_stem,
+    read_box,
+    read_rows,
+    report_left_out,
+)
 from monai_sagan.errors import SaganError
 
 __all__ = ["almost_rsna", "find_rsna", "read_rsna"]
