@@ -113,9 +113,13 @@ def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False
     sources = patient_sources((item for items in used.values() for item in items), good)
     told = ", ".join(f"{source}: {count}" for source, count in sources.items())
     notes = ({"patients": told} if told else {}) | dataset.notes
-    lines += ["", *(f"{word:<10} {note}" for word, note in notes.items())] if notes else []
     reasons = Counter(f"foreground {reason.partition(', ')[2]}" for reason in empty.values())
-    lines += ["", *_left_out(dataset.left_out | reasons), *_kinds(good)]
+    lines += [
+        "",
+        *(f"{word:<10} {note}" for word, note in notes.items()),
+        *_left_out(dataset.left_out | reasons),
+        *_kinds(good),
+    ]
     how = "decoded" if checked else "headers read; add --check to decode all pixels"
     lines += [f"{'unreadable':<10} {len(bad)} of {len(good) + len(bad)} images ({how})"]
     lines += [f"{'':<10} {reason}" for reason in by_file(bad).values()]

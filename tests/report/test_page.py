@@ -102,6 +102,7 @@ def make_run(tmp_path, monkeypatch):
             "near_duplicates": {"count": 0, "examples": []},
             "shared_patients": {"count": 0, "examples": []},
             "warnings": [f"the same pixels: {' and '.join(pair['images'])}"],
+            "patients_by": {"the column Subject ID": 8},
             "cannot_know": ["labels are taken as they are"],
         }
         files = {
@@ -149,6 +150,7 @@ def test_all_that_the_files_say(make_run):
         f"{round(point['sensitivity'] * 30)} of 30",
         "1 pair of images with the same pixels, for example t0.png and 000.png",
         "2 training images that are among the normal and the unlabeled ones, for example t0.png and 000.png",
+        "What names the patients: the column Subject ID: 8 images.",
         "labels are taken as they are",
         "x.png is empty",
         "Highest false positives",

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from monai_sagan.data.datasets.folder import almost_folder, find_folder, list_images, read_folder, read_images
 from monai_sagan.data.datasets.image_table import find_table, read_table
@@ -121,7 +122,9 @@ def read_dataset(
             raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
     left_out: LeftOut = {}
     notes: Notes = {}
-    said = {"left_out": left_out} | ({"notes": notes} if "notes" in inspect.signature(read).parameters else {})
+    said: dict[str, Any] = {"left_out": left_out} | (
+        {"notes": notes} if "notes" in inspect.signature(read).parameters else {}
+    )
     return Dataset(name, evidence, read(dataset_dir, **said, **options), left_out, notes)
 
 

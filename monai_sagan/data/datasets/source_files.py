@@ -1,4 +1,4 @@
-"""What all dataset readers share: boxes and paths in tables, listings of folders, and what is left out and why.
+"""What all dataset readers share: rows, boxes and paths of tables, listings of folders, and what is left out and why.
 
 Left out is a dictionary ``{reason: number of images}``; every reader logs it, and adds it to the one that it is given.
 """
@@ -11,18 +11,22 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
+from monai_sagan.data.rows import PACKED, find_packed, read_rows
 from monai_sagan.errors import SaganError
 
 __all__ = [
+    "PACKED",
     "PICTURES",
     "LeftOut",
     "Notes",
     "check_slices",
     "check_some_there",
     "files_by_stem",
+    "find_packed",
     "images_by_stem",
     "listed_path",
     "read_box",
+    "read_rows",
     "report_left_out",
 ]
 
