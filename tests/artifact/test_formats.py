@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,7 @@ from monai_sagan.artifact.verify import verify_artifact
 from monai_sagan.data.cache import load_image
 from monai_sagan.engines.inference import infer
 from monai_sagan.metrics import conformal_p_values
-from monai_sagan.models.facts import FORMATS
+from monai_sagan.models.facts import FORMATS, read_facts, seal
 from monai_sagan.models.trained import load_trained, read_settings
 from monai_sagan.predict import predict
 from monai_sagan.transforms.functional import anomaly_score
@@ -107,8 +108,13 @@ def test_every_format_judges_the_validation_normals_alike(models, exported, tmp_
         Image.fromarray(np.moveaxis(image, 0, -1)).save(tmp_path / "images" / f"{number:02d}.png")
     scores = trained.valid_normal_scores.numpy()
     p_values = [f"{value:.6f}" for value in conformal_p_values(scores, scores)]
-    for format in FORMATS:
-        predict(exported("color", format), tmp_path / "images", tmp_path / format, overlays="none", jobs=1)
+    artifacts = {format: exported("color", format) for format in FORMATS}
+    artifacts["an earlier version"] = shutil.copytree(artifacts["safetensors"], tmp_path / "old")
+    facts = read_facts(tmp_path / "old")
+    facts["operating_points"][0]["threshold"] = float(scores.max())  # the score itself
+    (tmp_path / "old" / "artifact.json").write_text(seal(facts))
+    for format, artifact in artifacts.items():
+        predict(artifact, tmp_path / "images", tmp_path / format, overlays="none", jobs=1)
         with (tmp_path / format / "scores.csv").open(newline="") as file:
             rows = list(csv.DictReader(file))
         assert [row["p_value"] for row in rows] == p_values, format

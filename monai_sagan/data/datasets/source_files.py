@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
-from monai_sagan.data.rows import PACKED, find_packed, read_rows
+from monai_sagan.data.datasets.rows import PACKED, find_packed, read_rows
 from monai_sagan.errors import SaganError
 
 __all__ = [
