@@ -41,6 +41,8 @@ class Trained:
             a tensor; None in model files of older versions.
         amp: restore in bfloat16, see `monai_sagan.engines.scoring.restore`; what was measured when it was saved is of
             float32.
+        aucp: of the validation after which it was saved; None where it is not known.
+        aucp_se: its standard error; likewise.
     """
 
     network: nn.Module
@@ -51,6 +53,8 @@ class Trained:
     iteration: int
     typical: dict[str, Any] | None = None
     amp: bool = False
+    aucp: float | None = None
+    aucp_se: float | None = None
 
     def restore(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches of images, restored versions (B, C, H, W) in [-1, 1] and anomaly maps (B, 1, H, W) in [0, 1].
@@ -148,6 +152,8 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
             iteration=content["iteration"],
             typical=content.get("typical"),
             amp=amp,
+            aucp=content.get("aucp"),
+            aucp_se=content.get("aucp_se"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _no_model(path, error) from None
