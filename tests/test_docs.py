@@ -307,6 +307,19 @@ def the_site(workshop: Workshop, command: str, place: Path) -> None:
     assert (workshop.site / "index.html").is_file()
 
 
+def in_tensorboard(workshop: Workshop, command: str, place: Path) -> None:
+    """By the part of TensorBoard that reads the folder; the command serves pages until it is stopped."""
+    from tensorboard.backend.event_processing.event_multiplexer import EventMultiplexer
+
+    workshop.place(place)
+    (place / "runs" / "phantom").symlink_to(workshop.run)
+    program, option, folder = shlex.split(command)
+    assert shutil.which(program)
+    assert option == "--logdir"
+    shown = EventMultiplexer().AddRunsFromDirectory(str(place / folder)).Reload().Runs()
+    assert {"critic", "aucp"} <= set(shown["tensorboard"]["scalars"])
+
+
 MONAI = r"python -m monai\.bundle"
 BUNDLE = rf"--config_file bundles/({'|'.join(bundle_names())})"
 
@@ -334,6 +347,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r"monai-sagan prepare DIR OUT": as_it_stands,
     r"monai-sagan report RUN": as_it_stands,
     r"monai-sagan study table3 .+": one_row,
+    r"tensorboard --logdir runs/phantom": in_tensorboard,
     re.escape(EXPORT): made,
     r"monai-sagan verify ARTIFACT": as_it_stands,
     r"monai-sagan predict ARTIFACT FOLDER OUT": as_it_stands,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import math
 import platform
 import subprocess
 import time
@@ -105,7 +106,7 @@ def evaluate(
             scores[f"{name}_masked"] = plain.score(pixels, batch_size, MASK_SEED)
         in_networks += time.monotonic() - begin
         check_finite(scores[name])
-        metrics[name] = {"iteration": model.iteration} | _results(model, scores[name], items) | _mark(name)
+        metrics[name] = _validated(model) | _results(model, scores[name], items) | _mark(name)
         if told:
             try:
                 metrics[name]["localization"] = _localization(model, maps, [items[i] for i in told])
@@ -123,11 +124,12 @@ def evaluate(
     unusual = unlike_training(pixels, model.typical)
     above = None if threshold is None else (scores[chosen] > threshold).tolist()
     unlike = tell_unlike([item["image"] for item in items], unusual, above)
+    chance = _choice_by_chance(trained)
     metrics |= {
         "anomaly_map": how_maps_are_made(model.settings, model.scale),
         "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),
-        "warnings": [*troubles, *unlike, *_too_few(points), *group_warnings(items, labels)],
+        "warnings": [*chance, *troubles, *unlike, *_too_few(points), *group_warnings(items, labels)],
         "precision": "bfloat16" if amp else "float32",
         "seconds": round(time.monotonic() - started, 2),
         "seconds_of_networks": round(in_networks, 2),
@@ -191,6 +193,25 @@ def _results(model: Trained, scores: Tensor, items: Sequence[Item]) -> dict[str,
     found["operating_points"] = operating_points(model.valid_normal_scores, scores, labels)
     groups = grouped_metrics(items, scores, labels)
     return found | ({"groups": groups} if groups else {})
+
+
+def _validated(model: Trained) -> dict[str, float]:
+    """When ``model`` was saved, and what the validation found then, where that is known."""
+    found = {"aucp": model.aucp, "aucp_se": model.aucp_se}
+    known = {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
+    return {"iteration": model.iteration} | known
+
+
+def _choice_by_chance(trained: Mapping[str, Trained]) -> list[str]:
+    """That the model chosen by AUCp was chosen by chance, unless AUCp is above 0.5 by more than its noise."""
+    found = _validated(trained["aucp"]) if "aucp" in trained else {}
+    if not {"aucp", "aucp_se"} <= found.keys() or found["aucp"] - 1.96 * found["aucp_se"] > 0.5:
+        return []
+    below = found["aucp"] + 1.96 * found["aucp_se"] < 0.5
+    return [
+        f"AUCp {found['aucp']:.2f} (standard error {found['aucp_se']:.2f}) at the chosen checkpoint is "
+        f"{'below' if below else 'within its noise of'} 0.5: the choice between checkpoints is chance"
+    ]
 
 
 def _mark(name: str) -> dict[str, str]:

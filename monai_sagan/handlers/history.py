@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from ignite.engine import Engine, Events
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from monai_sagan.files import write_text
 from monai_sagan.handlers.keep_models import KeepModels
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 __all__ = ["History"]
 
@@ -32,12 +37,23 @@ class History:
         path: of the CSV file: ``iteration``, the outputs in the order in which they came first, the metric.
         models: whose metric goes into the rows of the iterations it was taken at.
         interval: iterations between rows, counted within an epoch.
+        summary_writer: of TensorBoard, which draws the same values under the same names; None draws nothing.
     """
 
-    def __init__(self, path: str | Path, models: KeepModels | None = None, interval: int = 50) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        models: KeepModels | None = None,
+        interval: int = 50,
+        summary_writer: SummaryWriter | None = None,
+    ) -> None:
         self.path = Path(path)
         self.models = models
         self.interval = interval
+        # Called with the iteration and the values of each new row.
+        self.listeners: list[Callable[[int, dict[str, float]], None]] = []
+        if summary_writer is not None:
+            self.listeners.append(partial(_draw, summary_writer))
         self.rows: list[Row] = []
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
@@ -77,20 +93,29 @@ class History:
 
     def _end(self, engine: Engine) -> None:
         self._end_row(engine.state.iteration)
-        self.rows += [(at, {name: float(mean) for name, mean in means.items()}) for at, means in self._unread]
+        new = [(at, {name: float(mean) for name, mean in means.items()}) for at, means in self._unread]
+        self.rows += new
         self._unread = []
         self._write()
+        metrics = self._metrics()
+        for at, means in new:
+            for listener in self.listeners:
+                listener(at, means | metrics.get(at, {}))
+
+    def _metrics(self) -> dict[int, dict[str, float]]:
+        """The models' metric by the iteration it was taken at."""
+        return {} if self.models is None else {at: {self.models.metric: value} for at, value in self.models.history}
 
     def _write(self) -> None:
-        metrics = {} if self.models is None else dict(self.models.history)
+        metrics = self._metrics()
         names = list(dict.fromkeys(name for _, means in self.rows for name in means))
         metric = [] if self.models is None else [self.models.metric]
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["iteration", *names, *metric])
         for iteration, means in self.rows:
-            validated = [_shown(metrics.get(iteration))] * len(metric)
-            table.writerow([iteration, *(_shown(means.get(name)) for name in names), *validated])
+            values = means | metrics.get(iteration, {})
+            table.writerow([iteration, *(_shown(values.get(name)) for name in [*names, *metric])])
         write_text(self.path, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
@@ -114,3 +139,9 @@ class History:
 
 def _shown(value: float | None) -> str:
     return "" if value is None else f"{value:.6g}"
+
+
+def _draw(writer: SummaryWriter, iteration: int, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        writer.add_scalar(name, value, iteration)  # type: ignore[no-untyped-call]
+    writer.flush()  # type: ignore[no-untyped-call]

@@ -34,7 +34,8 @@ class KeepModels:
         last: path of the latest model file.
         content: called as ``content(iteration=..., metric=value)``, returns what to save.
         iterations_per_epoch: of the trainer.
-        metric: its name among the evaluator's metrics.
+        metric: its name among the evaluator's metrics; its standard error, if one of them is called ``<metric>_se``, is
+            saved with it.
     """
 
     def __init__(
@@ -59,11 +60,14 @@ class KeepModels:
     def __call__(self, engine: Engine) -> None:
         value = float(engine.state.metrics[self.metric])
         iteration = engine.state.epoch * self.iterations_per_epoch
-        content = self.content(iteration=iteration, **{self.metric: value}) if is_main() else {}
+        error = float(engine.state.metrics.get(f"{self.metric}_se", math.nan))
+        numbers = {self.metric: value} | ({f"{self.metric}_se": error} if math.isfinite(error) else {})
+        content = self.content(iteration=iteration, **numbers) if is_main() else {}
         save_tensors(content, self.last)
         self.history.append((iteration, value))
         better = math.isfinite(value) and value > self.highest
-        logger.info(f"validation at iteration {iteration}: {self.metric} {value:.4f}{', the best so far' * better}")
+        shown = f"{value:.4f}" + (f" (standard error {error:.4f})" if math.isfinite(error) else "")
+        logger.info(f"validation at iteration {iteration}: {self.metric} {shown}{', the best so far' * better}")
         if better:
             self.highest = value
             save_tensors(content, self.best)

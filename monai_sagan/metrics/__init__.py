@@ -11,14 +11,15 @@ from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.metrics.images import image_metrics
 from monai_sagan.metrics.operating import normal_threshold, operating_points
 from monai_sagan.metrics.precision import average_precision, average_precision_ci95
-from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95
+from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95, roc_auc_se
 
 if TYPE_CHECKING:
-    from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC
+    from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError
 
 __all__ = [
     "AnomalyAveragePrecision",
     "AnomalyROCAUC",
+    "AnomalyROCAUCError",
     "average_precision",
     "average_precision_ci95",
     "conformal_p_values",
@@ -30,11 +31,12 @@ __all__ = [
     "operating_points",
     "roc_auc",
     "roc_auc_ci95",
+    "roc_auc_se",
     "score_histogram",
 ]
 
 
 def __getattr__(name: str) -> Any:  # so that the functions need not wait for torch, ignite and MONAI
-    if name not in ("AnomalyAveragePrecision", "AnomalyROCAUC"):
+    if name not in ("AnomalyAveragePrecision", "AnomalyROCAUC", "AnomalyROCAUCError"):
         raise AttributeError(f"module 'monai_sagan.metrics' has no attribute {name!r}")
     return getattr(import_module("monai_sagan.metrics.epoch"), name)

@@ -21,9 +21,9 @@ from torch import Tensor
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, scores_and_truth
 from monai_sagan.metrics.precision import average_precision
-from monai_sagan.metrics.roc import roc_auc
+from monai_sagan.metrics.roc import roc_auc, roc_auc_se
 
-__all__ = ["AnomalyAveragePrecision", "AnomalyROCAUC"]
+__all__ = ["AnomalyAveragePrecision", "AnomalyROCAUC", "AnomalyROCAUCError"]
 
 
 class _WholeEpoch(Metric):
@@ -68,8 +68,9 @@ class _WholeEpoch(Metric):
         if not len(scores):
             raise NotComputableError(f"{type(self).__name__} needs at least one image")
         value = type(self).compute_fn(scores, labels)
-        if value is not None:
-            return value
+        return self._unknown(scores, labels) if value is None else value
+
+    def _unknown(self, scores: Tensor, labels: Tensor) -> float:
         if not self._warned:
             self._warned = True
             _, abnormal = scores_and_truth(scores, labels)
@@ -95,6 +96,22 @@ class AnomalyROCAUC(_WholeEpoch):
     """
 
     compute_fn = staticmethod(roc_auc)
+
+
+class AnomalyROCAUCError(_WholeEpoch):
+    """`monai_sagan.metrics.roc_auc_se` over an epoch: the standard error of `AnomalyROCAUC`; NaN where there is none.
+
+    Args:
+        output_transform: takes scores (B,) and labels (B,) out of the engine's output, for example
+            `monai_sagan.handlers.scores_and_labels`.
+        device: where to keep them until the end of the epoch.
+        skip_unrolling: see ignite's Metric.
+    """
+
+    compute_fn = staticmethod(roc_auc_se)
+
+    def _unknown(self, scores: Tensor, labels: Tensor) -> float:
+        return math.nan
 
 
 class AnomalyAveragePrecision(_WholeEpoch):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
-__all__ = ["delong", "logit_interval", "roc_auc", "roc_auc_ci95"]
+__all__ = ["delong", "logit_interval", "roc_auc", "roc_auc_ci95", "roc_auc_se"]
 
 TAIL = 0.025  # what a two-sided interval of 95 % leaves out on each side
 
@@ -67,6 +67,32 @@ def roc_auc_ci95(scores: Values, labels: Labels) -> list[float] | None:
         return [0.0, 1 - TAIL ** (1 / fewest)]
     areas, covariance = _delong([(normal, abnormal)])
     return logit_interval(float(areas[0]), float(covariance[0, 0]), float(-ndtri(TAIL)))
+
+
+def roc_auc_se(scores: Values, labels: Labels) -> float | None:
+    """The standard error of `roc_auc`, by DeLong's variance.
+
+    Perfect separation has no variance: then it is the distance to the exact bound of `roc_auc_ci95` divided by 1.96.
+
+    Args:
+        scores: (N,), finite, higher is more abnormal.
+        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
+
+    Returns:
+        None unless there are two images of each class.
+
+    Raises:
+        SaganError: as `roc_auc`.
+    """
+    from scipy.special import ndtri
+
+    normal, abnormal = split_by_class(scores, labels)
+    fewest = min(len(normal), len(abnormal))
+    if fewest < 2:
+        return None
+    if normal.max() < abnormal.min() or abnormal.max() < normal.min():
+        return float((1 - TAIL ** (1 / fewest)) / -ndtri(TAIL))
+    return math.sqrt(_delong([(normal, abnormal)])[1][0, 0])
 
 
 def delong(scores: Sequence[Values], labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -43,6 +43,8 @@ class Trained:
         amp: score in bfloat16, see `Scorer`; what was measured when it was saved is of float32.
         run: the seed and the images that it was trained with, see `monai_sagan.data.digests.describe_run`; None in
             model files of older versions and in artifacts.
+        aucp: of the validation after which it was saved; None where it is not known.
+        aucp_se: its standard error; None where it is not known.
     """
 
     network: nn.Module
@@ -54,6 +56,8 @@ class Trained:
     typical: dict[str, Any] | None = None
     amp: bool = False
     run: dict[str, Any] | None = None
+    aucp: float | None = None
+    aucp_se: float | None = None
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -167,6 +171,8 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
             typical=content.get("typical"),
             amp=amp,
             run=content.get("run"),
+            aucp=content.get("aucp"),
+            aucp_se=content.get("aucp_se"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _no_model(path, error) from None

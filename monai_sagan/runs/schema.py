@@ -30,6 +30,7 @@ POINT = {
 RATE = {"false_positives": NUMBER, "hit_rate": NUMBER, "hit_rate_ci95": BOUNDS}
 MODEL = FIGURES | {
     "iteration": int,
+    **{name: NUMBER for name in ("aucp", "aucp_se")},
     "no_result": str,
     "operating_points": [POINT],
     "groups": {ANY: {ANY: FIGURES}},

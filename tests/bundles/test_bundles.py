@@ -89,6 +89,10 @@ def test_a_bundle_trains_evaluates_and_infers(dataset_dir, tmp_path):
         *("log.txt", "tensorboard", "cache", "splits.json", "audit.json", "skipped.csv", "history.csv", "report.html"),
     }
 
+    assert scalars_of(output / "tensorboard") == curves_of(output / "history.csv")
+    assert 0 <= metrics["aucp"]["aucp"] <= 1
+    assert 0 <= metrics["aucp"]["aucp_se"] <= 0.5
+
     again = tmp_path / "evaluation"
     run(name, "evaluate", dataset_dir=str(dataset_dir), run_dir=str(output), output_dir=str(again), device="cpu")
     assert json.loads((again / "metrics.json").read_text())["last"] == metrics["last"]
@@ -102,6 +106,24 @@ def test_a_bundle_trains_evaluates_and_infers(dataset_dir, tmp_path):
     assert len(scored) == sum(COUNTS.values())
     for row in rows:  # the same file gets the same score, whatever it is scored along with
         assert scored[Path(row["image"]).name] == row["score"]
+
+
+def scalars_of(folder):
+    """What TensorBoard draws: the points (iteration, value) by name."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder)).Reload()
+    return {
+        name: [(event.step, pytest.approx(event.value, rel=1e-5)) for event in events.Scalars(name)]
+        for name in events.Tags()["scalars"]
+    }
+
+
+def curves_of(path):
+    """The columns of ``history.csv`` as points (iteration, value) by name."""
+    rows = list(csv.DictReader(path.open()))
+    names = [name for name in rows[0] if name != "iteration"]
+    return {name: [(int(row["iteration"]), float(row[name])) for row in rows if row[name]] for name in names}
 
 
 @pytest.mark.parametrize("config", ["train", "evaluate", "inference"])

@@ -97,6 +97,32 @@ def test_what_is_written(tmp_path, splits, models, run):
     assert len(list((tmp_path / "out" / "heatmaps").glob("*.png"))) == 10
 
 
+def with_numbers(path, **numbers):
+    save_tensors(load_tensors(path) | numbers, path)
+
+
+@pytest.mark.parametrize(
+    ("aucp", "error", "says"),
+    [
+        (0.45, 0.09, "AUCp 0.45 (standard error 0.09) at the chosen checkpoint is within its noise of 0.5"),
+        (0.62, 0.07, "AUCp 0.62 (standard error 0.07) at the chosen checkpoint is within its noise of 0.5"),
+        (0.30, 0.05, "AUCp 0.30 (standard error 0.05) at the chosen checkpoint is below 0.5"),
+        (0.62, 0.05, None),
+    ],
+)
+def test_a_choice_that_was_chance_is_reported(tmp_path, models, run, caplog, aucp, error, says):
+    with_numbers(models["aucp"], aucp=aucp, aucp_se=error)
+    with_numbers(models["last"], aucp=0.5, aucp_se=0.1)  # not chosen by it
+    metrics = run()
+    assert (metrics["aucp"]["aucp"], metrics["aucp"]["aucp_se"]) == (aucp, error)
+    found = [warning for warning in metrics["warnings"] if warning.startswith("AUCp")]
+    assert found == ([f"{says}: the choice between checkpoints is chance"] if says else [])
+    page = (tmp_path / "out" / "report.html").read_text()
+    for text in found:
+        assert text in page
+        assert text in caplog.text
+
+
 def test_metrics_are_those_of_the_scores(tmp_path, splits, models, run):
     metrics = run()
     labels = [item["label"] for item in splits["test"]]
@@ -105,7 +131,7 @@ def test_metrics_are_those_of_the_scores(tmp_path, splits, models, run):
     for name, path in models.items():
         trained = load_trained(path)
         scores, _ = trained.score(pixels, 4)
-        wanted = {"iteration": 7} | image_metrics(scores, labels)
+        wanted = {"iteration": 7, "aucp": 0.5} | image_metrics(scores, labels)
         wanted["operating_points"] = operating_points(trained.valid_normal_scores, scores, labels)
         assert metrics[name] == wanted
     rows = table(tmp_path / "out" / "scores.csv")[1:]

@@ -25,10 +25,10 @@ def read(path):
         return list(csv.DictReader(file))
 
 
-def run(folder, epochs, length=6, broken_off_at=None, interval=4, every=2, validated=()):
+def run(folder, epochs, length=6, broken_off_at=None, interval=4, every=2, validated=(), summary_writer=None):
     """Iteration i has the output a = i, and b = 10 i on each second, which is carried along until then."""
     models = KeepModels(folder / "best.pt", folder / "last.pt", lambda **values: values, length)
-    history = History(folder / "history.csv", models, interval)
+    history = History(folder / "history.csv", models, interval, summary_writer)
     kept = {}
 
     def step(engine, batch):
@@ -76,6 +76,40 @@ def test_without_models(tmp_path):
     History(tmp_path / "history.csv", interval=2).attach(engine)
     engine.run([1, 2, 3, 6], max_epochs=1)
     assert (tmp_path / "history.csv").read_text() == "iteration,loss\n2,1.5\n4,4.5\n"
+
+
+class Writer:
+    """Keeps what a summary writer is given."""
+
+    def __init__(self):
+        self.points, self.flushed = [], 0
+
+    def add_scalar(self, name, value, step):
+        self.points.append((step, name, value))
+
+    def flush(self):
+        self.flushed += 1
+
+
+def test_tensorboard_draws_the_same_rows(tmp_path):
+    writer = Writer()
+    run(tmp_path, 2, validated=(1, 2), summary_writer=writer)
+    rows = [
+        (int(row["iteration"]), name, pytest.approx(float(row[name])))
+        for row in read(tmp_path / "history.csv")
+        for name in ("a", "b", "aucp")
+        if row[name]
+    ]
+    assert writer.points == rows
+    assert writer.flushed
+
+
+def test_a_resumed_run_draws_no_row_twice(tmp_path):
+    first, second = Writer(), Writer()
+    run(tmp_path, 2, every=1, summary_writer=first)
+    run(tmp_path, 3, every=1, summary_writer=second)
+    assert {step for step, *_ in first.points} == {4, 6, 10, 12}
+    assert {step for step, *_ in second.points} == {16, 18}
 
 
 def test_nothing_is_read_from_the_device_between_epochs(tmp_path):

@@ -56,6 +56,22 @@ def test_best_and_last(tmp_path, keep, values, best):
     assert [iteration for iteration, _ in handler.history] == [100 * (i + 1) for i in range(len(values))]
 
 
+def test_the_standard_error_is_kept_with_the_metric(tmp_path, caplog):
+    """Where it is known: not with one image of a kind, and not where no one measures it."""
+    handler = KeepModels(tmp_path / "model.pt", tmp_path / "last.pt", lambda **values: values, 100)
+    for epoch, error in enumerate((0.05, NAN, None), 1):
+        engine = Engine(lambda engine, batch: batch)
+        handler.attach(engine)
+        engine.state.metrics = {"aucp": 0.6} | ({} if error is None else {"aucp_se": error})
+        engine.state.epoch = epoch
+        with caplog.at_level("INFO"):
+            handler(engine)
+        kept = load_tensors(tmp_path / "last.pt")
+        assert kept.get("aucp_se") == (0.05 if epoch == 1 else None)
+    messages = [record.getMessage() for record in caplog.records]
+    assert [" (standard error 0.0500)" in message for message in messages] == [True, False, False]
+
+
 def test_nan_alone_is_never_the_best(tmp_path, keep):
     validate(keep(), NAN, 1)
     assert not (tmp_path / "model.pt").exists()

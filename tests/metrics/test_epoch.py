@@ -20,7 +20,7 @@ from monai.handlers import from_engine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_sagan.handlers import scores_and_labels
-from monai_sagan.metrics import AnomalyAveragePrecision, AnomalyROCAUC
+from monai_sagan.metrics import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError, roc_auc_se
 
 SCORES, LABELS = [0.1, 0.4, 0.35, 0.8, 0.5], [0, 0, 1, 1, 0]
 
@@ -55,6 +55,15 @@ def test_in_a_plain_engine(label_type, score_type, column):
     found = run(data, AnomalyROCAUC(scores_and_labels), AnomalyAveragePrecision(scores_and_labels))
     assert found == pytest.approx([roc_auc_score(*everything(data)), average_precision_score(*everything(data))])
     assert [type(value) for value in found] == [float, float]
+
+
+def test_the_standard_error():
+    """NaN where there is none, without a second warning: the area beside it warns."""
+    data = batches()
+    labels, scores = everything(data)
+    assert run(data, AnomalyROCAUCError(scores_and_labels)) == [roc_auc_se(scores, labels)]
+    (none,) = run(data[:1], AnomalyROCAUCError(lambda batch: (batch["anomaly_score"], torch.zeros(4))))
+    assert math.isnan(none)
 
 
 def test_batches_of_different_types():

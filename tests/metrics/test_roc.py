@@ -9,7 +9,7 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from monai_sagan.metrics import average_precision, delong, image_metrics, roc_auc, roc_auc_ci95
+from monai_sagan.metrics import average_precision, delong, image_metrics, roc_auc, roc_auc_ci95, roc_auc_se
 
 
 def generated(case):
@@ -58,6 +58,24 @@ def test_one_class_has_no_figures(labels):
 def test_one_image_of_a_class_has_no_interval():
     found = image_metrics([1, 2, 3, 4], [0, 1, 0, 0])
     assert found == {"auc": pytest.approx(1 / 3), "auc_ci95": None, "ap": pytest.approx(1 / 3), "ap_ci95": None}
+
+
+def test_the_standard_error_is_delongs():
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 50)
+    scores = rng.normal(size=50) + labels
+    assert roc_auc_se(scores, labels) == pytest.approx(float(np.sqrt(delong([scores], labels)[1][0, 0])))
+    assert roc_auc_se([*scores, 9.0], [*labels, None]) == roc_auc_se(scores, labels)
+    assert roc_auc_se(np.zeros(50), labels) == 0
+    assert roc_auc_se([1, 2, 3], [0, 1, 1]) is None
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_standard_error_of_a_perfect_separation_is_not_zero(sign):
+    """The variance is, but few images prove little: it reaches from the area to the exact bound."""
+    scores, labels = sign * np.arange(6.0), [0, 0, 0, 1, 1, 1]
+    low, high = roc_auc_ci95(scores, labels)
+    assert 1.96 * roc_auc_se(scores, labels) == pytest.approx(high - low, abs=1e-4)
 
 
 def test_unknown_labels_change_nothing():
