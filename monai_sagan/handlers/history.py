@@ -143,5 +143,5 @@ def _shown(value: float | None) -> str:
 
 def _draw(writer: SummaryWriter, iteration: int, values: dict[str, float]) -> None:
     for name, value in values.items():
-        writer.add_scalar(name, value, iteration)  # type: ignore[no-untyped-call]
-    writer.flush()  # type: ignore[no-untyped-call]
+        writer.add_scalar(name, value, iteration)
+    writer.flush()

@@ -341,7 +341,8 @@ BAD_VALUES = [
     ({"anomaly_ratio": 1.5}, "anomaly_ratio is 1.5"),
     ({"anomaly_ratio": 0.6, "unlabeled_size": 40}, "are missing"),
     ({"max_iterations": 5, "iterations_per_epoch": 2}, "use 4 or 6"),
-    ({"image_size": 60}, "use 48 or 64"),
+    ({"image_size": 60}, "at least 64"),
+    ({"image_size": 72}, "use 64 or 80"),
 ]
 
 

@@ -120,7 +120,8 @@ def run(path, epochs=2, settings=None, names=("counter",), **options):
             counter.count += 1
 
     engine = Engine(step)
-    ResumeCheckpoint(path, counters, {"width": 4, "max_iterations": 10} | (settings or {}), **options).attach(engine)
+    settings = {"width": 4, "max_iterations": 5 * epochs} | (settings or {})
+    ResumeCheckpoint(path, counters, settings, **options).attach(engine)
     engine.run([None] * 5, max_epochs=epochs)
     return counters["counter"].count if "counter" in counters else None
 
@@ -135,7 +136,7 @@ def test_plain_round_trip(tmp_path):
         "settings": {"width": 4, "max_iterations": 10},
         "states": {"counter": {"count": 10}},
     }
-    assert run(path, epochs=3, settings={"max_iterations": 15}) == 15
+    assert run(path, epochs=3) == 15
     assert run(path, epochs=3) == 15
 
 
