@@ -70,8 +70,8 @@ def run(config: str, **values: object) -> None:
         start._end_all()
 
 
-def train(dataset_dir: Path, output_dir: Path, **values: object) -> Path:
-    run("train", **SMALL | {"dataset_dir": str(dataset_dir), "output_dir": str(output_dir)} | values)
+def train(data: Path, output_dir: Path, **values: object) -> Path:
+    run("train", **SMALL | {"dataset_dir": str(data), "output_dir": str(output_dir)} | values)
     return output_dir
 
 
@@ -141,14 +141,14 @@ def test_a_refused_training_leaves_no_folder(dataset_dir, tmp_path):
 
 
 def test_unreadable_images_and_strict_leaks_change_nothing(dataset_dir, finished_run, tmp_path, refused):
-    other = shutil.copytree(dataset_dir, tmp_path / "data")
+    other, values = shutil.copytree(dataset_dir, tmp_path / "data"), {"cache_dir": str(tmp_path / "cache")}
     (other / "0.png").write_bytes(b"broken")
     with refused("1 of 60 images are unreadable", other / "0.png"):
-        train(other, finished_run, valid_fraction=0.2)
-    for i in range(1, 40):
+        train(other, finished_run, **values)
+    for i in range(2, 40):
         shutil.copyfile(other / "1.png", other / f"{i}.png")
     with refused("strict"):
-        train(other, finished_run, valid_fraction=0.2, strict="true", max_unreadable=0.5)
+        train(other, finished_run, **values, strict="true", max_unreadable=0.5)
 
 
 def test_the_leak_guard_holds_after_refused_commands(dataset_dir, finished_run, tmp_path, refused):
@@ -265,7 +265,8 @@ def test_a_folder_that_another_process_works_in(dataset_dir, finished_run, finis
     assert not (tmp_path / "evaluation").exists()
 
 
-def test_a_notebook_tries_again_after_a_failure(dataset_dir, tmp_path):
+def test_a_notebook_tries_again_after_a_failure(dataset_dir, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
     path = str(Path(bundle_path("folder")) / "train.json")
     values = SMALL | {"dataset_dir": str(dataset_dir), "output_dir": str(tmp_path / "run")}
     ConfigWorkflow(path, logging_file=False, workflow_type="train", **values).initialize()  # and no more
