@@ -332,7 +332,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     re.escape(BUILD): the_site,
     r"monai-sagan bench training inference": smallest,
     r"torchrun --standalone .+": two_processes,
-    rf"{MONAI} run {BUNDLE}/train\.json( --dataset_dir DIR)?( --preset paper --seed 1)?": train,
+    rf"{MONAI} run {BUNDLE}/train\.json( --dataset_dir DIR)?( --preset paper --seed 1 --output_dir \S+)?": train,
     rf"{MONAI} run {BUNDLE}/train\.json --tracking mlflow": train_tracked,
     rf"{MONAI} run {BUNDLE}/evaluate\.json( --dataset_dir DIR)?( --run_dir RUN --output_dir OUT)?": as_it_stands,
     rf"{MONAI} run {BUNDLE}/inference\.json --dataset_dir FOLDER": as_it_stands,

@@ -15,7 +15,9 @@ from monai_sagan.data.audit import NEAR, _features, _small, audit_splits, near_d
 from monai_sagan.data.cache import HowToDecode, ImageCache
 from monai_sagan.data.datalist import SPLITS
 from monai_sagan.data.datasets.phantom import phantom_image
+from monai_sagan.data.digests import describe_run, seen_images, splits_digest
 from monai_sagan.data.unreadable import keep_readable
+from monai_sagan.files import save_tensors
 
 HOW = HowToDecode((64, 64))
 
@@ -83,8 +85,11 @@ def test_exact_duplicates(tmp_path, splits, audit, other, refused):
     (pair,) = found["exact_duplicates"]["examples"]
     assert set(pair["images"]) == {splits["train_normal"][0]["image"], splits[other][1]["image"]}
     assert found["near_duplicates"]["count"] == 0
-    with refused("strict", "same pixels", splits["train_normal"][0]["image"], "audit.json"):
+    for name in ("audit.json", "splits.json"):
+        (tmp_path / name).unlink()
+    with refused("strict", "same pixels", splits["train_normal"][0]["image"], "the first of 1 findings"):
         audit(strict=True)
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_an_image_that_is_there_many_times_counts_once_a_copy(splits, audit):
@@ -226,6 +231,17 @@ def test_a_kind_of_file_that_goes_with_the_label(splits, audit, pictures):
     assert any("size of the files alone" in warning and "train_unlabeled" in warning for warning in found["warnings"])
 
 
+def test_what_a_models_file_says_of_its_images():
+    digests = {name: [f"{i:024x}", f"{i:024x}"] for i, name in enumerate(SPLITS)}
+    splits = {name: [{"digest": digest} for digest in found] for name, found in digests.items()}
+    run = describe_run(splits, seed=5)
+    assert (run["seed"], run["splits"]) == (5, splits_digest(splits))
+    assert run["training"].shape == (2, 12)
+    assert seen_images(run, "training") == {digests["train_normal"][0], digests["train_unlabeled"][0]}
+    assert seen_images(run, "validation") == {digests["valid_normal"][0], digests["valid_unlabeled"][0]}
+    assert splits_digest(splits | {"test": []}) == run["splits"] != splits_digest(splits | {"valid_normal": []})
+
+
 class TestEvaluationOfOtherSplits:
     @pytest.fixture
     def described(self, tmp_path, splits, audit):
@@ -249,6 +265,34 @@ class TestEvaluationOfOtherSplits:
         moved = [item | {"image": f"/elsewhere/{i}.png"} for i, item in enumerate(described["train_normal"][:1])]
         with refused("1 of 5 test images were trained on", tmp_path, "split_file"):
             splits_to_evaluate({"test": described["test"] + moved}, tmp_path, tmp_path / "again")
+
+    @pytest.fixture
+    def model(self, tmp_path, described):
+        """A model's file that names the images of these splits."""
+        save_tensors({"settings": {}, "run": describe_run(described, seed=0)}, tmp_path / "model.pt")
+        return tmp_path / "model.pt"
+
+    def test_the_models_file_knows_what_it_was_trained_on(self, tmp_path, described, model, refused, caplog):
+        """Not ``splits.json``, which may be of another run: it neither hides a leak nor makes one up."""
+        assert splits_to_evaluate({"test": described["test"]}, tmp_path, tmp_path / "again") == described
+        others = {name: described["test"] for name in described} | {"test": described["train_normal"]}
+        (tmp_path / "splits.json").write_text(json.dumps(others))
+        for name, words in (("train_normal", "trained on"), ("valid_unlabeled", "validated with")):
+            with refused(f"4 of 4 test images were {words}", tmp_path, "split_file"):
+                splits_to_evaluate({"test": described[name]}, tmp_path, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+        found = splits_to_evaluate({"test": described["test"]}, tmp_path, tmp_path / "other")
+        assert found == {"test": described["test"]}
+        assert "splits.json is not of the run that made the models" in caplog.text
+        assert "older version" not in caplog.text
+
+    def test_models_of_older_versions(self, tmp_path, described, model, refused, caplog):
+        save_tensors({"settings": {}}, model)
+        assert splits_to_evaluate({"test": described["test"]}, tmp_path, tmp_path / "again") == described
+        assert "the models of" in caplog.text
+        assert "are of an older version: splits.json says" in caplog.text
+        with refused("4 of 4 test images were validated with"):
+            splits_to_evaluate({"test": described["valid_normal"]}, tmp_path, tmp_path / "other")
 
     def test_no_run(self, tmp_path, described, refused):
         with refused(tmp_path / "no" / "splits.json", "training run"):
