@@ -101,7 +101,7 @@ def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace,
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
     """``--key value`` pairs; values are Python literals where they read as such, else text, as paths and names are."""
-    options = {}
+    options: dict[str, Any] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)

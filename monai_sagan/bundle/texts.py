@@ -57,7 +57,8 @@ def keep_texts(typed: Mapping[str, str], given: Mapping[str, Any]) -> None:
     parser = parser_being_read()
     if parser is None:
         return
-    for option in filter(is_text, {**dict(parser.config), **given, **typed}):
+    config: Mapping[str, Any] = dict(parser.config or {})
+    for option in filter(is_text, {**config, **given, **typed}):
         if option not in parser:
             continue  # one of MONAI's own
         found = parser[option]
