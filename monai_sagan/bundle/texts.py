@@ -57,7 +57,7 @@ def keep_texts(typed: Mapping[str, str], given: Mapping[str, Any]) -> None:
     parser = parser_being_read()
     if parser is None:
         return
-    config: Mapping[str, Any] = dict(parser.config or {})
+    config: Any = parser.config  # a dictionary, once it is read
     for option in filter(is_text, {**config, **given, **typed}):
         if option not in parser:
             continue  # one of MONAI's own
