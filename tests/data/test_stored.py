@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sagan.data.audit import near_duplicates
 from monai_sagan.data.batches import TrainingBatches, validation_batches
+from monai_sagan.data.near_duplicates import near_duplicates
 from monai_sagan.data.stored import ArrayFile, StoredImages, in_parts, joined, on_device
 from monai_sagan.data.typical import measure_typical
 
