@@ -102,13 +102,14 @@ class Bundle:
         from monai_sagan.settings import as_plain
 
         parser = self._parser(values)
-        steps = [step for step in parser.get("initialize", []) if isinstance(step, dict)]
-        starts = [step for step in steps if str(step.get("_target_", "")).endswith(".start_run")]
+        steps = enumerate(parser.get("initialize", []))
+        starts = [(at, step) for at, step in steps if isinstance(step, dict) and _starts_run(step)]
         if not starts:
             return {}
-        parser["asked"] = {name: value for name, value in starts[0].items() if name not in ("_target_", "output_dir")}
-        with _own_errors():
-            content = dict(parser.get_parsed_content("asked"))
+        at, step = starts[0]
+        names = [name for name in step if name not in ("_target_", "output_dir")]
+        with _own_errors():  # read where it stands: a key of its own would be an override, too
+            content = {name: parser.get_parsed_content(f"initialize#{at}#{name}") for name in names}
         settings = content.pop("settings", None)
         plain = content | (as_plain(settings) if settings else {})
         return dict(json.loads(json.dumps(plain, default=str)))
@@ -119,6 +120,10 @@ class Bundle:
         parser = ConfigParser(json.loads(json.dumps(self._config)))
         parser.update(dict(values))
         return parser
+
+
+def _starts_run(step: Mapping[str, Any]) -> bool:
+    return str(step.get("_target_", "")).endswith(".start_run")
 
 
 @contextmanager
