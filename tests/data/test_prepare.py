@@ -271,3 +271,12 @@ def test_what_is_left_out_is_said(datalist, tmp_path, caplog, refused):
         prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
     with refused("min_foreground is 2"):
         prepare(datalist, tmp_path / "new", min_foreground=2)
+
+
+def test_a_folder_that_an_earlier_version_began(datalist, tmp_path, refused):
+    """It read some files as other pixels: what it wrote is not mixed with what this one writes."""
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    note = folder / "prepared.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"version": 1}))
+    with refused(folder, "reads some files otherwise", "name a new folder"):
+        prepare(datalist, folder, image_size=32)

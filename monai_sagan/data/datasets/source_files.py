@@ -13,6 +13,7 @@ from pathlib import Path, PureWindowsPath
 
 from monai_sagan.data.datasets.rows import PACKED, find_packed, read_rows
 from monai_sagan.errors import SaganError
+from monai_sagan.files import stored_name
 
 __all__ = [
     "PACKED",
@@ -101,7 +102,9 @@ def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str]
 
 
 def listed_path(folder: Path, name: str) -> str:
-    """Where a file is that a table or list names; Windows' backslashes count as slashes where no name has them.
+    """Where a file is that a table or list names, also by an escape, see `monai_sagan.files.stored_name`.
+
+    Windows' backslashes count as slashes where no name has them.
 
     >>> listed_path(Path("set"), "sub\\\\a.png")
     'set/sub/a.png'
@@ -113,7 +116,10 @@ def listed_path(folder: Path, name: str) -> str:
     from monai_sagan.data.formats.decode import split_fragment
 
     path, drive = str(folder / name), PureWindowsPath(name).drive
-    if os.name == "nt" or not (drive or "\\" in name) or os.path.exists(split_fragment(path)[0]):
+    if os.name == "nt" or not (drive or "\\" in name or not name.isascii()) or os.path.exists(split_fragment(path)[0]):
+        return path
+    path = str(folder / stored_name(name))
+    if os.path.exists(split_fragment(path)[0]) or not (drive or "\\" in name):
         return path
     return name if drive else str(folder / name.replace("\\", "/"))
 

@@ -88,10 +88,11 @@ def split_fragment(path: str | Path) -> tuple[str, str]:
 
 
 def read_image(path: str | Path, preparation: str = "display") -> Image.Image:
-    """One image in 8 bits, grey (mode "L") or in whatever color mode the file has, not transposed.
+    """One image in 8 bits as a viewer shows it, upright, in mode 1, L, P or RGB; what is transparent is on black.
 
-    Pixels of other than 8 bits are scaled linearly from the image's least and greatest value to 0 and 255; for DICOM
-    see `monai_sagan.data.formats.dicom`, for NIfTI `monai_sagan.data.formats.nifti`.
+    Pixels of other than 8 bits are scaled linearly from the image's least and greatest value to 0 and 255: see
+    `monai_sagan.data.formats.pillow`; for DICOM `monai_sagan.data.formats.dicom`, for NIfTI
+    `monai_sagan.data.formats.nifti`.
 
     Args:
         path: a file, or one image of it as ``path#fragment``.
