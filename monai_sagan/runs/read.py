@@ -10,7 +10,7 @@ from typing import Any
 
 from monai_sagan.errors import SaganError
 from monai_sagan.runs.consistency import check_belongs
-from monai_sagan.runs.schema import AUDIT, GALLERY, METRICS, MODEL, SPLITS, misfit
+from monai_sagan.runs.schema import AUDIT, CONFIG, GALLERY, METRICS, SPLITS, Schema, misfit, models_of
 from monai_sagan.runs.score_table import read_scores, read_table
 
 __all__ = ["Names", "Picture", "Run", "gallery_point", "read_run"]
@@ -145,7 +145,7 @@ def read_run(run_dir: str | Path) -> Run:
     if not models:
         raise SaganError(f"{folder / 'metrics.json'} holds no model's auc: {EXPLAINED}")
     models.sort(key=lambda name: name != "aucp")
-    _check_shape(folder / "metrics.json", metrics, dict.fromkeys(models, MODEL))
+    _check(folder / "metrics.json", metrics, models_of(models))
     found = read_scores(folder / "scores.csv", models[0], EXPLAINED)
     told = (metrics.get("n_normal"), metrics.get("n_abnormal"))
     there = (found.labels.count(0), found.labels.count(1))
@@ -169,7 +169,7 @@ def read_run(run_dir: str | Path) -> Run:
         p_values=found.p_values,
         splits=splits,
         audit=_read_json(folder / "audit.json", AUDIT),
-        config=_read_json(folder / "config.json", {}),
+        config=_read_json(folder / "config.json", CONFIG),
         skipped=reasons,
         history=_history(folder / "history.csv"),
         pictures=_pictures(folder / "heatmaps"),
@@ -177,20 +177,20 @@ def read_run(run_dir: str | Path) -> Run:
     )
 
 
-def _read_json(path: Path, shape: Any) -> Any:
-    """What a JSON file holds, or None where there is no such file; see `misfit` for its shape."""
+def _read_json(path: Path, schema: Schema) -> Any:
+    """What a JSON file holds, or None where there is no such file; it must fit ``schema``."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SaganError(f"{path} is broken ({error}): {EXPLAINED}") from None
-    _check_shape(path, content, shape)
+    _check(path, content, schema)
     return content
 
 
-def _check_shape(path: Path, content: Any, shape: Any) -> None:
-    if words := misfit(content, shape):
+def _check(path: Path, content: Any, schema: Schema) -> None:
+    if words := misfit(content, schema):
         raise SaganError(f"{path} is broken ({words}): {EXPLAINED}")
 
 
