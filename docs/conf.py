@@ -119,14 +119,15 @@ def keep_pictures_inside(app: Sphinx) -> None:
 
 
 def label_cells(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Give each table cell its column's name, under which site.css shows it where a wide table has no room."""
+    """Give each table cell that holds something its column's name, beside which site.css shows it on a phone."""
     if "<table" in context.get("body", ""):
         body = BeautifulSoup(context["body"], "html.parser")
         for table in body.find_all("table"):
-            names = [cell.get_text(" ", strip=True) for cell in table.select("thead th")]
+            names = [" ".join(cell.get_text().split()) for cell in table.select("thead th")]
             for row in table.select("tbody tr"):
                 for cell, name in zip(row.find_all("td"), names, strict=False):
-                    cell["data-column"] = name
+                    if cell.get_text(strip=True):
+                        cell["data-column"] = name
         context["body"] = str(body)
 
 

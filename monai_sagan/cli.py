@@ -17,6 +17,7 @@ from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.bundle.folders import nearest
+from monai_sagan.bundle.texts import as_typed, is_text
 from monai_sagan.errors import SaganError, no_room
 from monai_sagan.files import print_any_name
 from monai_sagan.packages import pip_install
@@ -99,8 +100,8 @@ def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace,
 
 
 def _options(words: Sequence[str]) -> dict[str, Any]:
-    """``--key value`` pairs; values are Python literals where they read as such, else text."""
-    options = {}
+    """``--key value`` pairs; values are Python literals where they read as such, else text, as paths and names are."""
+    options: dict[str, Any] = {}
     rest = list(words)
     while rest:
         word = rest.pop(0)
@@ -108,6 +109,9 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
         if not word.startswith("--") or not name or not (equals or rest):
             raise SaganError(f"{word!r} is not understood; options are given as --key value")
         value = value if equals else rest.pop(0)
+        if is_text(name):
+            options[name] = as_typed(name, value)
+            continue
         try:
             options[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -98,24 +98,32 @@ def replace_together(folder: str | Path) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFT) as temporary:
-            draft, replaced = Path(temporary, "new"), Path(temporary, "old")
+            draft = Path(temporary, "new")
             draft.mkdir()
             yield draft
             kept = _kept.get(folder)
             for name, write in kept.records.items() if kept else ():
                 write_whole(draft / name, write)
             places = {entry: folder / entry.name for entry in sorted(draft.iterdir())}
-            for entry, place in places.items():
-                if place.exists() and place.is_dir() != entry.is_dir():
-                    raise FileExistsError(errno.EEXIST, f"{place.name} is of another kind")
+            _check_places(places)
             if kept:
                 kept.begin()
                 drop_records(folder)
-            for entry, place in places.items():
-                if place.is_dir():  # os.replace() takes no folder's place
-                    replaced.mkdir(exist_ok=True)
-                    place.rename(replaced / place.name)
-                os.replace(entry, place)
+            _replace(places, Path(temporary, "old"))
     except OSError as error:
         reason = error.strerror or error
         raise SaganError(f"cannot write to {folder} ({reason}); make room, then give the same command again") from None
+
+
+def _check_places(places: Mapping[Path, Path]) -> None:
+    for entry, place in places.items():
+        if place.exists() and place.is_dir() != entry.is_dir():
+            raise FileExistsError(errno.EEXIST, f"{place.name} is of another kind")
+
+
+def _replace(places: Mapping[Path, Path], replaced: Path) -> None:
+    replaced.mkdir()
+    for entry, place in places.items():
+        if place.is_dir():  # os.replace() takes no folder's place
+            place.rename(replaced / place.name)
+        os.replace(entry, place)

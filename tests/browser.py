@@ -17,8 +17,8 @@ from urllib.parse import unquote, urldefrag, urlsplit
 import pytest
 
 SCREENS: dict[str, dict[str, Any]] = {
-    "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
-    "desk": {"viewport": {"width": 1280, "height": 900}},
+    "phone": {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
+    "desk": {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False},
 }
 OPTIONS = "--disable-gpu --no-first-run --disable-background-networking --disable-component-update --disable-sync"
 LINKS = "[...document.querySelectorAll('a[href]')].map(a => a.href)"
@@ -104,22 +104,22 @@ def chromium() -> Iterator[Any]:
 
 def faults(browser: Any, pages: list[Path]) -> list[str]:
     """What is wrong with ``pages`` on any screen: too wide, too faint, an error on the console, a link to nowhere."""
-    found: list[str] = []
-    for screen, options in SCREENS.items():
-        context = browser.new_context(reduced_motion="reduce", **options)
-        context.route(re.compile("^https?:"), lambda route: route.abort())  # which then stands among the failed ones
-        for path in pages:
-            view = context.new_page()
-            wrong = _messages(view)
-            view.goto(path.as_uri())
+    context = browser.new_context(reduced_motion="reduce")
+    context.route(re.compile("^https?:"), lambda route: route.abort())  # which then stands among the failed ones
+    view = context.new_page()
+    device, said, found = context.new_cdp_session(view), _messages(view), list[str]()
+    for path in pages:
+        view.goto(path.as_uri())
+        wrong = [f"a link to {link}" for link in view.evaluate(LINKS) if not lands(link)]
+        for screen, metrics in SCREENS.items():
+            device.send("Emulation.setDeviceMetricsOverride", metrics)
             for scheme in ("light", "dark"):
                 view.emulate_media(color_scheme=scheme)
-                seen = view.evaluate(TOO_WIDE, options["viewport"]["width"]) + view.evaluate(TOO_FAINT)
-                wrong += [f"in {scheme}: {words}" for words in seen]
-            wrong += [f"a link to {link}" for link in view.evaluate(LINKS) if not lands(link)]
-            found += [f"{path.name} on a {screen}: {words}" for words in wrong]
-            view.close()
-        context.close()
+                seen = view.evaluate(TOO_WIDE, metrics["width"]) + view.evaluate(TOO_FAINT)
+                wrong += [f"on a {screen} in {scheme}: {words}" for words in seen]
+        found += [f"{path.name}: {words}" for words in [*said, *wrong]]
+        said.clear()
+    context.close()
     return found
 
 

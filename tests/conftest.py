@@ -45,6 +45,23 @@ def refused():
 
 
 @pytest.fixture
+def small_files():
+    """``with small_files(size):`` lets no file grow beyond so many bytes, as a full disk or ``ulimit -f`` does."""
+    resource = pytest.importorskip("resource", reason="this system has no such limits")
+
+    @contextmanager
+    def limit(size: int):
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
+
+
+@pytest.fixture
 def write_dicom():
     """Write pixels (H, W) or (H, W, 3) as DICOM; further attributes by their keywords."""
 

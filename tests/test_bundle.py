@@ -8,6 +8,7 @@ import logging
 import shutil
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -346,6 +347,33 @@ def test_missing_package_is_named_without_its_trace(capsys):
     line = shown(failure({"logger": missing}, "logger"), capsys)
     assert "no_such_package" in line
     assert "Traceback" not in line
+
+
+def test_a_full_disk(capsys):
+    error = OSError(28, "No space left on device", "model.pt")
+    line = "error: cannot write model.pt (No space left on device); make room, then give the same command again"
+    assert shown(error, capsys) == line
+    config = {"run": ["$(_ for _ in ()).throw(OSError(28, 'No space left on device', 'model.pt'))"]}
+    assert shown(failure(config, "run#0"), capsys) == line
+    assert shown(OSError(27, "File too large"), capsys).startswith("error: cannot write (File too large); make room")
+    assert shown(FileNotFoundError(2, "No such file", "x"), capsys) == "previous"
+
+
+def test_a_full_disk_that_a_thread_meets_is_shown_once(capsys, monkeypatch):
+    """The thread that waits for it raises the same error."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    show_errors_in_one_line()
+    for error in (OSError(28, "No space left on device"), ValueError("a bug")):
+
+        def fail(error=error):
+            raise error
+
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    shown_text = capsys.readouterr().err
+    assert "a bug" in shown_text
+    assert "No space left" not in shown_text
 
 
 def test_interruption(capsys):

@@ -80,6 +80,26 @@ def test_tensors_and_plain_values_come_back(tmp_path):
     assert loaded["d"].dtype == torch.bfloat16
 
 
+@pytest.mark.parametrize("old", [True, False])
+def test_a_full_disk_names_the_file_and_leaves_the_old_one(tmp_path, small_files, old):
+    """Not torch's own words about the positions in its archive."""
+    path = tmp_path / "checkpoint.pt"
+    if old:
+        save_tensors({"old": torch.zeros(3)}, path)
+    with small_files(100_000), pytest.raises(OSError, match=r"File too large: .*checkpoint.pt") as caught:
+        save_tensors({"new": torch.zeros(99_999)}, path)
+    assert caught.value.filename == str(path)
+    assert names(tmp_path) == ["checkpoint.pt"] * old
+    assert not old or load_tensors(path).keys() == {"old"}
+
+
+def test_plain_values_are_read_without_the_tensors(tmp_path):
+    save_tensors({"name": "x", "tensor": torch.arange(5)}, tmp_path / "model.pt")
+    content = load_tensors(tmp_path / "model.pt", mmap=True)
+    save_tensors({"name": "y"}, tmp_path / "model.pt")  # replaces a file that is still read from
+    assert (content["name"], content["tensor"].tolist()) == ("x", [0, 1, 2, 3, 4])
+
+
 def test_what_cannot_be_loaded(tmp_path, refused):
     path = tmp_path / "model.pt"
     with refused(path, "no file"):

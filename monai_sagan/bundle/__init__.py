@@ -3,9 +3,6 @@
 from monai_sagan.bundle.command_line import check_command_line
 from monai_sagan.bundle.config import (
     bundle_folder,
-    images_of,
-    joined,
-    labels_of,
     models_in,
     path_beside,
     path_in,
@@ -24,9 +21,6 @@ __all__ = [
     "check_command_line",
     "copy_bundle",
     "find_overrides",
-    "images_of",
-    "joined",
-    "labels_of",
     "models_in",
     "path_beside",
     "path_in",

@@ -12,6 +12,7 @@ from typing import Any
 
 from monai_sagan.bundle.folders import nearest
 from monai_sagan.bundle.overrides import tracking_keys
+from monai_sagan.bundle.texts import keep_texts
 from monai_sagan.errors import SaganError, show_errors_in_one_line
 from monai_sagan.files import print_any_name
 
@@ -21,34 +22,38 @@ __all__ = ["check_command_line"]
 def check_command_line(argv: Sequence[str] | None = None, beside: Collection[str] = ()) -> None:
     """Refuse an override that the config file does not have, which MONAI would silently accept as a new key.
 
-    It stands first in a config's ``initialize`` list, and does nothing in a program other than
-    ``python -m monai.bundle``. It also calls `show_errors_in_one_line`.
+    It stands first in a config's ``initialize`` list. It also lets paths and names be what was typed, and calls
+    `show_errors_in_one_line`. In a program other than ``python -m monai.bundle`` only whole numbers given for paths
+    and names become texts.
 
     Args:
         argv: what follows ``python -m monai.bundle``; None for that of this process.
         beside: names of other options that may be meant.
 
     Raises:
-        SaganError: when a key is unknown; it names the nearest valid one, where one is near.
+        SaganError: when a key is unknown: it names the nearest valid one, where one is near; or when a path or name
+            is something else, and not typed.
     """
     if argv is None:
         if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
+            keep_texts({}, {})
             return
         argv = sys.argv[1:]
     show_errors_in_one_line()
     print_any_name()
     verb = argv[0].replace("-", "_") if argv else ""
     if verb in ("run", "run_workflow"):
-        _check_options(verb, argv[1:], beside)
+        keep_texts(*_check_options(verb, argv[1:], beside))
 
 
-def _check_options(verb: str, words: Sequence[str], beside: Collection[str]) -> None:
+def _check_options(verb: str, words: Sequence[str], beside: Collection[str]) -> tuple[dict[str, str], dict[str, Any]]:
+    """The options that were typed, and those of the ``args_file``, if all of them are known."""
     from monai.bundle import ConfigParser
 
     parameters = _monai_parameters(verb)
-    options: dict[str, Any] = _named_options(words, parameters)
-    if "args_file" in options:
-        options = ConfigParser.load_config_file(options["args_file"]) | options
+    typed = _named_options(words, parameters)
+    given = ConfigParser.load_config_file(typed["args_file"]) if "args_file" in typed else {}
+    options: dict[str, Any] = given | typed
     files = _paths(options.get("config_file"))
     config = ConfigParser.load_config_files(files)
     known = {"_meta_", *parameters, *_monai_parameters("create_workflow"), *_monai_parameters("ConfigWorkflow")}
@@ -56,6 +61,7 @@ def _check_options(verb: str, words: Sequence[str], beside: Collection[str]) -> 
         known |= tracking_keys()
     for option in options:
         _check_id(option.removeprefix("+"), config, known, beside, files)
+    return typed, given
 
 
 def _monai_parameters(name: str) -> list[str]:

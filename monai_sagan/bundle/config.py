@@ -1,8 +1,8 @@
-"""What a bundle's config says by components, so that it needs no ``$`` expression: where it lies, paths, a value."""
+"""Components for configs without ``$`` expressions: where a bundle lies, paths, a value."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,17 +10,11 @@ from monai_sagan.bundle.being_read import folders_being_read
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
-    from monai_sagan.data.array_store import StoredImages
-    from monai_sagan.data.cache import ImageCache
-    from monai_sagan.data.datalist import Datalist
     from monai_sagan.settings import Settings
 
 __all__ = [
     "PACKED_MODEL",
     "bundle_folder",
-    "images_of",
-    "joined",
-    "labels_of",
     "models_in",
     "path_beside",
     "path_in",
@@ -60,21 +54,6 @@ def value_of(component: Any, name: str) -> Any:
     there as a component is left out by MONAI when it turns out to be None.
     """
     return component[name] if isinstance(component, Mapping) else getattr(component, name)
-
-
-def joined(parts: Sequence[Any]) -> list[Any]:
-    """One list of what stands in ``parts`` singly or in lists."""
-    return [one for part in parts for one in (part if isinstance(part, list) else [part])]
-
-
-def images_of(images: ImageCache, splits: Datalist, names: Sequence[str]) -> StoredImages:
-    """The images of the splits called ``names``, one after the other, uint8 (N, C, H, W), read when indexed."""
-    return images.stored([item for name in names for item in splits[name]])
-
-
-def labels_of(splits: Datalist, name: str) -> list[int | None]:
-    """The labels of the items of that one of ``splits`` called ``name``: 0 normal, 1 abnormal, None unknown."""
-    return [item["label"] for item in splits[name]]
 
 
 def shared_by_a_run(settings: Settings, **values: Any) -> dict[str, Any]:

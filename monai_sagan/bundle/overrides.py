@@ -25,10 +25,10 @@ Difference = tuple[list[str], Any, Any]  # the parts of the id; what the package
 OVERLAYS = {"train.json": ("multi_gpu_train.json",)}  # of the package, beside which a config may be read
 PLACES = ("bundle_root", "dataset_dir", "cache_dir", "device")  # options, though components give their defaults
 DECIDED = {  # what follows from options: a reference, or a component's target
-    "@resolved#epochs": ("max_iterations",),
+    "$@settings.epochs": ("max_iterations",),
     "@chosen_engine": ("engine",),
+    "$@settings.decoding()": ("image_size", "in_channels", "preparation", "min_foreground"),
     "monai_sagan.settings.Settings.decoding": ("image_size", "in_channels", "preparation", "min_foreground"),
-    "monai_sagan.settings.Settings.mapping": ("map_passes", "map_smoothing", "map_sigma"),
 }
 
 
@@ -115,11 +115,15 @@ def _differences(wanted: Any, found: Any, place: list[str]) -> Iterator[Differen
         # What another component does not take, no option decides.
         for key in wanted.keys() & found.keys() - {"_target_"} if replaced else [*dict.fromkeys([*wanted, *found])]:
             yield from _differences(wanted.get(key), found.get(key), [*place, key])
-    elif isinstance(wanted, list) and isinstance(found, list) and any(isinstance(one, dict) for one in wanted):
+    elif isinstance(wanted, list) and isinstance(found, list) and _has_components(wanted):
         for index, pair in enumerate(zip_longest(wanted, found)):
             yield from _differences(*pair, [*place, str(index)])
     elif wanted != found:
         yield place, wanted, found
+
+
+def _has_components(values: list[Any]) -> bool:
+    return any(isinstance(one, dict) or str(one).startswith("@") for one in values)
 
 
 def _check(place: list[str], wanted: Any, found: Any, options: Collection[str]) -> None:
@@ -133,9 +137,8 @@ def _check(place: list[str], wanted: Any, found: Any, options: Collection[str]) 
 def _decided_by(wanted: Any) -> tuple[str, ...]:
     """The options that decide what stands at a place, if any does."""
     if isinstance(wanted, dict):
-        if wanted.get("_target_") != "monai_sagan.bundle.value_of" or "name" not in wanted:
-            return DECIDED.get(str(wanted.get("_target_")), ())
-        wanted = f"@resolved#{wanted['name']}" if wanted.get("component") in ("@settings", "@flags") else None
-    if not isinstance(wanted, str) or not wanted.startswith("@"):
-        return ()
-    return DECIDED.get(wanted, (wanted.removeprefix("@").removeprefix("resolved#"),))
+        return (
+            (wanted["name"],) if wanted.get("component") == "@flags" else DECIDED.get(str(wanted.get("_target_")), ())
+        )
+    option = re.fullmatch(r"@(\w+)|\$@(?:settings|flags)\.(\w+)", str(wanted))
+    return DECIDED.get(str(wanted), (option[1] or option[2],) if option else ())

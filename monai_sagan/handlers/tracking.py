@@ -23,9 +23,10 @@ def tracked(handlers: Sequence[Any], output_dir: str | Path) -> list[Any]:
     iteration.
 
     Args:
-        handlers: of a trainer or a validation, not attached yet.
+        handlers: of a trainer or a validation, not attached yet; one that is switched off is None, and left out.
         output_dir: of the run, whose ``config.json`` tells the settings.
     """
+    handlers = [handler for handler in handlers if handler is not None]
     histories = [handler for handler in handlers if isinstance(handler, History)]
     more: list[Any] = []
     for handler in handlers:

@@ -40,7 +40,7 @@ def lesion_outlines(item: Item, height: int, width: int) -> Array:
 
 
 def svg_path(segments: Array) -> str:
-    """Segments x0, y0, x1, y1 (S, 4) as the data of an SVG path, empty where there is none."""
+    """The ``segments`` x0, y0, x1, y1 (S, 4) as the data of an SVG path, empty where there is none."""
     return "".join(f"M{x0} {y0}L{x1} {y1}" for x0, y0, x1, y1 in segments.tolist())
 
 

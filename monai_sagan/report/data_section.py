@@ -102,7 +102,8 @@ def _audit(run: Run) -> list[Html]:
         for kind in run.audit.get("file_kinds", [])
         if kind.get("auc", 0) > 0.5
     ]
-    known = ", ".join(f"{source}: {count(n, 'image')}" for source, n in run.audit.get("patients_by", {}).items())
+    sources = run.audit.get("patients_by", {})
+    known = ", ".join(f"{source}: {count(images, 'image')}" for source, images in sources.items() if images)
     unknown = [tag("li", run.names.short(text)) for text in run.audit.get("cannot_know", [])]
     return [
         head,

@@ -78,7 +78,7 @@ def rows(x: tuple[float, float], ys: Sequence[tuple[float, float]], top: float, 
 
 
 def heading(frame: Frame, content: str) -> Html:
-    """A line of text right above the data of ``frame``."""
+    """The line of text ``content`` right above the data of ``frame``."""
     return _text(LEFT, frame.top - 6, content, "start", "label")
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
+from monai_sagan.bundle.texts import is_text
 from monai_sagan.study.rows import BUDGETS, STUDIES
 
 __all__ = ["add_study_arguments", "study_command"]
@@ -39,7 +40,7 @@ def study_command(arguments: argparse.Namespace, overrides: Mapping[str, Any] | 
         arguments.study,
         arguments.config_file,
         arguments.output_dir,
-        {key: _value(word) for key, word in (overrides or {}).items()},
+        {key: word if is_text(key) else _value(word) for key, word in (overrides or {}).items()},
         arguments.seeds,
         arguments.jobs,
         arguments.budget,

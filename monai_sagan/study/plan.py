@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_sagan.bundle.texts import in_config, is_text
 from monai_sagan.errors import SaganError
 from monai_sagan.study.rows import Rows
 
@@ -117,7 +118,7 @@ class Bundle:
         from monai.bundle import ConfigParser
 
         parser = ConfigParser(json.loads(json.dumps(self._config)))
-        parser.update(dict(values))
+        parser.update({key: in_config(key, value) if is_text(key) else value for key, value in values.items()})
         return parser
 
 

@@ -13,6 +13,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 
 from monai_sagan.bundle import bundle_names, bundle_path
+from monai_sagan.bundle.layout import as_text, shared_part
 from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
@@ -134,15 +135,22 @@ def test_a_bundle_knows_its_folder(name, config):
     assert flow.bundle_root == bundle_path(name)
 
 
-@pytest.mark.parametrize(("config", "first"), [("train", "preset"), ("evaluate", "device"), ("inference", "device")])
-def test_bundles_differ_only_in_the_block_at_the_top(config, first):
-    tails = {}
-    for name in bundle_names():
-        content = json.loads((Path(bundle_path(name)) / f"{config}.json").read_text())
-        keys = list(content)
-        tails[name] = {key: content[key] for key in keys[keys.index(first) :]}
-        assert keys.index(first) < 20
-    assert all(tail == tails["rsna"] for tail in tails.values())
+@pytest.mark.parametrize("config", ["train.json", "evaluate.json", "inference.json"])
+def test_bundles_differ_only_in_the_block_at_the_top(config):
+    contents = {name: json.loads((Path(bundle_path(name)) / config).read_text()) for name in bundle_names()}
+    shared = {name: shared_part(config, content) for name, content in contents.items()}
+    assert all(part == shared["rsna"] for part in shared.values())
+    assert all(len(content) - len(shared["rsna"]) < 20 for content in contents.values())
+
+
+@pytest.mark.parametrize("name", bundle_names())
+def test_configs_are_short_and_in_one_layout(name):
+    for path in sorted(set(Path(bundle_path(name)).glob("*.json")) - {Path(bundle_path(name), "metadata.json")}):
+        text = path.read_text(encoding="utf-8")
+        assert text == as_text(json.loads(text)), f"write it again: python -m monai_sagan.bundle.layout {name}"
+        assert max(map(len, text.splitlines())) <= 120
+        assert len(text.splitlines()) <= 330
+        assert path.name == "train.json" or path.name == "multi_gpu_train.json" or '"$' not in text
 
 
 @pytest.mark.parametrize("preset", ["paper", "official", "recommended"])

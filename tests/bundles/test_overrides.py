@@ -28,8 +28,8 @@ SMALL = {
     "device": "cpu",
 }
 COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}
-PARAMS = {"_target_": "torch.nn.Module.parameters", "self": "@network"}
-SGD = {"_target_": "torch.optim.SGD", "params": PARAMS, "lr": "@resolved#learning_rate"}
+PARAMS = "$@network.parameters()"
+SGD = {"_target_": "torch.optim.SGD", "params": PARAMS, "lr": "$@settings.learning_rate"}
 
 
 def read(values=None, name="rsna", file="train.json", more=(), **options):
@@ -50,27 +50,24 @@ def read(values=None, name="rsna", file="train.json", more=(), **options):
 DECIDED = [
     ("optimizer#lr", 0.001, "learning_rate"),
     ("optimizer::lr", 0.001, "learning_rate"),
-    ("discriminator_optimizer#lr", "$@resolved#learning_rate * 2", "learning_rate"),
+    ("discriminator_optimizer#lr", "$@settings.learning_rate * 2", "learning_rate"),
     ("discriminator_optimizer#betas", [0, 0.9], "critic_betas"),
     ("train#trainer#max_epochs", 1, "max_iterations"),
-    ("resolved#epochs", 1, "max_iterations"),
     ("train#dataset#batch_size", 4, "batch_size"),
     ("train#dataset#length", 4, "iterations_per_epoch"),
     ("network_def#channels", 6, "channels"),
     ("discriminator_def#init", "he", "critic_init"),
-    ("resolved#channels", 6, "channels"),
-    ("resolved#amp", True, "amp"),
+    ("chosen_engine#amp", True, "amp"),
     ("settings#channels", 6, "channels"),
     ("flags#strict", True, "strict"),
     ("train#trainer#lambda_id", 5, "lambda_id"),
     ("train#trainer#engine", "eager", "engine"),
-    ("train#handlers#0#share", 0.5, "learning_rate_decay"),
-    ("train#handlers#2#interval", 2, "val_interval"),
+    ("handlers#decay#share", 0.5, "learning_rate_decay"),
+    ("handlers#validation#interval", 2, "val_interval"),
     ("average#decay", 0.9, "ema_decay"),
     ("planned_splits#seed", 4, "seed"),
     ("images#mixed_images", True, "mixed_images"),
     ("images#how", {"_target_": "monai_sagan.data.cache.HowToDecode", "image_size": [32, 32]}, "image_size"),
-    ("validate#handlers#2#mapping", {"passes": 4, "smooth": None}, "map_passes"),
     ("validate#evaluator#device", "cpu", "device"),
     ("datalist#split_seed", 4, "split_seed"),
     ("dataset_options", {"split_file": "@split_file", "third_class": "@third_class", "split_seed": 4}, "split_seed"),
@@ -92,11 +89,11 @@ FREE = [
     ("optimizer#weight_decay", 1e-4, 1e-4),
     ("optimizer", SGD, SGD),
     ("train#inferer", {"_target_": "monai.inferers.SlidingWindowInferer"}, ...),
-    ("train#handlers#1#_disabled_", True, True),
+    ("handlers#stop_on_nonfinite#_disabled_", True, True),
     ("run", ["$@train#trainer.run()"], ["$@train#trainer.run()"]),
-    ("network_def", {"_target_": "mine.Generator", "channels": "@resolved#channels"}, ...),
-    ("network_def#channels", "$@settings.channels", "$@settings.channels"),  # the option in other words
-    ("split_images#train#names", ["train_normal"], ["train_normal"]),
+    ("network_def", {"_target_": "mine.Generator", "channels": "$@settings.channels"}, ...),
+    ("network_def#channels", "@channels", "@channels"),  # the option in other words
+    ("split_images#train", "@split_images#train_normal", "@split_images#train_normal"),
     ("extra", {"_target_": "builtins.dict"}, {"_target_": "builtins.dict"}),
     ("network", Path, "builtins.type"),
 ]
@@ -266,7 +263,7 @@ def test_a_run_of_before_overrides_were_recorded_goes_on(tmp_path, dataset_dir):
 
 
 def test_a_network_whose_models_could_not_be_read_ends_the_run_at_once(tmp_path, dataset_dir):
-    other = {"_target_": "monai_sagan.networks.generator.SaganGenerator", "channels": "@resolved#channels"}
+    other = {"_target_": "monai_sagan.networks.generator.SaganGenerator", "channels": "$@settings.channels"}
     with pytest.raises((SaganError, RuntimeError)) as caught:
         train(tmp_path / "run", dataset_dir, network_def=other)
     assert "the network is not the one of its settings" in str(caught.getrepr(chain=True))

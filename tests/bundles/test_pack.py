@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from monai_sagan.bundle.pack import pack_bundle
 from monai_sagan.cli import main
-from monai_sagan.files import load_tensors
+from monai_sagan.data.digests import splits_digest
+from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.models.trained import load_trained
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import as_plain
@@ -142,6 +144,18 @@ def test_a_run_that_is_not_whole(missing, tmp_path, run, refused):
     with refused(run / missing):
         pack_bundle("rsna", tmp_path / "rsna", run)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_splits_that_are_not_those_of_the_model(tmp_path, run, refused):
+    content, splits = load_tensors(run / "model.pt"), json.loads((run / "splits.json").read_text())
+    made = {"seed": 8, "training": torch.zeros(0), "validation": torch.zeros(0)}
+    save_tensors(content | {"run": made | {"splits": splits_digest(splits)}}, run / "model.pt")
+    folder = pack_bundle("rsna", tmp_path / "rsna", run)
+    assert read(folder, "train")["seed"] == 8  # whatever the run's config.json says since
+    save_tensors(content | {"run": made | {"splits": "another"}}, run / "model.pt")
+    with refused(run / "splits.json", "not of the run that made", run / "model.pt"):
+        pack_bundle("rsna", tmp_path / "other", run)
+    assert not (tmp_path / "other").exists()
 
 
 def test_wrong_names_and_folders(tmp_path, refused):

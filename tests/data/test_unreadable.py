@@ -65,10 +65,11 @@ def test_what_a_file_tells_comes_along_and_the_dataset_has_the_last_word(datalis
     assert item["digest"] == images.images[item["image"]]["digest"]
 
 
-def test_too_many_are_an_error_that_names_the_list(datalist, images, tmp_path, refused):
-    with refused("1 of 11 images", "max_unreadable 0.01", tmp_path / "skipped.csv", tmp_path / "7.png"):
+def test_too_many_are_an_error_that_changes_nothing(datalist, images, tmp_path, refused, caplog):
+    with refused("1 of 11 images", "max_unreadable 0.01", "monai-sagan data DIR --check", tmp_path / "7.png"):
         keep_readable(datalist, images, tmp_path)
-    assert len(listed(tmp_path / "skipped.csv")) == 2
+    assert not (tmp_path / "skipped.csv").exists()
+    assert str(tmp_path / "7.png") in caplog.text
 
 
 def test_left_out_slices_are_listed_but_are_not_bad(datalist, tmp_path):
@@ -142,3 +143,4 @@ def test_a_box_outside_its_image(datalist, images, tmp_path, box, refused):
     datalist["test"][0]["boxes"] = [[29.0, 19.0, 5.0, 5.0], box]
     with refused(datalist["test"][0]["image"], "30 x 20 pixels"):
         keep_readable(datalist, images, tmp_path, 0.1)
+    assert not (tmp_path / "skipped.csv").exists()

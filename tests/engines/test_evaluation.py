@@ -238,6 +238,43 @@ def test_no_test_images(tmp_path, splits, run, refused):
     assert not (tmp_path / "out").exists()
 
 
+def test_models_of_different_runs_are_not_evaluated_together(tmp_path, models, run, refused):
+    def sign(path, seed=0, **settings):
+        content = load_tensors(path)
+        made = {"seed": seed, "splits": "abc", "training": torch.zeros(0), "validation": torch.zeros(0)}
+        save_tensors(content | {"run": made, "settings": content["settings"] | settings}, path)
+
+    sign(models["aucp"], max_iterations=2000)  # the run was made longer since
+    for _ in range(2):
+        run()
+        sign(models["last"])
+    sign(models["last"], seed=1)
+    with refused(models["last"], "was made with seed 1, this run has 0", "another run"):
+        run()
+    sign(models["last"], lambda_gp=5.0)
+    with refused(models["last"], "lambda_gp 5.0, this run has 10.0"):
+        run()
+    sign(models["last"])
+    run(made_by={"seed": 0, "amp": True})
+    with refused(models["aucp"], "splits abc, this run has xyz"):
+        run(made_by={"seed": 0, "splits": "xyz"})
+
+
+@pytest.mark.parametrize("size", [100, 5_000, 60_000])
+def test_a_full_disk_leaves_the_earlier_results(tmp_path, run, small_files, refused, size):
+    """The smallest limit stops the scores, the next ones a heat map and the report's page."""
+    run()
+    (tmp_path / "out" / "report.html").write_text("the page")
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+    with small_files(size), refused(tmp_path / "out", "too large"):
+        run()
+    changed = [path.name for path in files if before[path] != (path.read_bytes(), path.stat().st_mtime_ns)]
+    assert "report.html" not in changed
+    assert not changed or size == 60_000
+    assert not list((tmp_path / "out").glob(".*"))
+
+
 def test_missing_model(tmp_path, models, run, refused):
     with refused(tmp_path / "none.pt"):
         run(models=models | {"last": tmp_path / "none.pt"})

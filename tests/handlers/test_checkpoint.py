@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from ignite.engine import Engine, Events
+from torch.utils.tensorboard import SummaryWriter
 
 from monai_sagan.data.batches import TrainingBatches
 from monai_sagan.engines import SaganTrainer
+from monai_sagan.errors import show_errors_in_one_line
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.handlers import AverageWeights, LinearDecay, ResumeCheckpoint
+from monai_sagan.handlers.checkpoint import check_settings
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
+from monai_sagan.records import drop_records, keep_records, record_text
 
 LENGTH = 3  # iterations an epoch: the generator's turns, each second, do not fall on its ends
 
@@ -159,7 +166,7 @@ def test_other_settings_are_named(tmp_path, refused):
         run(path, settings={"depth": 2})
     with refused(path, "max_iterations 10"):
         run(path, settings={"max_iterations": 20}, may_differ=())
-    assert run(path, epochs=3, settings={"width": 8}, may_differ=("width",)) == 15
+    assert run(path, epochs=3, settings={"width": 8}, may_differ=("width", "max_iterations")) == 15
 
 
 def test_a_run_does_not_become_shorter(tmp_path, refused):
@@ -201,6 +208,66 @@ def test_another_precision_goes_on_and_is_said(tmp_path, caplog):
     assert run(path, epochs=4, settings={"amp": True, "engine": "compiled"}) == 20
     assert "was made with amp False, this run has True: it goes on, up to rounding" in caplog.text
     assert "was made with engine eager, this run has compiled: it goes on, up to rounding" in caplog.text
+
+
+def test_a_checkpoint_is_checked_before_anything_is_loaded(tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    settings = {"width": 4, "max_iterations": 10, "amp": False}
+    ResumeCheckpoint(path, {}, settings).check()  # there is none
+    check_settings(path, {"width": 8})
+    run(path, settings=settings)
+    for wanted in ({"width": 4}, {"max_iterations": 20, "amp": True}, {}):
+        check_settings(path, wanted)
+    with refused(path, "width 4", "this run has 8"):
+        check_settings(path, {"width": 8})
+    counter = Counter(3)
+    ResumeCheckpoint(path, {"counter": counter}, settings | {"amp": True}).check()
+    assert counter.count == 3
+    with refused(path, "width 4", "this run has 8"):
+        ResumeCheckpoint(path, {"counter": counter}, settings | {"width": 8}).check()
+    with refused(path, "no checkpoint of this kind"):
+        ResumeCheckpoint(path, {"other": counter}, settings).check()
+    path.write_bytes(b"text")
+    with refused(path):
+        check_settings(path, {})
+
+
+def test_what_was_recorded_is_written_when_the_checkpoint_fits(tmp_path, refused):
+    path = tmp_path / "checkpoint.pt"
+    run(path)
+    for settings, there in (({"width": 8}, False), ({}, True)):
+        keep_records(tmp_path, lambda: None)
+        record_text(tmp_path / "config.json", "new")
+        with refused(path) if settings else nullcontext():
+            run(path, epochs=3, settings=settings)
+        assert (tmp_path / "config.json").exists() == there
+        drop_records(tmp_path)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_full_disk_ends_a_training_in_one_line(tmp_path, named, small_files, refused, monkeypatch):
+    """Also where TensorBoard's thread meets it, whose error names no file."""
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    show_errors_in_one_line()
+    others = set(threading.enumerate())
+    writer = SummaryWriter(tmp_path / "tensorboard")
+    noise = np.random.default_rng(0).integers(0, 256, (3, 99, 99), np.uint8)
+
+    def write(engine):
+        if named:
+            save_tensors({"noise": torch.zeros(99_999)}, tmp_path / "model.pt")
+        for _ in range(9):
+            writer.add_image("noise", noise)
+        writer.flush()
+
+    engine = Engine(lambda engine, batch: None)
+    ResumeCheckpoint(tmp_path / "checkpoint.pt", {}, {}).attach(engine)
+    engine.add_event_handler(Events.ITERATION_COMPLETED, write)
+    with small_files(100_000), refused(tmp_path / ("model.pt" if named else ""), "too large", "make room"):
+        engine.run([None] * 3)
+    for thread in set(threading.enumerate()) - others:  # TensorBoard's, of which nothing more is shown
+        thread.join(0 if named else 60)
+    assert {path.name for path in tmp_path.iterdir()} == {"tensorboard"}
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 from monai_sagan.data.batches import to_unit_range
+from monai_sagan.data.datalist import SPLITS
+from monai_sagan.data.digests import describe_run, seen_images, splits_digest
 from monai_sagan.data.training_range import compare_typical, measure_typical
 from monai_sagan.engines.inference import AnomalyInferer
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.models.scorer import Scorer
-from monai_sagan.models.trained import describe_trained, load_trained
+from monai_sagan.models.trained import describe_trained, load_trained, read_run
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
 from monai_sagan.settings import resolve_settings
 
@@ -84,6 +86,17 @@ def test_what_training_images_look_like(tmp_path, random_pixels):
     assert loaded["likeness"] == typical["likeness"]
     assert compare_typical(random_pixels(1)[0].numpy(), loaded) == []
     assert compare_typical(random_pixels(1)[0].numpy() // 2, loaded)
+
+
+def test_which_run_made_a_model(tmp_path, save_model):
+    save_model(tmp_path / "model.pt")
+    assert load_trained(tmp_path / "model.pt").run is None  # of an older version
+    assert read_run(tmp_path / "model.pt") == {}
+    splits = {name: [{"digest": f"{i:024x}"}] for i, name in enumerate(SPLITS)}
+    save_tensors(load_tensors(tmp_path / "model.pt") | {"run": describe_run(splits, seed=3)}, tmp_path / "model.pt")
+    for run in (load_trained(tmp_path / "model.pt").run, read_run(tmp_path / "model.pt")):
+        assert (run["seed"], run["splits"]) == (3, splits_digest(splits))
+        assert seen_images(run, "validation") == {f"{2:024x}", f"{3:024x}"}
 
 
 def test_older_model_files_do_not_say_what_training_images_look_like(tmp_path, save_model):

@@ -22,7 +22,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from pathlib import Path, PureWindowsPath
+from pathlib import Path
 
 from monai_sagan.data.datasets.columns import read_known_rows
 from monai_sagan.data.datasets.items import Datalist, Item, split_published
@@ -165,17 +165,9 @@ def _check_files(path: Path, items: Sequence[Item]) -> None:
             file = item.get(kind) and split_fragment(item[kind])[0]
             if file and not files.setdefault(file, os.path.exists(file)):
                 names.append(file)
-    if missing["image"]:
-        check_some_there(missing["image"], len(items), f"files of {path}", _fix(missing["image"][0]))
-    if masks := missing["mask"]:
-        raise SaganError(f"{masks[0]} and {len(masks) - 1} more masks of {path} are not there; {_fix(masks[0])}")
-
-
-def _fix(name: str) -> str:
-    if os.name != "nt" and PureWindowsPath(name).drive:
-        return "it is a path of a Windows machine; paths start at the table's folder, for example a/b.png"
-    letters = "" if name.isascii() else "; if letters beyond ASCII look wrong, save the table again in UTF-8"
-    return f"paths start at the table's folder{letters}"
+    mend = "paths start at the table's folder"
+    check_some_there(missing["image"], len(items), f"files of {path}", mend)
+    check_some_there(missing["mask"], len(missing["mask"]), f"masks of {path}", mend)
 
 
 def _slices(item: Item, axis: int, keep: tuple[float, float]) -> list[Item]:

@@ -1,7 +1,8 @@
 """Lists of images: the schema that every dataset reader fills in, and the split of those that have none.
 
-An item is ``{"image": path, "label": 0 or 1 or None, "patient": id}``, the latter only where it is known. A reader
-returns ``{"normal": [...], "unlabeled": [...], "test": [...]}``.
+An item is ``{"image": path, "label": 0 or 1 or None, "patient": id}``, the latter only where it is known; with it,
+``patient_column`` is the column that names it, where that is called otherwise. A reader returns ``{"normal": [...],
+"unlabeled": [...], "test": [...]}``.
 """
 
 from __future__ import annotations

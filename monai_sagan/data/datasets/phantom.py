@@ -26,21 +26,26 @@ __all__ = ["PHANTOM_COUNTS", "lesion_boxes", "phantom_image", "read_phantom", "w
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
-VERSION = 2  # of the files: raise it when the same arguments would write others
+VERSION = 3  # of the files: raise it when the same arguments would write others
 
 PHANTOM_COUNTS = dict(
     train_normal=600, unlabeled_normal=240, unlabeled_abnormal=360, test_normal=200, test_abnormal=200
 )
 
 _PATIENT = {  # the ends between which each variable is drawn; lengths in unit coordinates, angles in radians
-    "shift_x": (-0.045, 0.045), "shift_y": (-0.04, 0.04), "tilt": (-0.06, 0.06), "size": (0.96, 1.06),
-    "flank": (0.89, 0.97), "shoulder": (-0.90, -0.82), "lung_width": (0.70, 0.78), "lung_top": (-0.81, -0.72),
-    "lung_base": (0.64, 0.77), "dome": (0.14, 0.23), "liver": (0.05, 0.11), "air": (0.60, 0.75),
-    "medial": (0.10, 0.15), "heart_x": (0.11, 0.17), "heart_y": (0.24, 0.32), "heart_width": (0.28, 0.38),
-    "heart_height": (0.38, 0.47), "bubble": (0.0, 0.2), "bone": (0.04, 0.08), "rib_spacing": (0.145, 0.175),
-    "rib_phase": (0.0, 1.0), "rib_bend": (0.35, 0.55), "clavicle_y": (-0.61, -0.54), "clavicle_slope": (0.1, 0.3),
-    "vessels": (0.03, 0.06), "gamma": (0.9, 1.15), "mean": (102.0, 122.0), "sd": (57.0, 67.0), "grain": (3.0, 4.5),
+    "shift_x": (-0.15, 0.15), "shift_y": (-0.13, 0.13), "tilt": (-0.16, 0.16), "size": (0.76, 1.14),
+    "breadth": (0.9, 1.1), "flank": (0.82, 0.99), "shoulder": (-0.95, -0.76), "lung_width": (0.62, 0.82),
+    "lung_top": (-0.86, -0.68), "lung_base": (0.50, 0.80), "dome": (0.08, 0.28), "liver": (0.03, 0.13),
+    "air": (0.74, 0.80), "medial": (0.07, 0.18), "heart_x": (0.05, 0.20), "heart_y": (0.16, 0.36),
+    "heart_width": (0.22, 0.44), "heart_height": (0.30, 0.52), "bubble": (0.0, 0.2), "bone": (0.04, 0.08),
+    "rib_spacing": (0.13, 0.19), "rib_phase": (0.0, 1.0), "rib_bend": (0.25, 0.65), "clavicle_y": (-0.66, -0.51),
+    "clavicle_slope": (0.0, 0.4), "vessels": (0.03, 0.06), "brighter_right": (-0.06, 0.06),
+    "brighter_down": (-0.06, 0.06), "gamma": (0.9, 1.15), "mean": (109.0, 115.0), "sd": (60.0, 64.0),
+    "grain": (1.0, 2.0),
 }  # fmt: skip
+
+
+WARP = 0.04  # of all of a patient's anatomy, in unit coordinates: no two are built alike
 
 
 def _soft(depth: Array, ramp: float) -> Array:
@@ -93,15 +98,15 @@ def _chest(p: SimpleNamespace, x: Array, y: Array, ramp: float) -> tuple[Array, 
 
 
 def _opacities(p: SimpleNamespace, rng: np.random.Generator, axis: Array, x: Array, y: Array) -> list[Array]:
-    """One or two irregular blobs (n, n), 0 to 1, each centered well inside a lung."""
-    blobs = []
-    for largest in ((0.30,), (0.24, 0.24))[rng.integers(2)]:
-        radius, stretch = rng.uniform(0.14, largest), rng.uniform(0.8, 1.25)
+    """Three to eight irregular patches (n, n), 0 to 1, each centered in a lung, at some distance from its edge."""
+    patches = []
+    for _ in range(rng.integers(3, 9)):
+        radius, stretch = rng.uniform(0.07, 0.13), rng.uniform(0.8, 1.25)
         spots = rng.uniform(-0.8, 0.8, (2, 256))
-        u, v = spots[:, np.argmax(_lung_depth(p, *spots) > 0.45 * radius)]
+        u, v = spots[:, np.argmax(_lung_depth(p, *spots) > radius)]
         ragged = np.clip(0.3 * _field(rng, axis, 0.8 / radius), -0.6, 0.6)
-        blobs.append(_soft(1 - np.hypot((x - u) * stretch, (y - v) / stretch) / radius + ragged, 1.0))
-    return blobs
+        patches.append(_soft(1 - np.hypot((x - u) * stretch, (y - v) / stretch) / radius + ragged, 1.0))
+    return patches
 
 
 def _letter(rng: np.random.Generator, axis: Array) -> Mask:
@@ -137,16 +142,18 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     p = SimpleNamespace(**{name: patient.uniform(*ends) for name, ends in _PATIENT.items()})
     axis = (np.arange(image_size) + 0.5) * (2 / image_size) - 1
     across, down, cos, sin = axis - p.shift_x, axis[:, None] - p.shift_y, np.cos(p.tilt), np.sin(p.tilt)
-    x, y = (across * cos + down * sin) / p.size, (down * cos - across * sin) / p.size
+    x, y = (across * cos + down * sin) / (p.size * p.breadth), (down * cos - across * sin) / p.size * p.breadth
+    x, y = (along + WARP * _field(patient, axis, 1.0) for along in (x, y))
     ramp = max(0.05, 2 / image_size)
     tissue, bones = _chest(p, x, y, ramp)
     lung, hilum = _soft(_lung_depth(p, x, y), ramp), _soft(0.25 - np.hypot(np.abs(x) - 0.12, y - 0.05), 0.5)
     vessels = p.vessels * (0.3 + hilum) * _soft(_field(patient, axis, 4.0), 3.0)
     image = tissue * (1 - p.air * lung) + lung * vessels + p.bone * bones
+    image *= 1 + p.brighter_right * x + p.brighter_down * y
     mask = np.zeros(image.shape, dtype=bool)
-    for blob in _opacities(p, lesion, axis, x, y) if abnormal else ():
-        image += lesion.uniform(0.6, 0.95) * blob * lung * (tissue - image)
-        mask |= blob * lung > 0.5
+    for patch in _opacities(p, lesion, axis, x, y) if abnormal else ():
+        image += lesion.uniform(0.85, 1) * patch * lung * (tissue - image)
+        mask |= patch * lung > 0.5
     return _expose(p, image, film.standard_normal(image.shape), _letter(patient, axis)), mask
 
 

@@ -134,8 +134,15 @@ def check_some_there(missing: Sequence[str], count: int, of: str, mend: str = UN
         return
     found = f"{missing[0]} and {len(missing) - 1} more {of} are not there"
     if len(missing) == count:
-        raise SaganError(f"{found}; {mend}")
-    logger.warning(f"{found}, of {count}: they count as unreadable")
+        raise SaganError(f"{found}{_cause(missing[0])}; {mend}")
+    logger.warning(f"{found}, of {count}: they count as unreadable{_cause(missing[0])}")
+
+
+def _cause(name: str) -> str:
+    """Why the file may not be there under this name."""
+    if os.name != "nt" and PureWindowsPath(name).drive:
+        return "; it is a path of a Windows machine"
+    return "" if os.path.basename(name).isascii() else "; if its letters look wrong, save what lists it again in UTF-8"
 
 
 def check_slices(slice_axis: object, slice_range: object) -> tuple[int, tuple[float, float]]:

@@ -280,7 +280,7 @@ def test_patients_of_items_or_file_names(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="backslashes are separators there")
-def test_lists_written_on_windows(tmp_path):
+def test_lists_written_on_windows(tmp_path, refused):
     """In any UTF with its mark, and with backslashes in paths."""
     lists = {"train": {"0": ["deep\\x.png"], "unlabeled": ["c.png"]}, "test": {}}
     folder = write(tmp_path / "set", lists, ["c.png", "m.png"])
@@ -292,3 +292,6 @@ def test_lists_written_on_windows(tmp_path):
         (item,) = read_med_ad(folder)["normal"]
         assert item["image"] == str(folder / "images" / "deep" / "x.png")
         assert item["mask"] == str(folder / "images" / "m.png")
+    (folder / "data.json").write_text(json.dumps({"train": {"0": ["C:\\x.png"], "unlabeled": []}, "test": {}}))
+    with refused("C:\\x.png and 0 more", "Windows"):
+        read_med_ad(folder)
