@@ -65,7 +65,7 @@ FINDING = _keys(count=INTEGER, examples=_list(_keys(images=TEXTS)))
 AUDIT = _keys(
     **dict.fromkeys(("exact_duplicates", "near_duplicates", "shared_patients", "normal_and_unlabeled"), FINDING),
     splits=_any_key(_keys(images=INTEGER, abnormal=INTEGER, patients=INTEGER)),
-    patients_by=_any_key({"type": "integer"}),
+    patients_by=_any_key(INTEGER),
     file_kinds=_list(_keys(of=TEXT, property=TEXT, auc={"type": "number"})),
     warnings=TEXTS,
     cannot_know=TEXTS,
@@ -80,7 +80,11 @@ GALLERY = _list(
 
 
 def models_of(names: Iterable[str]) -> Schema:
-    """The schema of a ``metrics.json`` that has blocks of these models."""
+    """The schema of a ``metrics.json`` that has blocks of models.
+
+    Args:
+        names: of the models.
+    """
     return _keys(**dict.fromkeys(names, MODEL))
 
 

@@ -164,7 +164,7 @@ def read_table(path: Path, fix: str) -> list[dict[str, str]] | None:
         with path.open(newline="", encoding="utf-8") as file:
             text = file.read()
         if not text.endswith("\n"):  # every row ends so
-            raise ValueError("its end is missing")
+            raise SaganError(f"{path} is broken (its end is missing): {fix}")
         return list(csv.DictReader(io.StringIO(text, newline="")))
     except FileNotFoundError:
         return None

@@ -17,7 +17,6 @@ from monai_sagan.runs.schema import AUDIT, GALLERY, METRICS, SPLITS, misfit, mod
         ({"aucp": {"auc_ci95": [0.1, None]}}, METRICS, "aucp.auc_ci95[1] is null, not a number"),
         ({"mine": {"groups": {"a": {"b": 3}}}}, models_of(["mine"]), "mine.groups.a.b is 3, not a dictionary"),
         ({"test": [{"patient": [1]}]}, SPLITS, "test[0].patient is a list, not a number or a text"),
-        ({"patients_by": {"name": None}}, AUDIT, "patients_by.name is null, not a whole number"),
         ({"file_kinds": [{"auc": None}]}, AUDIT, "file_kinds[0].auc is null, not a number"),
         ([{"score": "x"}], GALLERY, '[0].score is "x", not a number'),
         (3, AUDIT, "all of it is 3, not a dictionary"),
