@@ -545,10 +545,14 @@ def test_other_test_images_are_refused(tmp_path, study, refused):
 @pytest.mark.parametrize(
     ("change", "parts"),
     [
-        (lambda text: text.replace("image,label,score,", "image,score,label,"), ("no table of scores",)),
-        (lambda text: text + "only,three,cells\n", ("no table of scores",)),
-        (lambda text: text.replace("\n5.png,0,", "\n5.png,0,x"), ("no number",)),
-        (lambda text: "\n".join([text.splitlines()[0], *reversed(text.splitlines()[1:])]), ("different test images",)),
+        (lambda text: text.replace("image,label,score,", "image,other,label,"), ("no rows of image, label and score",)),
+        (lambda text: text + "only,three,cells\n", ("line", "broken")),
+        (lambda text: text.replace("\n5.png,0,", "\n5.png,0,x"), ("line 7", "broken")),
+        (lambda text: text[:-1], ("its end is missing",)),
+        (
+            lambda text: "\n".join([text.splitlines()[0], *reversed(text.splitlines()[1:]), ""]),
+            ("different test images",),
+        ),
     ],
 )
 def test_broken_scores_are_named(change, parts, study, refused):

@@ -288,7 +288,7 @@ def _separable_kinds(splits: Datalist, images: ImageCache) -> list[dict[str, Any
 
 
 def _aucs(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterator[tuple[str, float]]:
-    from sklearn.metrics import roc_auc_score
+    from monai_sagan.metrics.roc import roc_auc
 
     labels = [0] * len(one) + [1] * len(other)
     both = one + other
@@ -298,5 +298,5 @@ def _aucs(one: list[dict[str, Any]], other: list[dict[str, Any]]) -> Iterator[tu
         totals = {value: sum(i.get(kind) == value for i in both) for value in shares}
         numbers[kind] = [shares[i.get(kind)] / totals[i.get(kind)] for i in both]
     for name, values in numbers.items():
-        auc = float(roc_auc_score(labels, values))
+        auc = roc_auc(values, labels) or 0.0
         yield name, max(auc, 1 - auc)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import math
-import platform
-import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +18,7 @@ from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_text, write_whole
+from monai_sagan.files import write_text
 from monai_sagan.metrics import (
     conformal_p_values,
     group_warnings,
@@ -38,10 +34,11 @@ from monai_sagan.pictures.maps import how_maps_are_made
 from monai_sagan.records import replace_together
 from monai_sagan.report.page import write_report
 from monai_sagan.runs.read import gallery_point
-from monai_sagan.runs.score_table import REASON, is_oracle, score_column
+from monai_sagan.runs.score_table import REASON, is_oracle, write_scores
+from monai_sagan.runs.versions import versions
 from monai_sagan.settings import as_plain
 
-__all__ = ["check_finite", "evaluate", "versions", "write_scores"]
+__all__ = ["check_finite", "evaluate"]
 
 logger = logging.getLogger(__name__)
 
@@ -264,68 +261,3 @@ def check_finite(scores: Tensor) -> None:
     """
     if not bool(scores.isfinite().all()):
         raise SaganError(f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it anew")
-
-
-def versions() -> dict[str, str]:
-    """The versions of what computes the numbers, and of a checkout the commit."""
-    names = ("monai-sagan", "torch", "monai", "pytorch-ignite", "numpy", "pillow", "scikit-learn")
-    found = {"python": platform.python_version()} | {name: version(name) for name in names}
-    commit = _commit()
-    return found | ({"commit": commit} if commit else {})
-
-
-def _commit() -> str | None:
-    """Of the checkout that this file is in, with a mark when it was changed; None for an installed package."""
-    package = Path(__file__).resolve().parents[1]
-    if not (package.parent / ".git").exists():
-        return None
-    try:
-        command = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=12", "--dirty"]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def write_scores(
-    path: Path,
-    items: Sequence[Item],
-    scores: Mapping[str, Tensor],
-    chosen: str,
-    p_values: Tensor | None = None,
-    flags: Sequence[bool | None] | None = None,
-    warnings: Sequence[str] | None = None,
-) -> None:
-    """Write a row for each image: its path, its label if known, the chosen score and what it means, then the others.
-
-    The column of a model that test labels chose says so, see `monai_sagan.runs.score_table`.
-
-    Args:
-        path: of the CSV file.
-        items: the N images.
-        scores: (N,) by the name of the model or method.
-        chosen: which of them comes first.
-        p_values: (N,) of the chosen scores; None leaves the column out.
-        flags: N of `flag_score`; likewise.
-        warnings: N texts, empty for most images; likewise.
-    """
-    columns: dict[str, Iterable[Any]] = {
-        "image": (item["image"] for item in items),
-        "label": ("" if item["label"] is None else item["label"] for item in items),
-        "score": _texts(scores[chosen], 8),
-        **({} if p_values is None else {"p_value": _texts(p_values, 6)}),
-        **({} if flags is None else {"flag": ("" if flag is None else int(flag) for flag in flags)}),
-        **({} if warnings is None else {"warning": warnings}),
-        **{score_column(name): _texts(values, 8) for name, values in scores.items() if name != chosen},
-    }
-
-    def write(unfinished: Path) -> None:
-        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-            rows = csv.writer(file, lineterminator="\n")
-            rows.writerow(columns)
-            rows.writerows(zip(*columns.values(), strict=True))
-
-    write_whole(path, write)
-
-
-def _texts(values: Tensor, digits: int) -> list[str]:
-    return [f"{value:.{digits}f}" for value in values.tolist()]

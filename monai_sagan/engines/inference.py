@@ -24,7 +24,7 @@ from monai_sagan.data.datasets.unread import no_images, warn_of_unread
 from monai_sagan.data.formats.decode import Pixels
 from monai_sagan.data.formats.workers import Failure
 from monai_sagan.data.unreadable import by_file, check_unreadable, write_skipped
-from monai_sagan.engines.evaluation import check_finite, write_scores
+from monai_sagan.engines.evaluation import check_finite
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values
@@ -33,6 +33,7 @@ from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import Trained, load_trained
 from monai_sagan.pictures.heat_maps import write_heatmaps
 from monai_sagan.records import replace_together
+from monai_sagan.runs.score_table import write_scores
 from monai_sagan.runs.start import end_run, start_run
 from monai_sagan.settings import Settings
 

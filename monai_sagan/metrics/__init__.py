@@ -11,7 +11,7 @@ from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.metrics.images import image_metrics
 from monai_sagan.metrics.operating import normal_threshold, operating_points
 from monai_sagan.metrics.precision import average_precision, average_precision_ci95
-from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95, roc_auc_se
+from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95, roc_auc_difference_ci95, roc_auc_se
 
 if TYPE_CHECKING:
     from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError
@@ -31,6 +31,7 @@ __all__ = [
     "operating_points",
     "roc_auc",
     "roc_auc_ci95",
+    "roc_auc_difference_ci95",
     "roc_auc_se",
     "score_histogram",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
-__all__ = ["delong", "logit_interval", "roc_auc", "roc_auc_ci95", "roc_auc_se"]
+__all__ = ["delong", "logit_interval", "roc_auc", "roc_auc_ci95", "roc_auc_difference_ci95", "roc_auc_se"]
 
 TAIL = 0.025  # what a two-sided interval of 95 % leaves out on each side
 
@@ -114,6 +114,31 @@ def delong(scores: Sequence[Values], labels: Labels) -> tuple[NDArray[np.float64
     if any(min(len(normal), len(abnormal)) < 2 for normal, abnormal in pairs):
         return np.full(len(pairs), math.nan), np.full((len(pairs), len(pairs)), math.nan)
     return _delong(pairs)
+
+
+def roc_auc_difference_ci95(scores: Values, others: Values, labels: Labels) -> list[float] | None:
+    """The 95 % interval of the AUC of ``scores`` minus that of ``others`` on the same images, by `delong`: [low, high].
+
+    Args:
+        scores: (N,), finite, higher is more abnormal.
+        others: (N,), those of another model.
+        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
+
+    Returns:
+        None unless there are two images of each class.
+
+    Raises:
+        SaganError: as `roc_auc`.
+    """
+    from scipy.special import ndtri
+
+    areas, covariance = delong([scores, others], labels)
+    if math.isnan(areas[0]):
+        return None
+    difference = float(areas[0] - areas[1])
+    variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    reach = float(-ndtri(TAIL)) * math.sqrt(max(variance, 0))
+    return [difference - reach, difference + reach]
 
 
 def _delong(

@@ -6,7 +6,7 @@ import math
 import re
 from typing import Any
 
-from monai_sagan.metrics import delong
+from monai_sagan.metrics.roc import roc_auc_difference_ci95
 from monai_sagan.pictures.notice import RESEARCH_ONLY
 from monai_sagan.report.html import Html, join, paragraph, sentence, tag
 from monai_sagan.report.numbers import count, fraction, interval, percent
@@ -172,7 +172,8 @@ def compare_baseline(run: Run) -> tuple[str, bool]:
         return "No trivial baselines were computed for this run.", False
     auc = run.metrics["baselines"][name]["auc"]
     row = f"The best trivial row, {model_words(name)} (AUC {fraction(auc)}),"
-    bounds = _difference(run, name)
+    scores = run.scores
+    bounds = roc_auc_difference_ci95(scores[run.models[0]], scores[name], run.labels) if name in scores else None
     if bounds is None:
         above = auc >= run.chosen["auc"]
         return f"{row} lies {'above' if above else 'below'} SAGAN's AUC; no interval was computed.", bool(above)
@@ -182,16 +183,3 @@ def compare_baseline(run: Run) -> tuple[str, bool]:
     if bounds[0] <= 0:
         return f"{row} is not told apart from SAGAN by these images {shown}.", True
     return f"{row} is worse than SAGAN on these images {shown}.", False
-
-
-def _difference(run: Run, name: str) -> tuple[float, float] | None:
-    """The 95 % interval of the chosen model's AUC minus that of a trivial row, on the same images."""
-    known = [i for i, label in enumerate(run.labels) if label is not None]
-    labels = [run.labels[i] for i in known]
-    if name not in run.scores or min(labels.count(0), labels.count(1)) < 2:
-        return None
-    columns = [[run.scores[column][i] for i in known] for column in (run.models[0], name)]
-    areas, covariance = delong(columns, labels)
-    reach = 1.96 * math.sqrt(max(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1], 0))
-    difference = float(areas[0] - areas[1])
-    return difference - reach, difference + reach

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +10,13 @@ from typing import Any
 
 from monai_sagan.errors import SaganError
 from monai_sagan.runs.consistency import check_belongs
-from monai_sagan.runs.schema import AUDIT, GALLERY, METRICS, MODEL, SPLITS, misfit
-from monai_sagan.runs.score_table import model_of_column
+from monai_sagan.runs.schema import AUDIT, CONFIG, GALLERY, METRICS, SPLITS, Schema, misfit, models_of
+from monai_sagan.runs.score_table import read_scores, read_table
 
 __all__ = ["Names", "Picture", "Run", "gallery_point", "read_run"]
 
 EXPLAINED = "the run is not evaluated to its end; run it again, or its evaluate.json"
 EVALUATE = "evaluate the run again"
-LABELS: dict[str, int | None] = {"0": 0, "1": 1, "": None}
 PICTURES = 24  # where only the heat maps are there, and no list of them
 
 
@@ -149,106 +145,57 @@ def read_run(run_dir: str | Path) -> Run:
     if not models:
         raise SaganError(f"{folder / 'metrics.json'} holds no model's auc: {EXPLAINED}")
     models.sort(key=lambda name: name != "aucp")
-    _check_shape(folder / "metrics.json", metrics, dict.fromkeys(models, MODEL))
-    table = _read_table(folder / "scores.csv")
-    if table is None:
-        raise SaganError(f"{folder} has no scores.csv: {EXPLAINED}")
-    images, labels, scores, p_values = _scores(folder / "scores.csv", table, models[0])
+    _check(folder / "metrics.json", metrics, models_of(models))
+    found = read_scores(folder / "scores.csv", models[0], EXPLAINED)
     told = (metrics.get("n_normal"), metrics.get("n_abnormal"))
-    there = (labels.count(0), labels.count(1))
+    there = (found.labels.count(0), found.labels.count(1))
     if told != there:
         raise SaganError(
             f"{folder / 'scores.csv'} has {there[0]} normal and {there[1]} abnormal images, metrics.json tells of "
             f"{told[0]} and {told[1]}: {EXPLAINED}"
         )
     blocks = metrics.get("baselines", {}) | {name: metrics[name] for name in models}
-    check_belongs(folder, blocks, scores, labels, EVALUATE)
+    check_belongs(folder, blocks, found.scores, found.labels, EVALUATE)
     splits = _read_json(folder / "splits.json", SPLITS)
-    skipped = _read_table(folder / "skipped.csv")
+    skipped = read_table(folder / "skipped.csv", EXPLAINED)
     reasons = None if skipped is None else [(row.get("image") or "", row.get("reason") or "") for row in skipped]
     known = [item["image"] for items in (splits or {}).values() for item in items if item.get("image")]
     return Run(
         metrics=metrics,
         models=models,
-        images=images,
-        labels=labels,
-        scores=scores,
-        p_values=p_values,
+        images=found.images,
+        labels=found.labels,
+        scores=found.scores,
+        p_values=found.p_values,
         splits=splits,
         audit=_read_json(folder / "audit.json", AUDIT),
-        config=_read_json(folder / "config.json", {}),
+        config=_read_json(folder / "config.json", CONFIG),
         skipped=reasons,
         history=_history(folder / "history.csv"),
         pictures=_pictures(folder / "heatmaps"),
-        names=Names([*images, *known, *(image for image, _ in reasons or [] if image)]),
+        names=Names([*found.images, *known, *(image for image, _ in reasons or [] if image)]),
     )
 
 
-def _read_json(path: Path, shape: Any) -> Any:
-    """What a JSON file holds, or None where there is no such file; see `misfit` for its shape."""
+def _read_json(path: Path, schema: Schema) -> Any:
+    """What a JSON file holds, or None where there is no such file; it must fit ``schema``."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SaganError(f"{path} is broken ({error}): {EXPLAINED}") from None
-    _check_shape(path, content, shape)
+    _check(path, content, schema)
     return content
 
 
-def _check_shape(path: Path, content: Any, shape: Any) -> None:
-    if words := misfit(content, shape):
+def _check(path: Path, content: Any, schema: Schema) -> None:
+    if words := misfit(content, schema):
         raise SaganError(f"{path} is broken ({words}): {EXPLAINED}")
 
 
-def _read_table(path: Path) -> list[dict[str, str]] | None:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            text = file.read()
-        if not text.endswith("\n"):  # every row ends so
-            raise ValueError("its end is missing")
-        return list(csv.DictReader(io.StringIO(text, newline="")))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, csv.Error) as error:
-        raise SaganError(f"{path} is broken ({error}): {EXPLAINED}") from None
-
-
-def _scores(
-    path: Path, table: Sequence[dict[str, str]], chosen: str
-) -> tuple[list[str], list[int | None], dict[str, list[float]], list[float] | None]:
-    if not table or not {"image", "label", "score"} <= set(table[0]):
-        raise SaganError(f"{path} has no rows of image, label and score: {EXPLAINED}")
-    columns = {column: name for column in table[0] if column and (name := model_of_column(column))}
-    if chosen in columns.values():
-        raise SaganError(
-            f"{path} has a column score_{chosen} beside that of the chosen model, metrics.json chooses {chosen}: they "
-            f"are of different evaluations; {EVALUATE}"
-        )
-    scores: dict[str, list[float]] = {name: [] for name in (chosen, *columns.values())}
-    p_values: list[float] = []
-    labels: list[int | None] = []
-    for number, row in enumerate(table, 2):
-        try:
-            labels.append(LABELS[row["label"]])
-            for column, name in {"score": chosen, **columns}.items():
-                scores[name].append(_finite(row[column]))
-            if row.get("p_value"):
-                p_values.append(_finite(row["p_value"]))
-        except (KeyError, TypeError, ValueError):
-            raise SaganError(f"line {number} of {path} is broken: {EXPLAINED}") from None
-    return [row["image"] for row in table], labels, scores, p_values if len(p_values) == len(table) else None
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError(text)
-    return value
-
-
 def _history(path: Path) -> dict[str, list[float]] | None:
-    table = _read_table(path)
+    table = read_table(path, EXPLAINED)
     if not table:
         return None
     try:

@@ -1,95 +1,125 @@
-"""What the page reads of a run's JSON files, as a pattern, and where a file differs from it."""
+"""JSON Schemas of what the page reads of a run's JSON files, and where a file differs from its own."""
 
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-__all__ = ["AUDIT", "GALLERY", "METRICS", "MODEL", "SPLITS", "misfit"]
+from jsonschema import Draft202012Validator
+from jsonschema.validators import extend
 
-NUMBER = (int, float)
-NAME = (int, float, str)
-WORDS: dict[Any, str] = {
-    **{int: "a whole number", NUMBER: "a number", str: "a text", NAME: "a number or a text"},
-    **{dict: "a dictionary", list: "a list"},
-}
-ANY = "*"  # every other key
+__all__ = ["AUDIT", "CONFIG", "GALLERY", "METRICS", "SPLITS", "Schema", "misfit", "models_of"]
 
-# A type fits its values; a list's only entry fits all of a list's, two fit those of a pair; a dictionary's entries
-# fit those keys that there are. Null fits in place of a key's value or interval, too: the page shows it as not known.
-BOUNDS = [NUMBER, NUMBER]
-FIGURES = {"auc": NUMBER, "auc_ci95": BOUNDS, "ap": NUMBER, "ap_ci95": BOUNDS}
-POINT = {
-    **{name: NUMBER for name in ("specificity_wanted", "threshold", "sensitivity", "specificity")},
-    **{name: BOUNDS for name in ("sensitivity_ci95", "specificity_ci95")},
-    "n_valid_normal": int,
-    "warning": str,
+Schema = Mapping[str, Any]
+
+WORDS = {
+    **{"integer": "a whole number", "number": "a number", "string": "a text"},
+    **{"object": "a dictionary", "array": "a list"},
 }
-RATE = {"false_positives": NUMBER, "hit_rate": NUMBER, "hit_rate_ci95": BOUNDS}
-MODEL = FIGURES | {
-    "iteration": int,
-    **{name: NUMBER for name in ("aucp", "aucp_se")},
-    "no_result": str,
-    "operating_points": [POINT],
-    "groups": {ANY: {ANY: FIGURES}},
-    "localization": {"hit_rates": [RATE], "truth": str, "threshold": NUMBER},
-}
-METRICS = {
-    **{name: MODEL for name in ("aucp", "last", "oracle_test")},
-    **{name: int for name in ("n_normal", "n_abnormal")},
-    "anomaly_map": {"passes": int, "smoothing": str, "sigma": NUMBER, "top_of_scale": NUMBER},
-    "baselines": {ANY: FIGURES},
-    "versions": {},
-    "warnings": [str],
-}
-SPLITS = {ANY: [{"image": str, "label": int, "patient": NAME}]}
-FINDING = {"count": int, "examples": [{"images": [str]}]}
-AUDIT = {
-    **{name: FINDING for name in ("exact_duplicates", "near_duplicates", "shared_patients", "normal_and_unlabeled")},
-    "splits": {ANY: {name: int for name in ("images", "abnormal", "patients")}},
-    "patients_by": {ANY: int},
-    "file_kinds": [{"of": str, "property": str, "auc": NUMBER}],
-    "warnings": [str],
-    "cannot_know": [str],
-}
-CASE = {
-    **{name: str for name in ("file", "image", "kind", "warning", "lesions")},
-    **{name: int for name in ("label", "rank")},
-    **{name: NUMBER for name in ("score", "p_value")},
-}
-GALLERY = [CASE]
 
 
-def misfit(content: Any, shape: Any, place: str = "") -> str | None:
-    """What of ``content`` does not fit ``shape``, for example ``test[0] is 3, not a dictionary``; None if all fits.
+def _keys(**schemas: Schema) -> Schema:
+    return {"type": "object", "properties": schemas}
+
+
+def _any_key(schema: Schema) -> Schema:
+    return {"type": "object", "additionalProperties": schema}
+
+
+def _list(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+# Null is what the page shows as not known.
+INTEGER, NUMBER, TEXT = ({"type": [name, "null"]} for name in ("integer", "number", "string"))
+NAME = {"type": ["number", "string", "null"]}
+TEXTS = _list({"type": "string"})
+BOUNDS: Schema = {"type": ["array", "null"], "items": {"type": "number"}, "minItems": 2, "maxItems": 2}
+FIGURES: dict[str, Schema] = {"auc": NUMBER, "auc_ci95": BOUNDS, "ap": NUMBER, "ap_ci95": BOUNDS}
+POINT = _keys(
+    **dict.fromkeys(("specificity_wanted", "threshold", "sensitivity", "specificity"), NUMBER),
+    **dict.fromkeys(("sensitivity_ci95", "specificity_ci95"), BOUNDS),
+    n_valid_normal=INTEGER,
+    warning=TEXT,
+)
+RATE = _keys(false_positives=NUMBER, hit_rate=NUMBER, hit_rate_ci95=BOUNDS)
+MODEL = _keys(
+    **FIGURES,
+    **{"iteration": INTEGER, "aucp": NUMBER, "aucp_se": NUMBER, "no_result": TEXT},
+    operating_points=_list(POINT),
+    groups=_any_key(_any_key(_keys(**FIGURES))),
+    localization=_keys(hit_rates=_list(RATE), truth=TEXT, threshold=NUMBER),
+)
+METRICS = _keys(
+    **dict.fromkeys(("aucp", "last", "oracle_test"), MODEL),
+    **dict.fromkeys(("n_normal", "n_abnormal"), INTEGER),
+    anomaly_map=_keys(passes=INTEGER, smoothing=TEXT, sigma=NUMBER, top_of_scale=NUMBER),
+    baselines=_any_key(_keys(**FIGURES)),
+    versions=_keys(),
+    warnings=TEXTS,
+)
+SPLITS = _any_key(_list(_keys(image=TEXT, label=INTEGER, patient=NAME)))
+FINDING = _keys(count=INTEGER, examples=_list(_keys(images=TEXTS)))
+AUDIT = _keys(
+    **dict.fromkeys(("exact_duplicates", "near_duplicates", "shared_patients", "normal_and_unlabeled"), FINDING),
+    splits=_any_key(_keys(images=INTEGER, abnormal=INTEGER, patients=INTEGER)),
+    patients_by=_any_key(INTEGER),
+    file_kinds=_list(_keys(of=TEXT, property=TEXT, auc={"type": "number"})),
+    warnings=TEXTS,
+    cannot_know=TEXTS,
+)
+CONFIG = _keys()
+GALLERY = _list(
+    _keys(
+        **dict.fromkeys(("file", "image", "kind", "warning", "lesions"), TEXT),
+        **{"label": INTEGER, "rank": INTEGER, "score": NUMBER, "p_value": NUMBER},
+    )
+)
+
+
+def models_of(names: Iterable[str]) -> Schema:
+    """The schema of a ``metrics.json`` that has blocks of models.
+
+    Args:
+        names: of the models.
+    """
+    return _keys(**dict.fromkeys(names, MODEL))
+
+
+def _is_number(_: object, value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and _is_number(_, value)  # 3.0 is one to JSON Schema
+
+
+TYPES = Draft202012Validator.TYPE_CHECKER.redefine_many({"number": _is_number, "integer": _is_integer})
+Validator = extend(Draft202012Validator, type_checker=TYPES)
+
+
+def misfit(content: Any, schema: Schema) -> str | None:
+    """What of ``content`` does not fit ``schema``, for example ``test[0] is 3, not a dictionary``; None if all fits.
 
     Args:
         content: of a JSON file.
-        shape: a pattern of this module.
-        place: where the content is in the file.
+        schema: of this module.
     """
-    kind = type(shape) if isinstance(shape, (dict, list)) else shape
-    fits = isinstance(content, kind) and not isinstance(content, bool)
-    if not fits or (isinstance(content, float) and not math.isfinite(content)):
-        return f"{place or 'all of it'} is {_shown(content)}, not {WORDS[kind]}"
-    if isinstance(shape, list) and len(shape) == 2 != len(content):
-        return f"{place} is a list of {len(content)}, not a pair"
-    found = (misfit(value, inner, where) for where, value, inner in _parts(content, shape, place))
-    return next((words for words in found if words), None)
-
-
-def _parts(content: Any, shape: Any, place: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(shape, list):
-        yield from ((f"{place}[{i}]", value, shape[-1]) for i, value in enumerate(content))
-    if isinstance(shape, dict):
-        for name, value in content.items():
-            inner = shape.get(name, shape.get(ANY))
-            unknown = value is None and (inner is BOUNDS or not isinstance(inner, (dict, list)))
-            if inner is not None and not unknown:
-                yield f"{place}.{name}" if place else name, value, inner
+    error = next(Validator(schema).iter_errors(content), None)
+    if error is None:
+        return None
+    keys = (f"[{key}]" if isinstance(key, int) else f".{key}" for key in error.absolute_path)
+    place = "".join(keys).removeprefix(".") or "all of it"
+    if error.validator != "type":
+        return f"{place} is a list of {len(error.instance)}, not a pair"
+    asked = error.schema["type"]
+    kinds = [WORDS[name] for name in ([asked] if isinstance(asked, str) else asked) if name in WORDS]
+    return f"{place} is {_shown(error.instance)}, not {' or '.join(kinds)}"
 
 
 def _shown(content: Any) -> str:
-    return WORDS[type(content)] if isinstance(content, (dict, list)) else json.dumps(content)[:60]
+    if isinstance(content, (dict, list)):
+        return WORDS["object" if isinstance(content, dict) else "array"]
+    return json.dumps(content)[:60]

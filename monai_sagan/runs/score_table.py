@@ -1,12 +1,38 @@
-"""How every output marks what was chosen on the test images themselves, and so is no result."""
+"""``scores.csv``: its columns, written and read, and how what was chosen by test labels is marked as no result."""
 
 from __future__ import annotations
 
-__all__ = ["REASON", "is_oracle", "model_of_column", "score_column"]
+import csv
+import io
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from monai_sagan.errors import SaganError
+from monai_sagan.files import write_whole
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from monai_sagan.data.datalist import Item
+
+__all__ = ["REASON", "ScoreTable", "is_oracle", "read_scores", "read_table", "write_scores"]
 
 REASON = "chosen by test labels: no result"
 ORACLE = "oracle_test"
 MARK = "_no_result"
+IMAGE, LABEL, SCORE, P_VALUE, FLAG, WARNING = (
+    "image",
+    "label",
+    "score",
+    "p_value",
+    "flag",
+    "warning",
+)  # columns, in order
+OTHER = f"{SCORE}_"  # in front of the name of a model or method that is not the chosen one
+LABELS: dict[str, int | None] = {"0": 0, "1": 1, "": None}
 
 
 def is_oracle(name: str) -> bool:
@@ -14,12 +40,140 @@ def is_oracle(name: str) -> bool:
     return name.startswith(ORACLE)
 
 
-def score_column(name: str) -> str:
-    """The column of ``scores.csv`` for the model or method ``name``, where that is not the chosen one."""
-    return f"score_{name}{MARK if is_oracle(name) else ''}"
+def _column(name: str) -> str:
+    return f"{OTHER}{name}{MARK if is_oracle(name) else ''}"
 
 
-def model_of_column(column: str) -> str | None:
-    """Of whom a column of ``scores.csv`` is, also of an older one without the mark; None for another column."""
-    prefix, _, name = column.partition("_")
-    return name.removesuffix(MARK) if prefix == "score" and name else None
+def _model(column: str) -> str:
+    """Of whom a column is, also of an older one without the mark; empty for a column of another kind."""
+    return column.removeprefix(OTHER).removesuffix(MARK) if column.startswith(OTHER) else ""
+
+
+def write_scores(
+    path: Path,
+    items: Sequence[Item],
+    scores: Mapping[str, Tensor],
+    chosen: str,
+    p_values: Tensor | None = None,
+    flags: Sequence[bool | None] | None = None,
+    warnings: Sequence[str] | None = None,
+) -> None:
+    """Write a row for each image: its path, its label if known, the chosen score and what it means, then the others.
+
+    The column of a model that test labels chose says so.
+
+    Args:
+        path: of the CSV file.
+        items: the N images.
+        scores: (N,) by the name of the model or method.
+        chosen: which of them comes first.
+        p_values: (N,) of the chosen scores; None leaves the column out.
+        flags: N of `flag_score`; likewise.
+        warnings: N texts, empty for most images; likewise.
+    """
+    columns: dict[str, Iterable[Any]] = {
+        IMAGE: (item["image"] for item in items),
+        LABEL: ("" if item["label"] is None else item["label"] for item in items),
+        SCORE: _texts(scores[chosen], 8),
+        **({} if p_values is None else {P_VALUE: _texts(p_values, 6)}),
+        **({} if flags is None else {FLAG: ("" if flag is None else int(flag) for flag in flags)}),
+        **({} if warnings is None else {WARNING: warnings}),
+        **{_column(name): _texts(values, 8) for name, values in scores.items() if name != chosen},
+    }
+
+    def write(unfinished: Path) -> None:
+        with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+            rows = csv.writer(file, lineterminator="\n")
+            rows.writerow(columns)
+            rows.writerows(zip(*columns.values(), strict=True))
+
+    write_whole(path, write)
+
+
+def _texts(values: Tensor, digits: int) -> list[str]:
+    return [f"{value:.{digits}f}" for value in values.tolist()]
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """What ``scores.csv`` holds of N images.
+
+    Args:
+        images: their paths.
+        labels: 0 normal, 1 abnormal, None unknown.
+        scores: N by the name of the model or method, the chosen one first.
+        p_values: N, or None where one is missing.
+    """
+
+    images: list[str]
+    labels: list[int | None]
+    scores: dict[str, list[float]]
+    p_values: list[float] | None
+
+
+def read_scores(path: Path, chosen: str, fix: str) -> ScoreTable:
+    """Read what `write_scores` wrote, now or in an older version.
+
+    Args:
+        path: of the file.
+        chosen: the name of the model whose score comes first.
+        fix: what to do about a file that is broken, as the end of a sentence.
+
+    Raises:
+        SaganError: naming the file, and the line, when it is missing, broken, or has a second column of ``chosen``.
+    """
+    table = read_table(path, fix)
+    if table is None:
+        raise SaganError(f"{path.parent} has no {path.name}: {fix}")
+    if not table or not {IMAGE, LABEL, SCORE} <= set(table[0]):
+        raise SaganError(f"{path} has no rows of image, label and score: {fix}")
+    columns = {column: name for column in table[0] if column and (name := _model(column))}
+    if chosen in columns.values():
+        raise SaganError(
+            f"{path} has a column {OTHER}{chosen} beside that of the chosen model, metrics.json chooses {chosen}: they "
+            f"are of different evaluations; evaluate the run again"
+        )
+    columns = {SCORE: chosen, **columns}
+    labels: list[int | None] = []
+    scores: dict[str, list[float]] = {name: [] for name in columns.values()}
+    p_values: list[float] = []
+    for number, row in enumerate(table, 2):
+        try:
+            labels.append(LABELS[row[LABEL]])
+            for column, name in columns.items():
+                scores[name].append(_finite(row[column]))
+            if row.get(P_VALUE):
+                p_values.append(_finite(row[P_VALUE]))
+        except (KeyError, TypeError, ValueError):
+            raise SaganError(f"line {number} of {path} is broken: {fix}") from None
+    images = [row[IMAGE] for row in table]
+    return ScoreTable(images, labels, scores, p_values if len(p_values) == len(table) else None)
+
+
+def read_table(path: Path, fix: str) -> list[dict[str, str]] | None:
+    """The rows of a CSV file of a run by column, or None where there is no such file.
+
+    Args:
+        path: of the file.
+        fix: what to do about a file that is broken, as the end of a sentence.
+
+    Raises:
+        SaganError: naming the file when it is cut or no UTF-8 text.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            text = file.read()
+        if not text.endswith("\n"):  # every row ends so
+            raise SaganError(f"{path} is broken (its end is missing): {fix}")
+        return list(csv.DictReader(io.StringIO(text, newline="")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, csv.Error) as error:
+        raise SaganError(f"{path} is broken ({error}): {fix}") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value

@@ -15,7 +15,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics.roc import delong
 from monai_sagan.runs.consistency import check_belongs
-from monai_sagan.runs.score_table import REASON, is_oracle, model_of_column
+from monai_sagan.runs.score_table import REASON, ScoreTable, is_oracle, read_scores
 from monai_sagan.study.plan import Run, read_metrics
 from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
 
@@ -159,34 +159,24 @@ def _trivial(runs: Sequence[Run]) -> tuple[str, float] | None:
 
 def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dict[str, Array]]]:
     """Labels (N,) of the labeled test images, and the scores (N,) of each run by its folder and the model."""
-    tables = {run.folder: _read_table(run.folder / "scores.csv") for run in runs}
-    first = next(iter(tables))
+    tables = {run.folder: _table(run.folder) for run in runs}
+    first, expected = next(iter(tables.items()))
     for folder, table in tables.items():
-        if [row[:2] for row in table[1:]] != [row[:2] for row in tables[first][1:]]:
+        if (table.images, table.labels) != (expected.images, expected.labels):
             raise SaganError(f"{folder} and {first} scored different test images; their figures are not comparable")
-    known = [i for i, row in enumerate(tables[first][1:], 1) if row[1] in ("0", "1")]
-    labels = np.array([int(tables[first][i][1]) for i in known])
-    scores = {}
-    for folder, table in tables.items():
-        names = ["aucp" if name == "score" else model_of_column(name) for name in table[0]]
-        scores[folder] = {m: _column(folder, table, known, names.index(m)) for m in MODELS if m in names}
-        check_belongs(folder, read_metrics(folder) or {}, scores[folder], labels, f"delete {folder}")
+    known = [i for i, label in enumerate(expected.labels) if label is not None]
+    labels = np.array([expected.labels[i] for i in known], dtype=np.int64)
+    scores = {
+        folder: {model: np.array(table.scores[model])[known] for model in MODELS if model in table.scores}
+        for folder, table in tables.items()
+    }
+    for folder, found in scores.items():
+        check_belongs(folder, read_metrics(folder) or {}, found, labels, f"delete {folder}")
     return labels, scores
 
 
-def _read_table(path: Path) -> list[list[str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        table = list(csv.reader(file))
-    if not table or table[0][:3] != ["image", "label", "score"] or len({len(row) for row in table}) > 1:
-        raise SaganError(f"{path} is no table of scores; delete {path.parent} and run the study again")
-    return table
-
-
-def _column(folder: Path, table: Sequence[Sequence[str]], known: Sequence[int], place: int) -> Array:
-    try:
-        return np.array([float(table[i][place]) for i in known])
-    except ValueError as error:
-        raise SaganError(f"{folder / 'scores.csv'} holds no number ({error}); delete {folder}") from None
+def _table(folder: Path) -> ScoreTable:
+    return read_scores(folder / "scores.csv", MODELS[0], f"delete {folder} and run the study again")
 
 
 def _csv(entries: Sequence[Entry]) -> str:

@@ -14,7 +14,7 @@ from PIL import Image
 from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.engines import evaluation
-from monai_sagan.engines.evaluation import evaluate, versions, write_scores
+from monai_sagan.engines.evaluation import evaluate
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
 from monai_sagan.models.scorer import Scorer
@@ -329,25 +329,6 @@ def test_a_model_chosen_on_the_test_is_marked_everywhere(tmp_path, models, run, 
 def test_scores_that_are_no_numbers(value, refused):
     with refused("1 scores are not finite"):
         evaluation.check_finite(torch.tensor([0.1, value]))
-
-
-def test_scores_of_odd_names(tmp_path):
-    items = [{"image": 'a, "b".png', "label": None}, {"image": "ä\n.png", "label": 1}]
-    write_scores(tmp_path / "scores.csv", items, {"x": torch.tensor([0.5, 1.0])}, "x")
-    assert table(tmp_path / "scores.csv") == [
-        ["image", "label", "score"],
-        ['a, "b".png', "", "0.50000000"],
-        ["ä\n.png", "1", "1.00000000"],
-    ]
-
-
-def test_versions():
-    found = versions()
-    assert found["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert set(found) - {"commit"} == {
-        *("python", "monai-sagan", "torch", "monai", "pytorch-ignite", "numpy", "pillow", "scikit-learn")
-    }
-    assert evaluation.MASK_SEED == 0
 
 
 def test_test_images_unlike_the_training_images_are_warned_of(tmp_path, splits, models, run, caplog):

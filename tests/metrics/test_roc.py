@@ -9,7 +9,15 @@ import torch
 from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from monai_sagan.metrics import average_precision, delong, image_metrics, roc_auc, roc_auc_ci95, roc_auc_se
+from monai_sagan.metrics import (
+    average_precision,
+    delong,
+    image_metrics,
+    roc_auc,
+    roc_auc_ci95,
+    roc_auc_difference_ci95,
+    roc_auc_se,
+)
 
 
 def generated(case):
@@ -107,6 +115,21 @@ def test_delong_by_counting_pairs():
     low, high = roc_auc_ci95(columns[1], labels)
     assert low < areas[1] < high
     assert np.isnan(delong(columns, np.zeros(40))[1]).all()
+
+
+def test_the_interval_of_a_difference_is_paired():
+    generator = np.random.default_rng(5)
+    labels = np.arange(60) % 2
+    scores = generator.normal(size=60) + labels
+    others = scores + generator.normal(size=60)
+    areas, covariance = delong([scores, others], labels)
+    low, high = roc_auc_difference_ci95(scores, others, labels)
+    assert (low + high) / 2 == pytest.approx(areas[0] - areas[1])
+    spread = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    assert high - low == pytest.approx(2 * 1.959964 * np.sqrt(spread), rel=1e-6)
+    assert roc_auc_difference_ci95([*scores, 9], [*others, 0], [*labels, None]) == [low, high]
+    assert roc_auc_difference_ci95(scores, scores, labels) == [0, 0]
+    assert roc_auc_difference_ci95([1, 2, 3], [1, 2, 3], [0, 1, 1]) is None
 
 
 def test_one_column_has_a_covariance_of_one_by_one():
