@@ -121,10 +121,6 @@ class Bundle:
         return parser
 
 
-def _starts_run(step: Mapping[str, Any]) -> bool:
-    return str(step.get("_target_", "")).endswith(".start_run")
-
-
 @contextmanager
 def _own_errors() -> Iterator[None]:
     """MONAI wraps an error of a component in others; let the user's own come out as it is."""
