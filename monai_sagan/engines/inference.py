@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from monai_sagan.data.batches import EvaluationBatches, images_at_a_time
-from monai_sagan.data.cache import HowToDecode, decode_images
+from monai_sagan.data.cache import decode_images
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.datasets.folder import list_images
 from monai_sagan.data.datasets.unread import no_images, warn_of_unread
 from monai_sagan.data.formats.decode import Pixels
-from monai_sagan.data.formats.workers import Failure
+from monai_sagan.data.formats.tasks import HowToDecode, LeftOut, Unreadable
 from monai_sagan.data.unreadable import by_file, check_unreadable, write_skipped
 from monai_sagan.engines.evaluation import check_finite, write_scores
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
@@ -234,13 +234,14 @@ def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], Tensor, dict
     pixels: dict[str, Pixels] = {}
     unreadable: dict[str, str] = {}
     left_out: dict[str, str] = {}
-    for path, result in tqdm(decode_images(paths, how), "decoding", len(paths), unit="image", disable=None):
-        if isinstance(result, tuple):
-            pixels[path] = result[0]
-        elif isinstance(result, Failure):
-            unreadable[path] = result.reason
+    for result in tqdm(decode_images(paths, how), "decoding", len(paths), unit="image", disable=None):
+        if isinstance(result, Unreadable):
+            unreadable[result.image] = result.reason
+        elif isinstance(result, LeftOut):
+            left_out[result.image] = f"{result.image} has {result.reason}"
         else:
-            left_out[path] = f"{path} has {result}"
+            assert result.pixels is not None
+            pixels[result.image] = result.pixels
     for reason in [*by_file(unreadable).values(), *left_out.values()]:
         logger.warning(f"skipped: {reason}")
     stacked = torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0)

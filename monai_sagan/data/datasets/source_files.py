@@ -19,7 +19,6 @@ __all__ = [
     "PICTURES",
     "LeftOut",
     "Notes",
-    "check_slices",
     "check_some_there",
     "files_by_stem",
     "find_packed",
@@ -136,27 +135,6 @@ def check_some_there(missing: Sequence[str], count: int, of: str, mend: str = UN
     if len(missing) == count:
         raise SaganError(f"{found}; {mend}")
     logger.warning(f"{found}, of {count}: they count as unreadable")
-
-
-def check_slices(slice_axis: object, slice_range: object) -> tuple[int, tuple[float, float]]:
-    """Check which slices of volumes are asked for; returns the axis and the range as numbers.
-
-    Args:
-        slice_axis: 0, 1 or 2.
-        slice_range: two rising shares from 0 to 1.
-
-    Raises:
-        SaganError: naming the value that is something else.
-    """
-    if isinstance(slice_axis, bool) or not isinstance(slice_axis, int) or slice_axis not in (0, 1, 2):
-        raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
-    try:
-        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # what is no pair raises
-    except (TypeError, ValueError):
-        first = last = math.nan
-    if isinstance(slice_range, str) or not 0 <= first < last <= 1:
-        raise SaganError(f"slice_range is {slice_range!r}; it is two shares from 0 to 1, for example [0.2, 0.8]")
-    return slice_axis, (first, last)
 
 
 def report_left_out(
