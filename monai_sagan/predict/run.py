@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from monai_sagan.data.datasets.folder import list_images
 from monai_sagan.data.datasets.unread import warn_of_unread
 from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.data.formats.tasks import DecodedImage, HowToDecode, Result, Unreadable
-from monai_sagan.data.training_range import compare_typical, typical_from_json
+from monai_sagan.data.training_range import typical_from_json
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
-from monai_sagan.metrics import conformal_p_values
-from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.pictures.overlay import SIDE, Colors, draw_overlay
 from monai_sagan.predict.decoding import decode_all
+from monai_sagan.predict.folder import ScoreRules, list_folder, skip_reason
 from monai_sagan.predict.results import (
     OVERLAYS,
     Entry,
@@ -102,7 +100,7 @@ def predict(
             with Results(folder, output, files, overlays) as results:
                 scorer = _Scorer(model, results)
                 _score_the_rest(scorer, results, jobs)
-            return summarize(results, scorer.threshold)
+            return summarize(results, scorer.rules.threshold)
     except OSError as error:
         raise SaganError(
             f"cannot write to {output} ({error.strerror or error}); make room or name another folder, then go on"
@@ -111,15 +109,13 @@ def predict(
 
 def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> dict[str, list[str]]:
     """The files of images below a folder with the names of their images, all relative to the folder."""
-    ours = (output / OVERLAYS).resolve()  # pictures of an earlier call, should they lie in the folder
-    found = [(path, names) for path, names in list_images(folder, axis, keep) if ours not in path.resolve().parents]
-    files = {
+    found = list_folder(folder, output, axis, keep)
+    warn_of_unread(folder, [path for path, names in found.items() if not names])
+    return {
         path.relative_to(folder).as_posix(): [Path(name).relative_to(folder).as_posix() for name in names]
-        for path, names in found
+        for path, names in found.items()
         if names
     }
-    warn_of_unread(folder, [path for path, names in found if not names])
-    return files
 
 
 def _score_the_rest(scorer: _Scorer, results: Results, jobs: int | None) -> None:
@@ -165,9 +161,7 @@ class _Scorer:
         facts = model.facts
         self.colors = Colors(facts["model"]["scale"], facts["model"]["pixel_threshold"])
         # Not the stored threshold and the graph's p-values: in older artifacts rounding decides where scores are equal.
-        self.valid = facts["model"]["valid_normal_scores"]
-        self.threshold = normal_threshold(self.valid, SPECIFICITY)
-        self.typical = typical_from_json(facts.get("typical"))
+        self.rules = ScoreRules(facts["model"]["valid_normal_scores"], typical_from_json(facts.get("typical")))
 
     def entries(self, group: Sequence[tuple[str, Found]], pool: ThreadPoolExecutor) -> list[Entry]:
         """What is to be kept of some files; the overlays are drawn."""
@@ -180,10 +174,10 @@ class _Scorer:
                 entries[-1]["rows"].append(row)
                 if isinstance(result, DecodedImage):
                     images.append((row, result))
-                elif isinstance(result, Unreadable):  # a decoder may be installed until the next call
-                    row |= {"reason": result.reason, "again": True}
-                else:
-                    row["reason"] = f"{result.image} has {result.reason}"
+                    continue
+                row["reason"] = skip_reason(result)
+                if isinstance(result, Unreadable):  # a decoder may be installed until the next call
+                    row["again"] = True
         drawn = [future for i in range(0, len(images), BATCH) for future in self._score(images[i : i + BATCH], pool)]
         for future in drawn:
             future.result()
@@ -193,16 +187,14 @@ class _Scorer:
         """Fill in the rows of a batch; what is being drawn meanwhile."""
         pixels = np.stack([image.pixels for _, image in images if image.pixels is not None])
         outputs = self.model.run(pixels.astype(np.int32), 8)
-        p_values = conformal_p_values(self.valid, np.nan_to_num(outputs["score"]))
+        found = self.rules.rows(outputs["score"], pixels)
         drawn = []
         for i, (row, image) in enumerate(images):
             score = float(outputs["score"][i])
             if not math.isfinite(score):
                 row |= {"reason": f"{self.results.path(row['image'])} has the score {score}", "again": True}
                 continue
-            warning = "; ".join(compare_typical(pixels[i], self.typical))
-            row |= {"score": score, "p_value": float(p_values[i]), "warning": warning}
-            row["flag"] = flag_score(score, self.threshold, warning)
+            row |= found[i]
             picture = image.picture if wants_overlay(row, self.results.overlays) else None
             row["overlay"] = "" if picture is None else overlay_name(row["image"])
             if picture is not None:
@@ -216,12 +208,13 @@ class _Scorer:
         write_whole(path, lambda unfinished: drawing.save(unfinished, "PNG", compress_level=1))
 
     def _words(self, row: Row) -> list[tuple[str, bool]]:
-        if self.threshold is None:
+        threshold = self.rules.threshold
+        if threshold is None:
             verdict = "no threshold, for there were too few normal images"
         elif row["warning"]:
             verdict = "not compared with the threshold"
         else:
             above = "above" if row["flag"] else "not above"
-            verdict = f"{above} {self.threshold:.4f}, the threshold for a specificity of 95 %"
+            verdict = f"{above} {threshold:.4f}, the threshold for a specificity of 95 %"
         words = [(f"score {row['score']:.4f}, p = {row['p_value']:.3g}; {verdict}", bool(row["flag"]))]
         return words + [(f"warning: {line}", True) for line in row["warning"].split("; ") if line]
