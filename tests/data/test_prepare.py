@@ -96,16 +96,16 @@ def test_test_images_whose_labels_nobody_knows(datalist, tmp_path):
 
 
 def test_the_same_command_goes_on(datalist, tmp_path, monkeypatch):
-    run, asked = module.run_in_workers, []
+    run, asked = module.run_tasks, []
 
-    def some(function, tasks, jobs=None):
+    def some(tasks, jobs=None):
         asked.append(len(tasks))
-        for i, result in enumerate(run(function, tasks, jobs)):
+        for i, result in enumerate(run(tasks, jobs)):
             if len(asked) == 1 and i == 3:
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(module, "run_in_workers", some)
+    monkeypatch.setattr(module, "run_tasks", some)
     with pytest.raises(KeyboardInterrupt):
         prepare(datalist, tmp_path / "out", image_size=32)
     assert not (tmp_path / "out" / "data.json").exists()
