@@ -37,11 +37,11 @@ _PATIENT = {  # the ends between which each variable is drawn; lengths in unit c
     "breadth": (0.9, 1.1), "flank": (0.82, 0.99), "shoulder": (-0.95, -0.76), "lung_width": (0.62, 0.82),
     "lung_top": (-0.86, -0.68), "lung_base": (0.50, 0.80), "dome": (0.08, 0.28), "liver": (0.03, 0.13),
     "air": (0.74, 0.80), "medial": (0.07, 0.18), "heart_x": (0.05, 0.20), "heart_y": (0.16, 0.36),
-    "heart_width": (0.22, 0.44), "heart_height": (0.30, 0.52), "bubble": (0.0, 0.2), "bone": (0.04, 0.08),
+    "heart_width": (0.22, 0.44), "heart_height": (0.30, 0.52), "bubble": (0.0, 0.2), "bone": (0.02, 0.13),
     "rib_spacing": (0.13, 0.19), "rib_phase": (0.0, 1.0), "rib_bend": (0.25, 0.65), "clavicle_y": (-0.66, -0.51),
-    "clavicle_slope": (0.0, 0.4), "vessels": (0.03, 0.06), "brighter_right": (-0.06, 0.06),
+    "clavicle_slope": (0.0, 0.4), "vessels": (0.02, 0.08), "brighter_right": (-0.06, 0.06),
     "brighter_down": (-0.06, 0.06), "gamma": (0.9, 1.15), "mean": (109.0, 115.0), "sd": (60.0, 64.0),
-    "grain": (1.0, 2.0),
+    "grain": (1.0, 4.0),
 }  # fmt: skip
 
 
@@ -98,14 +98,14 @@ def _chest(p: SimpleNamespace, x: Array, y: Array, ramp: float) -> tuple[Array, 
 
 
 def _opacities(p: SimpleNamespace, rng: np.random.Generator, axis: Array, x: Array, y: Array) -> list[Array]:
-    """Three to eight irregular patches (n, n), 0 to 1, each centered in a lung, at some distance from its edge."""
+    """Two to five irregular patches (n, n), 0 to 1, each centered well inside a lung."""
     patches = []
-    for _ in range(rng.integers(3, 9)):
-        radius, stretch = rng.uniform(0.07, 0.13), rng.uniform(0.8, 1.25)
+    for _ in range(rng.integers(2, 6)):
+        radius, stretch = rng.uniform(0.1, 0.16), rng.uniform(0.8, 1.25)
         spots = rng.uniform(-0.8, 0.8, (2, 256))
-        u, v = spots[:, np.argmax(_lung_depth(p, *spots) > radius)]
-        ragged = np.clip(0.3 * _field(rng, axis, 0.8 / radius), -0.6, 0.6)
-        patches.append(_soft(1 - np.hypot((x - u) * stretch, (y - v) / stretch) / radius + ragged, 1.0))
+        u, v = spots[:, np.argmax(_lung_depth(p, *spots) > 0.8 * radius)]
+        ragged = np.clip(0.2 * _field(rng, axis, 0.8 / radius), -0.6, 0.6)
+        patches.append(_soft(1 - np.hypot((x - u) * stretch, (y - v) / stretch) / radius + ragged, 1.4))
     return patches
 
 
