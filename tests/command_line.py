@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from monai_sagan.cli import main
+from monai_sagan.engines.start import end_run
 
 
 def carry_out(words: Sequence[str]) -> int:
@@ -49,7 +50,8 @@ def _own_process_state() -> Iterator[None]:
             yield
     finally:
         sys.argv, sys.path[:], sys.excepthook = argv, path, hook
-        for handler in set(root.handlers) - set(handlers):  # a run's own log.txt
+        end_run()  # as the process itself would
+        for handler in set(root.handlers) - set(handlers):
             root.removeHandler(handler)
             handler.close()
         root.setLevel(level)

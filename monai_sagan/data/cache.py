@@ -195,9 +195,9 @@ class ImageCache:
 
     def _write(self, paths: list[str], jobs: int | None) -> None:
         unfinished = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex}")
-        unfinished.mkdir(parents=True)
         shape = (len(paths), self.how.channels, *self.how.image_size)
         try:
+            unfinished.mkdir(parents=True)
             np.lib.format.open_memmap(unfinished / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
             _take_space(unfinished / PIXELS)
             with closing(ArrayFile(unfinished / PIXELS, "r+")) as pixels:
@@ -206,6 +206,10 @@ class ImageCache:
             shutil.rmtree(self.folder, ignore_errors=True)  # one whose unreadable images can be read now
             with contextlib.suppress(OSError):  # another run was first: its folder is as good
                 unfinished.rename(self.folder)
+        except OSError as error:
+            raise SaganError(
+                f"cannot write to {self.folder.parent} ({error.strerror or error}); give another --cache_dir"
+            ) from None
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
         bad = len(notes["unreadable"]) + len(notes["left_out"])

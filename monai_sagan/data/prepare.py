@@ -78,7 +78,7 @@ def prepare(
             _finish(folder, datalist, names, done, image_size, max_unreadable)
     except OSError as error:
         raise SaganError(
-            f"cannot write to {folder} ({error.strerror or error}); make room or name another folder"
+            f"cannot write to {folder} ({error.strerror or error}); make room or name a new folder"
         ) from None
     return folder
 

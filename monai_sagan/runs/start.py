@@ -71,19 +71,15 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     return output
 
 
-def end_run(output_dir: str | Path) -> None:
+@atexit.register
+def end_run(output_dir: str | Path | None = None) -> None:
     """Close the log of a run that `start_run` started, and let other processes write to its folder.
 
     Args:
-        output_dir: of the run; nothing happens if none was started there.
+        output_dir: of the run; nothing happens if none was started there. None ends all runs of this process.
     """
-    _runs.pop(Path(output_dir).resolve(), ExitStack()).close()
-
-
-@atexit.register
-def _end_all() -> None:
-    for output in list(_runs):
-        end_run(output)
+    for output in list(_runs) if output_dir is None else [Path(output_dir).resolve()]:
+        _runs.pop(output, ExitStack()).close()
 
 
 class _LogFile(logging.FileHandler):

@@ -16,7 +16,7 @@ from monai.bundle import ConfigWorkflow
 from monai_sagan.bundle import bundle_path
 from monai_sagan.data.datasets.phantom import phantom_image
 from monai_sagan.data.prepare import prepare
-from monai_sagan.engines import start
+from monai_sagan.engines.start import end_run
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 from monai_sagan.predict import predict
@@ -49,7 +49,7 @@ def _as_processes_that_end():
     """Each command is a process of its own, and a failed one does not hold its folder any longer than it lives."""
     handlers = logging.getLogger().handlers[:]
     yield
-    start._end_all()
+    end_run()
     assert logging.getLogger().handlers == handlers
 
 
@@ -67,7 +67,7 @@ def run(config: str, **values: object) -> None:
             cause = cause.__cause__
         raise (cause or error) from None
     finally:
-        start._end_all()
+        end_run()
 
 
 def train(data: Path, output_dir: Path, **values: object) -> Path:

@@ -241,6 +241,21 @@ def test_a_full_disk(datalist, tmp_path, monkeypatch, refused):
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_a_full_disk_after_the_pixels(datalist, tmp_path, small_files, refused):
+    with (
+        small_files(400),
+        refused(tmp_path / "cache", "File too large", "--cache_dir"),
+    ):  # the notes are larger
+        ImageCache(datalist, HowToDecode((4, 4)), tmp_path / "cache", jobs=1)
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def test_a_cache_that_cannot_be_made(datalist, tmp_path, refused):
+    (tmp_path / "file").touch()
+    with refused(tmp_path / "file", "--cache_dir"):
+        ImageCache(datalist, GREY, tmp_path / "file" / "cache")
+
+
 def test_a_missing_image_is_unreadable_until_it_comes_back(datalist, tmp_path):
     path = tmp_path / "images" / "4.png"
     content = path.read_bytes()

@@ -181,8 +181,8 @@ def write_phantom(
         counts: how many images of each group; the groups are those of `PHANTOM_COUNTS`.
 
     Raises:
-        SaganError: if the folder holds anything else, such as the phantoms of another version of this package, or
-            ``counts`` has other groups than `PHANTOM_COUNTS`.
+        SaganError: if the folder cannot be written or holds anything else, such as the phantoms of another version of
+            this package, or ``counts`` has other groups than `PHANTOM_COUNTS`.
     """
     if counts.keys() != PHANTOM_COUNTS.keys():
         raise SaganError(f"counts has the groups {sorted(counts)}; give {sorted(PHANTOM_COUNTS)}")
@@ -190,15 +190,19 @@ def write_phantom(
     recipe = {"version": VERSION, "seed": seed, "image_size": image_size, "counts": counts}
     if _holds(folder, recipe):
         return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-        draft = Path(scratch) / folder.name
-        _draw_all(draft, recipe)
-        try:
-            os.replace(draft, folder)
-        except OSError:
-            if not _holds(folder, recipe):  # else another process was first
-                raise
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
+            draft = Path(scratch) / folder.name
+            _draw_all(draft, recipe)
+            try:
+                os.replace(draft, folder)
+            except OSError:
+                if not _holds(folder, recipe):  # else another process was first
+                    raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise SaganError(f"cannot write to {folder} ({reason}); make room or name a new folder") from None
     return folder
 
 

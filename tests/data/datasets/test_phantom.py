@@ -256,12 +256,18 @@ def test_two_writers_at_once(tmp_path, monkeypatch, count_draws):
     assert len(names_of(json.loads((folder / "data.json").read_text()))) == 15
 
 
-def test_other_failures_of_the_system_are_shown(tmp_path, monkeypatch, count_draws):
+def test_a_full_disk(tmp_path, small_files, refused):
+    with small_files(100), refused(tmp_path / "phantom", "File too large", "make room"):
+        write_phantom(tmp_path / "phantom", image_size=16, counts=FEW)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_failures_of_the_system_are_shown(tmp_path, monkeypatch, count_draws, refused):
     def refuse(*args):
         raise PermissionError("read-only")
 
     monkeypatch.setattr(phantom.os, "replace", refuse)
-    with pytest.raises(PermissionError, match="read-only"):
+    with refused(tmp_path / "phantom", "read-only"):
         write_phantom(tmp_path / "phantom", image_size=16, counts=FEW)
 
 
