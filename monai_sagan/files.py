@@ -18,8 +18,9 @@ from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = ["fitting", "load_tensors", "print_any_name", "save_tensors", "write_text", "write_whole"]
+__all__ = ["fitting", "load_tensors", "print_any_name", "save_tensors", "stored_name", "write_text", "write_whole"]
 
+ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # how `write_text` writes a byte of a name that is not UTF-8
 PLAIN = re.compile(  # what pickles of tensors and plain values name
     r"torch\.(\w+|(_utils|_tensor|storage)\.\w+|serialization\._get_layout|nn\.parameter\.Parameter)|"
     r"collections\.OrderedDict|_codecs\.encode"
@@ -71,6 +72,16 @@ def fitting(name: str, most: int = 180) -> str:
     """
     stored = name.encode("utf-8", "surrogatepass")
     return name if len(stored) <= most else stored[:most].decode("utf-8", "ignore")
+
+
+def stored_name(text: str) -> str:
+    """The name on the disk that a text in UTF-8 means, such as `write_text` wrote it, whatever the locale.
+
+    Args:
+        text: a name or a path.
+    """
+    stored = ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
+    return os.fsdecode(stored.encode("utf-8", "surrogateescape"))
 
 
 def print_any_name() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from monai_sagan.data.cache import HowToDecode
+from monai_sagan.data.formats.tasks import HowToDecode
 from monai_sagan.errors import SaganError
 from monai_sagan.methods.options import option, resolve, typed
 from monai_sagan.networks.patches import check_grid

@@ -90,6 +90,11 @@ def test_rows_become_commands(tmp_path, plan):
     assert (runs[5].asked["seed"], runs[5].asked["learning_rate"]) == (5, 5e-5)
 
 
+def test_asking_a_config_overrides_nothing(tmp_path):
+    """A run that was made without overrides is then known again."""
+    assert Bundle(CONFIG).asked({"dataset_dir": str(tmp_path), **TINY})["overrides"] is None
+
+
 def test_table_4_changes_nothing_but_the_ratio(plan, datalist):
     runs = plan(STUDIES["table4"], seeds=(0, 1))
     assert [run.row for run in runs[:7]] == ["0_u", "0", "0.2", "0.4", "0.6", "0.8", "1.0"]

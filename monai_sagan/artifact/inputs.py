@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from monai_sagan.artifact.self_test import Case
-from monai_sagan.data.cache import HowToDecode, fit_image
 from monai_sagan.data.datasets.phantom import phantom_image
 from monai_sagan.data.formats.scaling import Pixels, stretch
+from monai_sagan.data.formats.tasks import HowToDecode, fit_image
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.models.trained import Trained
 

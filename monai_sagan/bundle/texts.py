@@ -10,8 +10,8 @@ import ast
 import os
 import re
 from collections.abc import Mapping
+from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from monai_sagan.bundle.being_read import parser_being_read
 from monai_sagan.errors import SaganError
@@ -98,7 +98,7 @@ def _whole(text: str | None) -> Any:
     """A text, by a component where MONAI would replace a part of it."""
     if text is None or "#" not in text or text[0] in EVALUATED:
         return text
-    return {"_target_": "urllib.parse.unquote", "string": quote(text)}
+    return {"_target_": "html.unescape", "s": escape(text, quote=False).replace("#", "&num;")}
 
 
 def _is_component(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["ArrayFile", "StoredImages", "in_parts", "joined", "on_device"]
+__all__ = ["ArrayFile", "StoredImages", "in_parts", "joined", "on_device", "write_rows"]
 
 AT_A_TIME = 2**24  # values that go to a GPU at a time
 
@@ -70,6 +70,35 @@ class ArrayFile:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self.close()
+
+
+def write_rows(path: Path, rows: Iterable[Pixels], shape: Sequence[int]) -> int:
+    """Write a uint8 ``.npy`` file row by row, without knowing how many rows there will be; returns their number.
+
+    Args:
+        path: of the new file, see `ArrayFile`.
+        rows: uint8 arrays of one shape.
+        shape: of each row.
+
+    Raises:
+        OSError: when it cannot be written.
+    """
+    count = 0
+
+    def write_header() -> None:  # NumPy pads it, so that the number of rows can grow
+        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+
+    with path.open("wb") as file:
+        write_header()
+        begin = file.tell()
+        for row in rows:
+            file.write(np.ascontiguousarray(row, np.uint8).data)
+            count += 1
+        file.seek(0)
+        write_header()
+        assert file.tell() == begin
+    return count
 
 
 class StoredImages:

@@ -11,48 +11,40 @@ import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from monai_sagan.data.array_store import ArrayFile, StoredImages
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.formats.decode import Pixels, decode_file, lacks_foreground, split_fragment
-from monai_sagan.data.formats.workers import LIMIT, Failure, run_in_workers
+from monai_sagan.data.formats.decode import split_fragment
+from monai_sagan.data.formats.scaling import Pixels
+from monai_sagan.data.formats.tasks import (
+    DecodedImage,
+    DecodeTask,
+    HowToDecode,
+    LeftOut,
+    Result,
+    Unreadable,
+    group_by_file,
+    run_task,
+    run_tasks,
+)
 from monai_sagan.distributed import is_main, main_first
 from monai_sagan.errors import SaganError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HowToDecode", "ImageCache", "decode_images", "fit_image", "load_image"]
+__all__ = ["HowToDecode", "ImageCache", "decode_images", "load_image"]
 
 logger = logging.getLogger(__name__)
 
 PIXELS, NOTES = "pixels.npy", "images.json"  # in the cache's folder
 FORMAT = 4  # part of every key; raise it when the same files would be decoded to other pixels
-
-
-@dataclass(frozen=True)
-class HowToDecode:
-    """How files become pixels; whatever changes the pixels is here.
-
-    Args:
-        image_size: height and width, reached by Pillow's antialiased bilinear filter.
-        channels: 1 converts to grey, 3 to color.
-        preparation: of DICOM, see `monai_sagan.data.formats.dicom`.
-        min_foreground: an image whose share of pixels above its background is smaller is left out, as the empty ends
-            of a volume are.
-    """
-
-    image_size: tuple[int, int]
-    channels: int = 1
-    preparation: str = "display"
-    min_foreground: float = 0.0
 
 
 def load_image(path: str | Path, how: HowToDecode) -> Pixels:
@@ -65,15 +57,15 @@ def load_image(path: str | Path, how: HowToDecode) -> Pixels:
     Raises:
         SaganError: naming the file, when it is unreadable or has too little foreground.
     """
-    (result,) = _decode(([str(path)], how))
-    if isinstance(result, tuple):
-        pixels: Pixels = result[0]
-        return pixels
-    raise SaganError(result.reason if isinstance(result, Failure) else f"{path} has {result}")
+    (result,) = run_task(_task([str(path)], how))
+    if isinstance(result, DecodedImage):
+        assert result.pixels is not None
+        return result.pixels
+    raise SaganError(result.reason if isinstance(result, Unreadable) else f"{path} has {result.reason}")
 
 
-def decode_images(paths: Sequence[str], how: HowToDecode, jobs: int | None = None) -> Iterator[tuple[str, Any]]:
-    """Each path with its pixels, uint8 (C, H, W), and description; or with a `Failure`; or with why it is left out.
+def decode_images(paths: Sequence[str], how: HowToDecode, jobs: int | None = None) -> Iterator[Result]:
+    """The result of each image: its pixels, uint8 (C, H, W), with its description, or why there are none.
 
     Worker processes decode, a file of many slices once; those of one file come together, the files in their order.
 
@@ -82,47 +74,12 @@ def decode_images(paths: Sequence[str], how: HowToDecode, jobs: int | None = Non
         how: what makes pixels of them.
         jobs: processes at a time; None takes one for each core.
     """
-    files: dict[str, list[str]] = {}
-    for path in paths:
-        files.setdefault(split_fragment(path)[0], []).append(path)
-    tasks = [(group, how) for group in files.values()]
-    limit = LIMIT + 2.0 * max(map(len, files.values()), default=0)  # for a file of many slices
-    for (group, _), found in zip(tasks, run_in_workers(_decode, tasks, jobs, limit), strict=True):
-        for path, result in zip(group, [found] * len(group) if isinstance(found, Failure) else found, strict=True):
-            yield path, Failure(_named(path, result.reason)) if isinstance(result, Failure) else result
+    for results in run_tasks([_task(group, how) for group in group_by_file(paths)], jobs):
+        yield from results
 
 
-def _named(path: str, reason: str) -> str:
-    return reason if path in reason else f"{path} is not a readable image ({reason}); replace it or leave it out"
-
-
-def _decode(task: tuple[list[str], HowToDecode]) -> list[Any]:
-    """What a worker does with the images of one file."""
-    paths, how = task
-    results: list[Any] = []
-    for decoded in decode_file(paths, how.preparation):
-        if isinstance(decoded, SaganError):
-            results.append(Failure(str(decoded)))
-            continue
-        image, description = decoded
-        if empty := lacks_foreground(image, how.min_foreground):
-            results.append(empty)
-            continue
-        digest = hashlib.blake2b(image.tobytes(), digest_size=12, key=f"{image.size} {image.mode}".encode())
-        results.append((fit_image(image, how), description | {"digest": digest.hexdigest()}))
-    return results
-
-
-def fit_image(image: Image.Image, how: HowToDecode) -> Pixels:
-    """A picture as the networks see it: uint8 (C, H, W), grey or color, resized by Pillow's bilinear filter.
-
-    Args:
-        image: of any size and mode.
-        how: gives the size and the channels.
-    """
-    image = image.convert("L" if how.channels == 1 else "RGB")
-    resized = np.asarray(image.resize((how.image_size[1], how.image_size[0]), Image.Resampling.BILINEAR))
-    return resized[None] if how.channels == 1 else np.ascontiguousarray(np.moveaxis(resized, -1, 0))
+def _task(images: list[str], how: HowToDecode) -> DecodeTask:
+    return DecodeTask(images, how.preparation, how.min_foreground, fit=how, digest=True)
 
 
 def _take_space(path: Path) -> None:
@@ -220,7 +177,7 @@ class ImageCache:
     def _readable_now(self, paths: list[str], jobs: int | None) -> bool:
         """Whether an image that could not be read can be read now; then all is decoded anew."""
         bad = [paths[int(row)] for row in self._notes()["unreadable"]]
-        return any(not isinstance(result, Failure) for _, result in decode_images(bad, self.how, jobs))
+        return any(not isinstance(result, Unreadable) for result in decode_images(bad, self.how, jobs))
 
     def _key(self, paths: Iterable[str]) -> str:
         files: dict[str, tuple[str, int, int]] = {}
@@ -259,17 +216,17 @@ class ImageCache:
         images: list[dict[str, Any] | None] = [None] * len(paths)
         notes: dict[str, Any] = {"images": images, "unreadable": {}, "left_out": {}}
         results = decode_images(paths, self.how, jobs)
-        for path, result in tqdm(results, "decoding", len(paths), unit="image", disable=None):
-            row = self._row[path]
-            if isinstance(result, Failure):
+        for result in tqdm(results, "decoding", len(paths), unit="image", disable=None):
+            row = self._row[result.image]
+            if isinstance(result, Unreadable):
                 notes["unreadable"][row] = result.reason
-            elif isinstance(result, str):
-                notes["left_out"][row] = result
+            elif isinstance(result, LeftOut):
+                notes["left_out"][row] = result.reason
             else:
-                values, description = result
-                pixels.write(row, values)
-                images[row] = description
-                self._check_alike(path, description)
+                assert result.pixels is not None
+                pixels.write(row, result.pixels)
+                images[row] = result.description
+                self._check_alike(result.image, result.description)
         return notes
 
     def _check_alike(self, path: str, image: dict[str, Any]) -> None:

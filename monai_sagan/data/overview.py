@@ -13,14 +13,8 @@ from tqdm import tqdm
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.datasets.layouts import Dataset
 from monai_sagan.data.datasets.patient_ids import patient_sources
-from monai_sagan.data.formats.decode import (
-    check_min_foreground,
-    decode_file,
-    describe_file,
-    lacks_foreground,
-    split_fragment,
-)
-from monai_sagan.data.formats.workers import Failure, run_in_workers
+from monai_sagan.data.formats.decode import check_min_foreground
+from monai_sagan.data.formats.tasks import DecodeTask, LeftOut, Unreadable, group_by_file, run_tasks
 from monai_sagan.data.unreadable import by_file
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
@@ -28,7 +22,6 @@ from monai_sagan.files import write_whole
 __all__ = ["Findings", "describe_dataset", "look_at_files", "write_items"]
 
 COLUMNS = ("split", "image", "label", "patient", "view", "sex", "age", "site", "boxes")
-EMPTY = "empty"  # instead of a description: why an image is left out
 
 
 class Findings(NamedTuple):
@@ -60,42 +53,19 @@ def look_at_files(
         SaganError: for a share below 0 or above 1, or a number of ``jobs`` below 1.
     """
     check_min_foreground(min_foreground)
-    files: dict[str, list[str]] = {}
-    for item in (item for items in datalist.values() for item in items):
-        files.setdefault(split_fragment(item["image"])[0], []).append(item["image"])
-    groups = list(files.values())
-    tasks = [(group, min_foreground) for group in groups]
-    results = run_in_workers(_decode_all if check or min_foreground else _describe_all, tasks, jobs)
+    groups = group_by_file([item["image"] for items in datalist.values() for item in items])
+    headers_only = not (check or min_foreground)
+    tasks = [DecodeTask(group, min_foreground=min_foreground, headers_only=headers_only) for group in groups]
     findings = Findings({}, {}, {})
-    bar = tqdm(results, "decoding" if check else "looking", len(groups), unit="file", disable=None)
-    for group, found in zip(groups, bar, strict=True):
-        for image, result in zip(
-            group, [found.reason] * len(group) if isinstance(found, Failure) else found, strict=True
-        ):
-            if isinstance(result, str):
-                named = image in result or split_fragment(image)[0] in result
-                findings.bad[image] = result if named else f"{image}: {result}"
-            elif EMPTY in result:
-                findings.empty[image] = result[EMPTY]
-            else:
-                findings.good[image] = result
+    bar = tqdm(run_tasks(tasks, jobs), "decoding" if check else "looking", len(tasks), unit="file", disable=None)
+    for result in (result for results in bar for result in results):
+        if isinstance(result, Unreadable):
+            findings.bad[result.image] = result.reason
+        elif isinstance(result, LeftOut):
+            findings.empty[result.image] = result.reason
+        else:
+            findings.good[result.image] = result.description
     return findings
-
-
-def _decode_all(task: tuple[list[str], float]) -> list[dict[str, Any] | str]:
-    images, least = task
-    return [
-        str(found)
-        if isinstance(found, SaganError)
-        else {EMPTY: empty}
-        if (empty := lacks_foreground(found.image, least))
-        else found.description
-        for found in decode_file(images)
-    ]
-
-
-def _describe_all(task: tuple[list[str], float]) -> list[dict[str, Any] | str]:
-    return [str(found) if isinstance(found, SaganError) else found for found in describe_file(task[0])]
 
 
 def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False) -> str:

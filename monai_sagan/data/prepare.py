@@ -6,23 +6,19 @@ import json
 import logging
 import os
 import re
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tqdm import tqdm
 
 from monai_sagan.data.datalist import Datalist, Item
-from monai_sagan.data.formats.decode import check_min_foreground, decode_file, lacks_foreground, split_fragment
-from monai_sagan.data.formats.workers import Failure, run_in_workers
+from monai_sagan.data.formats.decode import check_min_foreground, split_fragment
+from monai_sagan.data.formats.tasks import DecodeTask, LeftOut, Result, Unreadable, group_by_file, run_tasks, save_png
 from monai_sagan.data.unreadable import check_unreadable, write_skipped
 from monai_sagan.errors import SaganError
 from monai_sagan.files import fitting, write_text
 from monai_sagan.output_folder import hold_folder
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 __all__ = ["prepare"]
 
@@ -102,23 +98,36 @@ def _prepare_all(
         and ("left_out" in entry or names[image] in there)
     }
     tasks = [
-        (group, [str(folder / "images" / names[image]) for image in group], how)
-        for group in _by_file([image for image in items if image not in done])
+        _task(group, folder, names, how) for group in group_by_file([image for image in items if image not in done])
     ]
     bar = tqdm(total=len(items), initial=len(done), desc="preparing", unit="image", disable=None)
     with bar, journal.open("a", encoding="utf-8", errors="backslashreplace") as file:
-        for (group, *_), results in zip(tasks, run_in_workers(_prepare_file, tasks, jobs), strict=True):
-            if isinstance(results, str):
-                raise SaganError(f"cannot write to {folder} ({results}); make room and give the same command again")
-            failed = isinstance(results, Failure)
-            for image, result in zip(group, [results.reason] * len(group) if failed else results, strict=True):
-                found = {"error": result} if isinstance(result, str) else result
-                entry = {"image": image, "source": sources[image]} | found
+        for results in run_tasks(tasks, jobs):
+            for result in results:
+                entry = {"image": result.image, "source": sources[result.image]} | _found(folder, result)
                 file.write(json.dumps(entry) + "\n")
-                done[image] = entry
+                done[result.image] = entry
                 bar.update()
             file.flush()
     return {image: done[image] for image in items}
+
+
+def _task(images: list[str], folder: Path, names: Mapping[str, str], how: How) -> DecodeTask:
+    side, preparation, min_foreground = how
+    targets = {image: str(folder / "images" / names[image]) for image in images}
+    return DecodeTask(images, preparation, min_foreground, targets=targets, target_side=side)
+
+
+def _found(folder: Path, result: Result) -> dict[str, Any]:
+    """The journal's words for a result."""
+    if isinstance(result, Unreadable):
+        return {"error": result.reason}
+    if isinstance(result, LeftOut):
+        return {"left_out": result.reason}
+    if result.not_written:
+        reason = result.not_written
+        raise SaganError(f"cannot write to {folder} ({reason}); make room and give the same command again")
+    return result.description
 
 
 def _source(image: str) -> list[int]:
@@ -193,50 +202,6 @@ def _entries(journal: Path) -> Iterator[dict[str, Any]]:
             yield entry
 
 
-def _by_file(images: Sequence[str]) -> list[list[str]]:
-    groups: dict[str, list[str]] = {}
-    for image in images:
-        groups.setdefault(split_fragment(image)[0], []).append(image)
-    return list(groups.values())
-
-
-def _prepare_file(task: tuple[list[str], list[str], How]) -> list[dict[str, Any] | str] | str:
-    """What a worker does: write the images of one file, and say what they are or why there is none.
-
-    One text instead of a list says why nothing can be written.
-    """
-    from PIL import Image
-
-    images, targets, (size, preparation, min_foreground) = task
-    results: list[dict[str, Any] | str] = []
-    for decoded, target in zip(decode_file(images, preparation), targets, strict=True):
-        if isinstance(decoded, SaganError):
-            results.append(str(decoded))
-            continue
-        image, description = decoded
-        if empty := lacks_foreground(image, min_foreground):
-            results.append({"left_out": empty})
-            continue
-        image = image.convert("L" if image.mode in ("1", "L", "LA", "I", "F") else "RGB")
-        # Radiographs come out as small as at Pillow's own level 6, and three times as soon.
-        resized = image.resize((size, size), Image.Resampling.BILINEAR)
-        try:
-            _save(resized, Path(target), compress_level=4)
-        except OSError as error:
-            return error.strerror or str(error)
-        results.append(description)
-    return results
-
-
-def _save(image: Image.Image, path: Path, **options: Any) -> None:
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        image.save(unfinished, "PNG", **options)
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _finish(
     folder: Path,
     datalist: Datalist,
@@ -302,5 +267,5 @@ def _write_mask(folder: Path, item: Item, entry: dict[str, Any], name: str, imag
     target = folder / "masks" / name
     target.parent.mkdir(exist_ok=True)
     present = Image.fromarray(read_mask(item, (entry["width"], entry["height"])).astype("uint8") * 255)
-    _save(present.resize((image_size, image_size), Image.Resampling.NEAREST), target)
+    save_png(present.resize((image_size, image_size), Image.Resampling.NEAREST), target)
     return f"masks/{name}"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
-import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from monai.engines import SupervisedEvaluator
@@ -16,22 +16,22 @@ from monai.transforms import FlattenSubKeysd
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from monai_sagan.data.array_store import ArrayFile, StoredImages, write_rows
 from monai_sagan.data.batches import EvaluationBatches, images_at_a_time
-from monai_sagan.data.cache import HowToDecode, decode_images
 from monai_sagan.data.datalist import Item
-from monai_sagan.data.datasets.folder import list_images
 from monai_sagan.data.datasets.unread import no_images, warn_of_unread
-from monai_sagan.data.formats.decode import Pixels
-from monai_sagan.data.formats.workers import Failure
+from monai_sagan.data.formats.scaling import Pixels
+from monai_sagan.data.formats.slices import check_slices
+from monai_sagan.data.formats.tasks import DecodedImage, HowToDecode, Unreadable
 from monai_sagan.data.unreadable import by_file, check_unreadable, write_skipped
 from monai_sagan.engines.evaluation import check_finite
-from monai_sagan.engines.unlike import tell_unlike, unlike_training
+from monai_sagan.engines.unlike import tell_unlike
 from monai_sagan.errors import SaganError
-from monai_sagan.metrics import conformal_p_values
-from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import Trained, load_trained
 from monai_sagan.pictures.heat_maps import write_heatmaps
+from monai_sagan.predict.decoding import decode_all
+from monai_sagan.predict.folder import ScoreRules, list_folder, skip_reason
 from monai_sagan.records import replace_together
 from monai_sagan.runs.score_table import write_scores
 from monai_sagan.runs.start import end_run, start_run
@@ -45,13 +45,14 @@ logger = logging.getLogger(__name__)
 class FolderBatches(EvaluationBatches):
     """Batches of ``image`` (B, C, H, W) in [-1, 1]: every readable image below a folder, decoded as in training.
 
-    Images of any size and format that `read_image` knows are converted and resized. An unreadable one is skipped,
-    named in the log and kept in ``skipped`` with the reason.
+    Images of any size and format that `read_image` knows are converted and resized, every frame of a DICOM or picture
+    file and every slice of a NIfTI volume. Their pixels wait in a temporary file, so that memory does not grow with the
+    folder. An unreadable one is skipped, named in the log and kept in ``skipped`` with the reason.
 
     Args:
         folder: its sub-folders count too.
         settings: of the run that trained the model.
-        output_dir: where results go; images below it, such as heat maps of an earlier call, are no input.
+        output_dir: where results go; heat maps and overlays of an earlier call below it are not input.
         batch_size: B for images of up to 64 x 64 pixels, fewer of larger ones; the last batch may be smaller.
         slice_axis: of NIfTI volumes, see `monai_sagan.data.datasets.folder`; each slice is an image.
         slice_range: the part of a volume that is taken, two shares from 0 to 1.
@@ -72,18 +73,44 @@ class FolderBatches(EvaluationBatches):
         max_unreadable: float = 1.0,
     ) -> None:
         check_unreadable({}, 0, max_unreadable)
-        output = Path(output_dir).resolve()
-        found = _image_paths(Path(folder), output, slice_axis, (slice_range[0], slice_range[1]))
-        paths, pixels, unreadable, left_out = _decode(found, settings.decoding())
-        self.items: list[Item] = [{"image": path, "label": None} for path in paths]
-        self.pixels = pixels
-        self.unreadable, self.left_out = unreadable, left_out
-        self.skipped: dict[str, str] = unreadable | left_out
-        if not paths:
-            reason = self.skipped[found[0]]
-            raise SaganError(f"none of the {len(found)} images in {folder} is readable; the first: {reason}")
-        check_unreadable(unreadable, len(paths) + len(unreadable), max_unreadable)
-        super().__init__(pixels, batch_size=batch_size)
+        files = _list(Path(folder), Path(output_dir), *check_slices(slice_axis, slice_range))
+        self.items: list[Item] = []
+        self.unreadable: dict[str, str] = {}
+        self.left_out: dict[str, str] = {}
+        self.pixels = self._decode(files, settings.decoding())
+        self.skipped: dict[str, str] = self.unreadable | self.left_out
+        total = len(self.items) + len(self.skipped)
+        if not self.items:
+            reason = next(iter(self.skipped.values()))
+            raise SaganError(f"none of the {total} images in {folder} is readable; the first: {reason}")
+        check_unreadable(self.unreadable, len(self.items) + len(self.unreadable), max_unreadable)
+        super().__init__(self.pixels, batch_size=batch_size)
+
+    def _decode(self, files: list[list[str]], how: HowToDecode) -> StoredImages:
+        """Sort the images by their results; the pixels of those that could be decoded wait on the disk."""
+        with TemporaryDirectory(prefix="monai-sagan-", ignore_cleanup_errors=True) as place:
+            path, shape = Path(place) / "pixels.npy", (how.channels, *how.image_size)
+            try:
+                count = write_rows(path, self._decoded(files, how), shape)
+            except OSError as error:
+                raise SaganError(
+                    f"no room for decoded images in {place} ({error.strerror}); set TMPDIR to a larger disk"
+                ) from None
+            stored = StoredImages(ArrayFile(path), range(count))  # the open file outlives its name
+        for reason in [*by_file(self.unreadable).values(), *self.left_out.values()]:
+            logger.warning(f"skipped: {reason}")
+        return stored
+
+    def _decoded(self, files: list[list[str]], how: HowToDecode) -> Iterator[Pixels]:
+        bar = tqdm(decode_all(files, how, 0), "decoding", len(files), unit="file", disable=None)
+        for result in (result for results in bar for result in results):
+            if isinstance(result, DecodedImage):
+                assert result.pixels is not None
+                self.items.append({"image": result.image, "label": None})
+                yield result.pixels
+            else:
+                skipped = self.unreadable if isinstance(result, Unreadable) else self.left_out
+                skipped[result.image] = skip_reason(result)
 
 
 class AnomalyInferer(Inferer):
@@ -135,36 +162,36 @@ class WriteScores:
         self.images = images
         self.output = Path(output_dir)
         self.heatmaps = heatmaps
-        self._scores: list[Tensor] = []
+        self.rules = ScoreRules(trained.valid_normal_scores, trained.typical)
+        self._rows: list[dict[str, Any]] = []
 
     def attach(self, engine: Engine) -> None:
         """Collect the scores of ``engine``, an evaluator, and write them at the end of its epoch."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._scores.clear)
+        engine.add_event_handler(Events.EPOCH_STARTED, self._rows.clear)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._keep)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
 
     def _keep(self, engine: Engine) -> None:
         output: dict[str, Tensor] = engine.state.output  # type: ignore[assignment]
-        self._scores.append(output["anomaly_score"].cpu())
+        scores, start = output["anomaly_score"].cpu(), len(self._rows)
+        pixels = self.images.pixels[start : start + len(scores)].numpy()
+        self._rows += self.rules.rows(scores.tolist(), pixels)
 
     def _write(self) -> None:
-        scores, items, trained = torch.cat(self._scores), self.images.items, self.trained
+        scores = torch.tensor([row["score"] for row in self._rows])
+        p_values = torch.tensor([row["p_value"] for row in self._rows], dtype=torch.float64)
         check_finite(scores)
-        pixels = self.images.pixels
-        p_values = torch.from_numpy(conformal_p_values(trained.valid_normal_scores, scores))
-        threshold = normal_threshold(trained.valid_normal_scores, SPECIFICITY)
-        warnings = unlike_training(pixels, trained.typical)
-        flags = [flag_score(score, threshold, text) for score, text in zip(scores.tolist(), warnings, strict=True)]
+        flags, warnings = ([row[name] for row in self._rows] for name in ("flag", "warning"))
+        items, images = self.images.items, self.images
         with replace_together(self.output) as draft:
-            write_heatmaps(draft / "heatmaps", trained, pixels, items, scores, self.heatmaps, warnings)
+            write_heatmaps(draft / "heatmaps", self.trained, images.pixels, items, scores, self.heatmaps, warnings)
             write_scores(draft / "scores.csv", items, {"score": scores}, "score", p_values, flags, warnings)
-            write_skipped(draft / "skipped.csv", self.images.unreadable, self.images.left_out)
+            write_skipped(draft / "skipped.csv", images.unreadable, images.left_out)
         for line in tell_unlike([item["image"] for item in items], warnings):
             logger.warning(line)
-        flagged = (
-            "no threshold to compare with" if threshold is None else f"{sum(map(bool, flags))} above the threshold"
-        )
-        counted = f"{len(items)} images scored, {flagged}, {len(self.images.skipped)} skipped"
+        known = self.rules.threshold is not None
+        flagged = f"{sum(map(bool, flags))} above the threshold" if known else "no threshold to compare with"
+        counted = f"{len(items)} images scored, {flagged}, {len(images.skipped)} skipped"
         logger.info(f"{counted}; results are in {self.output.resolve()}")
 
 
@@ -218,31 +245,12 @@ def infer(
     return Path(output_dir) / "scores.csv"
 
 
-def _image_paths(folder: Path, output: Path, slice_axis: int, slice_range: tuple[float, float]) -> list[str]:
+def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> list[list[str]]:
+    """The names of the images of each file below a folder."""
     if not folder.is_dir():
         raise SaganError(f"no folder {folder}; give the folder of images by --dataset_dir")
-    # The heat maps of an earlier call are no input, should they lie in the folder.
-    listed = list_images(folder, slice_axis, slice_range)
-    found = [(path, names) for path, names in listed if output not in path.resolve().parents]
-    if not any(names for _, names in found):
-        raise no_images(folder, [path for path, _ in found])
-    warn_of_unread(folder, [path for path, names in found if not names])
-    return [name for _, names in found for name in names]
-
-
-def _decode(paths: list[str], how: HowToDecode) -> tuple[list[str], Tensor, dict[str, str], dict[str, str]]:
-    """The images that could be read, uint8 (N, C, H, W); why others could not; why the rest is left out."""
-    pixels: dict[str, Pixels] = {}
-    unreadable: dict[str, str] = {}
-    left_out: dict[str, str] = {}
-    for path, result in tqdm(decode_images(paths, how), "decoding", len(paths), unit="image", disable=None):
-        if isinstance(result, tuple):
-            pixels[path] = result[0]
-        elif isinstance(result, Failure):
-            unreadable[path] = result.reason
-        else:
-            left_out[path] = f"{path} has {result}"
-    for reason in [*by_file(unreadable).values(), *left_out.values()]:
-        logger.warning(f"skipped: {reason}")
-    stacked = torch.from_numpy(np.stack([*pixels.values()])) if pixels else torch.zeros(0)
-    return list(pixels), stacked, unreadable, left_out
+    found = list_folder(folder, output, axis, keep)
+    if not any(found.values()):
+        raise no_images(folder, found)
+    warn_of_unread(folder, [path for path, names in found.items() if not names])
+    return [names for names in found.values() if names]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
+    from monai_sagan.data.array_store import StoredImages
     from monai_sagan.models.trained import Trained
 
 __all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
@@ -72,7 +73,7 @@ def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float
 def write_heatmaps(
     folder: str | Path,
     trained: Trained,
-    pixels: Tensor,
+    pixels: Tensor | StoredImages,
     items: Sequence[Item],
     scores: Tensor,
     count: int = 4,
@@ -86,7 +87,7 @@ def write_heatmaps(
     Args:
         folder: where to write.
         trained: the model.
-        pixels: uint8 (N, C, H, W).
+        pixels: uint8 (N, C, H, W), a tensor or stored images.
         items: N items, for names, labels and lesions.
         scores: (N,).
         count: of the highest, of the middle and of the lowest.

@@ -13,19 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from monai_sagan.data.cache import HowToDecode
-from monai_sagan.data.datasets.folder import list_images
 from monai_sagan.data.datasets.unread import warn_of_unread
 from monai_sagan.data.formats.scaling import Pixels
-from monai_sagan.data.formats.workers import Failure
-from monai_sagan.data.training_range import compare_typical, typical_from_json
+from monai_sagan.data.formats.slices import check_slices
+from monai_sagan.data.formats.tasks import DecodedImage, HowToDecode, Result, Unreadable
+from monai_sagan.data.training_range import typical_from_json
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
-from monai_sagan.metrics import conformal_p_values
-from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.pictures.overlay import SIDE, Colors, draw_overlay
-from monai_sagan.predict.decoding import Look, decode_all
+from monai_sagan.predict.decoding import decode_all
+from monai_sagan.predict.folder import ScoreRules, list_folder, skip_reason
 from monai_sagan.predict.results import (
     OVERLAYS,
     Entry,
@@ -46,7 +44,7 @@ __all__ = ["predict"]
 BATCH = 16  # images at a time; the first batches are smaller, so that the first results come soon
 CHOICES = ("all", "flagged", "none")
 
-Found = Sequence[tuple[str, "Look | Failure | str"]]  # the images of a file
+Found = Sequence[Result]  # the images of a file
 
 
 def predict(
@@ -85,13 +83,15 @@ def predict(
             output cannot be written to, is in use, or holds anything else.
     """
     folder, output = Path(folder), Path(output)
-    first, last = _checked(slice_axis, slice_range, overlays)
+    axis, keep = check_slices(slice_axis, slice_range)
+    if overlays not in CHOICES:
+        raise SaganError(f"overlays is {overlays!r}; use one of {', '.join(CHOICES)}")
     if not folder.is_dir():
         raise SaganError(f"no folder {folder}; give the folder of the images")
     from monai_sagan.artifact import open_artifact
 
     model = open_artifact(artifact)
-    files = _list(folder, output, slice_axis, (first, last))
+    files = _list(folder, output, axis, keep)
     recipe = {"artifact": model.facts["sha256"], "folder": str(folder.resolve())}
     try:
         check_output(output, recipe)
@@ -100,34 +100,22 @@ def predict(
             with Results(folder, output, files, overlays) as results:
                 scorer = _Scorer(model, results)
                 _score_the_rest(scorer, results, jobs)
-            return summarize(results, scorer.threshold)
+            return summarize(results, scorer.rules.threshold)
     except OSError as error:
         raise SaganError(
             f"cannot write to {output} ({error.strerror or error}); make room or name another folder, then go on"
         ) from None
 
 
-def _checked(slice_axis: int, slice_range: Sequence[float], overlays: str) -> tuple[float, float]:
-    if slice_axis not in (0, 1, 2):
-        raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
-    if len(slice_range) != 2 or not 0 <= slice_range[0] < slice_range[1] <= 1:
-        raise SaganError(f"slice_range is {list(slice_range)}; it is two rising shares from 0 to 1, as 0.2 0.8")
-    if overlays not in CHOICES:
-        raise SaganError(f"overlays is {overlays!r}; use one of {', '.join(CHOICES)}")
-    return slice_range[0], slice_range[1]
-
-
 def _list(folder: Path, output: Path, axis: int, keep: tuple[float, float]) -> dict[str, list[str]]:
     """The files of images below a folder with the names of their images, all relative to the folder."""
-    ours = (output / OVERLAYS).resolve()  # pictures of an earlier call, should they lie in the folder
-    found = [(path, names) for path, names in list_images(folder, axis, keep) if ours not in path.resolve().parents]
-    files = {
+    found = list_folder(folder, output, axis, keep)
+    warn_of_unread(folder, [path for path, names in found.items() if not names])
+    return {
         path.relative_to(folder).as_posix(): [Path(name).relative_to(folder).as_posix() for name in names]
-        for path, names in found
+        for path, names in found.items()
         if names
     }
-    warn_of_unread(folder, [path for path, names in found if not names])
-    return files
 
 
 def _score_the_rest(scorer: _Scorer, results: Results, jobs: int | None) -> None:
@@ -142,7 +130,7 @@ def _score_the_rest(scorer: _Scorer, results: Results, jobs: int | None) -> None
     total = sum(map(len, results.files.values()))
     bar = tqdm(total=total, initial=sum(len(results.files[file]) for file in results.done), unit="image", disable=None)
     with bar, closing(decoded), ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as pool:
-        for group in _groups((file, found) for file, (_, found) in zip(rest, decoded, strict=True)):
+        for group in _groups(zip(rest, decoded, strict=True)):
             results.add(scorer.entries(group, pool))
             bar.update(sum(len(results.files[file]) for file, _ in group))
 
@@ -173,45 +161,41 @@ class _Scorer:
         facts = model.facts
         self.colors = Colors(facts["model"]["scale"], facts["model"]["pixel_threshold"])
         # Not the stored threshold and the graph's p-values: in older artifacts rounding decides where scores are equal.
-        self.valid = facts["model"]["valid_normal_scores"]
-        self.threshold = normal_threshold(self.valid, SPECIFICITY)
-        self.typical = typical_from_json(facts.get("typical"))
+        self.rules = ScoreRules(facts["model"]["valid_normal_scores"], typical_from_json(facts.get("typical")))
 
     def entries(self, group: Sequence[tuple[str, Found]], pool: ThreadPoolExecutor) -> list[Entry]:
         """What is to be kept of some files; the overlays are drawn."""
         entries: list[Entry] = []
-        looks: list[tuple[Row, Look]] = []
+        images: list[tuple[Row, DecodedImage]] = []
         for file, found in group:
             entries.append({"file": file, "state": self.results.states[file], "rows": []})
-            for name, result in found:
-                row: Row = {"image": Path(name).relative_to(self.results.folder).as_posix()}
+            for result in found:
+                row: Row = {"image": Path(result.image).relative_to(self.results.folder).as_posix()}
                 entries[-1]["rows"].append(row)
-                if isinstance(result, Look):
-                    looks.append((row, result))
-                elif isinstance(result, Failure):  # a decoder may be installed until the next call
-                    row |= {"reason": result.reason, "again": True}
-                else:
-                    row["reason"] = f"{name} has {result}"
-        drawn = [future for i in range(0, len(looks), BATCH) for future in self._score(looks[i : i + BATCH], pool)]
+                if isinstance(result, DecodedImage):
+                    images.append((row, result))
+                    continue
+                row["reason"] = skip_reason(result)
+                if isinstance(result, Unreadable):  # a decoder may be installed until the next call
+                    row["again"] = True
+        drawn = [future for i in range(0, len(images), BATCH) for future in self._score(images[i : i + BATCH], pool)]
         for future in drawn:
             future.result()
         return entries
 
-    def _score(self, looks: Sequence[tuple[Row, Look]], pool: ThreadPoolExecutor) -> list[Future[None]]:
+    def _score(self, images: Sequence[tuple[Row, DecodedImage]], pool: ThreadPoolExecutor) -> list[Future[None]]:
         """Fill in the rows of a batch; what is being drawn meanwhile."""
-        pixels = np.stack([look.pixels for _, look in looks])
+        pixels = np.stack([image.pixels for _, image in images if image.pixels is not None])
         outputs = self.model.run(pixels.astype(np.int32), 8)
-        p_values = conformal_p_values(self.valid, np.nan_to_num(outputs["score"]))
+        found = self.rules.rows(outputs["score"], pixels)
         drawn = []
-        for i, (row, look) in enumerate(looks):
+        for i, (row, image) in enumerate(images):
             score = float(outputs["score"][i])
             if not math.isfinite(score):
                 row |= {"reason": f"{self.results.path(row['image'])} has the score {score}", "again": True}
                 continue
-            warning = "; ".join(compare_typical(look.pixels, self.typical))
-            row |= {"score": score, "p_value": float(p_values[i]), "warning": warning}
-            row["flag"] = flag_score(score, self.threshold, warning)
-            picture = look.picture if wants_overlay(row, self.results.overlays) else None
+            row |= found[i]
+            picture = image.picture if wants_overlay(row, self.results.overlays) else None
             row["overlay"] = "" if picture is None else overlay_name(row["image"])
             if picture is not None:
                 drawn.append(pool.submit(self._draw, row, picture, outputs["anomaly_map"][i, 0]))
@@ -224,12 +208,13 @@ class _Scorer:
         write_whole(path, lambda unfinished: drawing.save(unfinished, "PNG", compress_level=1))
 
     def _words(self, row: Row) -> list[tuple[str, bool]]:
-        if self.threshold is None:
+        threshold = self.rules.threshold
+        if threshold is None:
             verdict = "no threshold, for there were too few normal images"
         elif row["warning"]:
             verdict = "not compared with the threshold"
         else:
             above = "above" if row["flag"] else "not above"
-            verdict = f"{above} {self.threshold:.4f}, the threshold for a specificity of 95 %"
+            verdict = f"{above} {threshold:.4f}, the threshold for a specificity of 95 %"
         words = [(f"score {row['score']:.4f}, p = {row['p_value']:.3g}; {verdict}", bool(row["flag"]))]
         return words + [(f"warning: {line}", True) for line in row["warning"].split("; ") if line]

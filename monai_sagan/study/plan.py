@@ -104,13 +104,12 @@ class Bundle:
         from monai_sagan.settings import as_plain
 
         parser = self._parser(values)
-        steps = [step for step in parser.get("initialize", []) if isinstance(step, dict)]
-        starts = [step for step in steps if str(step.get("_target_", "")).endswith(".start_run")]
-        if not starts:
-            return {}
-        parser["asked"] = {name: value for name, value in starts[0].items() if name not in ("_target_", "output_dir")}
-        with _own_errors():
-            content = dict(parser.get_parsed_content("asked"))
+        content: dict[str, Any] = {}
+        for index, step in enumerate(parser.get("initialize", [])):
+            if isinstance(step, dict) and str(step.get("_target_", "")).endswith(".start_run"):
+                names = [name for name in step if name not in ("_target_", "output_dir")]
+                with _own_errors():
+                    content = {name: parser.get_parsed_content(f"initialize#{index}#{name}") for name in names}
         settings = content.pop("settings", None)
         plain = content | (as_plain(settings) if settings else {})
         return dict(json.loads(json.dumps(plain, default=str)))

@@ -160,9 +160,12 @@ def test_evaluation_and_inference_have_options_too():
     assert read({"postprocessing#keys": "x"}, file="inference.json") == {"postprocessing#keys": "x"}
 
 
-def test_a_study_refuses_it_before_anything_runs(refused):
+def test_a_study_asks_for_the_same(refused):
+    bundle, override = Bundle(Path(bundle_path("rsna")) / "train.json"), {"optimizer#betas": [0, 0.9]}
+    assert bundle.asked({})["overrides"] is None
+    assert bundle.asked(override)["overrides"] == override
     with refused("train#trainer#lambda_id is decided by --lambda_id"):
-        Bundle(Path(bundle_path("rsna")) / "train.json").asked({"train#trainer#lambda_id": 5})
+        bundle.asked({"train#trainer#lambda_id": 5})
 
 
 # Runs.

@@ -18,7 +18,7 @@ from monai_sagan.cli import main
 from monai_sagan.study.plan import Bundle
 
 ODD = ["2024", "007", "1e3", "0x1F", "1_000", "None", "True", "a,b", "[x]", "{a}", "(a)", "data#1", "#1", "2024#1",
-       "it's", "a b", "1,2", "x::y", "100%"]  # fmt: skip
+       "it's", "a b", "1,2", "x::y", "100%", "a&b#1&num;"]  # fmt: skip
 SMALL = {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "max_iterations": 2, "iterations_per_epoch": 2}
 
 

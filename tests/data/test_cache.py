@@ -12,7 +12,7 @@ from PIL import Image
 
 from monai_sagan.data import cache
 from monai_sagan.data.cache import HowToDecode, ImageCache, decode_images, load_image
-from monai_sagan.data.formats.workers import Failure
+from monai_sagan.data.formats.tasks import Unreadable
 
 SIZE = (16, 24)  # height, width
 GREY = HowToDecode(SIZE)
@@ -155,8 +155,8 @@ def test_an_image_that_becomes_readable(datalist, tmp_path, monkeypatch, decoded
     decode = cache.decode_images
 
     def without_decoder(paths, *rest):
-        for path, result in decode(paths, *rest):
-            yield path, Failure("no decoder") if path == item["image"] else result
+        for result in decode(paths, *rest):
+            yield Unreadable(result.image, "no decoder") if result.image == item["image"] else result
 
     monkeypatch.setattr(cache, "decode_images", without_decoder)
     assert list(ImageCache(datalist, GREY, tmp_path / "cache").unreadable) == [item["image"]]
@@ -215,13 +215,13 @@ def test_images_come_in_order_whatever_the_number_of_workers(datalist, tmp_path)
     paths.insert(2, str(tmp_path / "x.png"))
     for jobs in (1, 3):
         found = list(decode_images(paths, GREY, jobs))
-        assert [path for path, _ in found] == paths
-        assert [path for path, result in found if isinstance(result, Failure)] == [str(tmp_path / "x.png")]
+        assert [result.image for result in found] == paths
+        assert [result.image for result in found if isinstance(result, Unreadable)] == [str(tmp_path / "x.png")]
 
 
 def test_an_interruption_leaves_nothing(datalist, tmp_path, monkeypatch):
     def interrupt(*rest):
-        yield datalist["normal"][0]["image"], Failure("broken")
+        yield Unreadable(datalist["normal"][0]["image"], "broken")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cache, "decode_images", interrupt)

@@ -96,16 +96,16 @@ def test_test_images_whose_labels_nobody_knows(datalist, tmp_path):
 
 
 def test_the_same_command_goes_on(datalist, tmp_path, monkeypatch):
-    run, asked = module.run_in_workers, []
+    run, asked = module.run_tasks, []
 
-    def some(function, tasks, jobs=None):
+    def some(tasks, jobs=None):
         asked.append(len(tasks))
-        for i, result in enumerate(run(function, tasks, jobs)):
+        for i, result in enumerate(run(tasks, jobs)):
             if len(asked) == 1 and i == 3:
                 raise KeyboardInterrupt
             yield result
 
-    monkeypatch.setattr(module, "run_in_workers", some)
+    monkeypatch.setattr(module, "run_tasks", some)
     with pytest.raises(KeyboardInterrupt):
         prepare(datalist, tmp_path / "out", image_size=32)
     assert not (tmp_path / "out" / "data.json").exists()
@@ -271,3 +271,12 @@ def test_what_is_left_out_is_said(datalist, tmp_path, caplog, refused):
         prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
     with refused("min_foreground is 2"):
         prepare(datalist, tmp_path / "new", min_foreground=2)
+
+
+def test_a_folder_that_an_earlier_version_began(datalist, tmp_path, refused):
+    """It read some files as other pixels: what it wrote is not mixed with what this one writes."""
+    folder = prepare(datalist, tmp_path / "out", image_size=32)
+    note = folder / "prepared.json"
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"version": 1}))
+    with refused(folder, "reads some files otherwise", "name a new folder"):
+        prepare(datalist, folder, image_size=32)

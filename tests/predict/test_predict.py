@@ -359,7 +359,7 @@ def test_what_cannot_be_scored(tmp_path, weights, refused, monkeypatch):
         predict(tmp_path / "nothing", empty, output)
     for options, words in (
         ({"slice_axis": 3}, "slice_axis is 3"),
-        ({"slice_range": (0.8, 0.2)}, "slice_range is [0.8, 0.2]"),
+        ({"slice_range": (0.8, 0.2)}, "slice_range is (0.8, 0.2)"),
         ({"overlays": "some"}, "overlays is 'some'"),
     ):
         with refused(words):

@@ -29,8 +29,9 @@ from monai_sagan.data.datasets.items import Datalist, Item
 from monai_sagan.data.datasets.med_ad import find_med_ad, read_med_ad
 from monai_sagan.data.datasets.near_names import advice, near_folders
 from monai_sagan.data.datasets.patient_ids import subject_of
-from monai_sagan.data.datasets.source_files import LeftOut, Notes, check_slices, report_left_out
+from monai_sagan.data.datasets.source_files import LeftOut, Notes, report_left_out
 from monai_sagan.data.datasets.unread import no_images, unread_kinds
+from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
 __all__ = ["almost_folder", "find_folder", "list_images", "read_folder", "read_images"]

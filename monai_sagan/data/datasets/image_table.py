@@ -31,11 +31,11 @@ from monai_sagan.data.datasets.rows import PACKED, find_packed
 from monai_sagan.data.datasets.source_files import (
     LeftOut,
     Notes,
-    check_slices,
     check_some_there,
     listed_path,
     report_left_out,
 )
+from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_table", "read_table"]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from monai_sagan.data.formats.decode import describe_file
-from monai_sagan.data.formats.workers import Failure, run_in_workers
-from monai_sagan.errors import SaganError
+from monai_sagan.data.formats.tasks import DecodedImage, DecodeTask, Result, run_task, run_tasks
 
 __all__ = ["patients_of_headers"]
 
@@ -24,18 +22,20 @@ def patients_of_headers(images: Sequence[str], jobs: int | None = None) -> dict[
         jobs: processes at a time; None takes one for each core.
     """
     step = -(-len(images) // LOOKED_AT) or 1
-    if not any(_patients(list(images[::step]))):
+    if not any(_patients(run_task(_task(images[::step])))):
         return {}
-    parts = [list(images[start : start + AT_A_TIME]) for start in range(0, len(images), AT_A_TIME)]
+    tasks = [_task(images[start : start + AT_A_TIME]) for start in range(0, len(images), AT_A_TIME)]
     found: dict[str, str] = {}
-    for part, patients in zip(parts, run_in_workers(_patients, parts, jobs), strict=True):
-        if isinstance(patients, Failure):  # whoever decodes these files says what is wrong
-            continue
-        found |= {image: patient for image, patient in zip(part, patients, strict=True) if patient}
+    for results in run_tasks(tasks, jobs):
+        found |= _patients(results)
     return found
 
 
-def _patients(images: list[str]) -> list[str | None]:
-    """What a worker does."""
-    described = [next(describe_file([image])) for image in images]
-    return [None if isinstance(found, SaganError) else found.get("patient") for found in described]
+def _task(images: Sequence[str]) -> DecodeTask:
+    return DecodeTask(list(images), headers_only=True)
+
+
+def _patients(results: Sequence[Result]) -> dict[str, str]:
+    """The patients by the image; files that are unreadable are reported when they are decoded."""
+    described = {result.image: result.description for result in results if isinstance(result, DecodedImage)}
+    return {image: found["patient"] for image, found in described.items() if found.get("patient")}

@@ -13,13 +13,13 @@ from pathlib import Path, PureWindowsPath
 
 from monai_sagan.data.datasets.rows import PACKED, find_packed, read_rows
 from monai_sagan.errors import SaganError
+from monai_sagan.files import stored_name
 
 __all__ = [
     "PACKED",
     "PICTURES",
     "LeftOut",
     "Notes",
-    "check_slices",
     "check_some_there",
     "files_by_stem",
     "find_packed",
@@ -101,7 +101,9 @@ def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str]
 
 
 def listed_path(folder: Path, name: str) -> str:
-    """Where a file is that a table or list names; Windows' backslashes count as slashes where no name has them.
+    """Where a file is that a table or list names, also by an escape, see `monai_sagan.files.stored_name`.
+
+    Windows' backslashes count as slashes where no name has them.
 
     >>> listed_path(Path("set"), "sub\\\\a.png")
     'set/sub/a.png'
@@ -113,7 +115,10 @@ def listed_path(folder: Path, name: str) -> str:
     from monai_sagan.data.formats.decode import split_fragment
 
     path, drive = str(folder / name), PureWindowsPath(name).drive
-    if os.name == "nt" or not (drive or "\\" in name) or os.path.exists(split_fragment(path)[0]):
+    if os.name == "nt" or not (drive or "\\" in name or not name.isascii()) or os.path.exists(split_fragment(path)[0]):
+        return path
+    path = str(folder / stored_name(name))
+    if os.path.exists(split_fragment(path)[0]) or not (drive or "\\" in name):
         return path
     return name if drive else str(folder / name.replace("\\", "/"))
 
@@ -143,27 +148,6 @@ def _cause(name: str) -> str:
     if os.name != "nt" and PureWindowsPath(name).drive:
         return "; it is a path of a Windows machine"
     return "" if os.path.basename(name).isascii() else "; if its letters look wrong, save what lists it again in UTF-8"
-
-
-def check_slices(slice_axis: object, slice_range: object) -> tuple[int, tuple[float, float]]:
-    """Check which slices of volumes are asked for; returns the axis and the range as numbers.
-
-    Args:
-        slice_axis: 0, 1 or 2.
-        slice_range: two rising shares from 0 to 1.
-
-    Raises:
-        SaganError: naming the value that is something else.
-    """
-    if isinstance(slice_axis, bool) or not isinstance(slice_axis, int) or slice_axis not in (0, 1, 2):
-        raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
-    try:
-        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # what is no pair raises
-    except (TypeError, ValueError):
-        first = last = math.nan
-    if isinstance(slice_range, str) or not 0 <= first < last <= 1:
-        raise SaganError(f"slice_range is {slice_range!r}; it is two shares from 0 to 1, for example [0.2, 0.8]")
-    return slice_axis, (first, last)
 
 
 def report_left_out(

@@ -24,6 +24,7 @@ __all__ = [
     "Decoded",
     "Pixels",
     "check_min_foreground",
+    "count_frames",
     "decode",
     "decode_file",
     "describe_file",
@@ -88,10 +89,11 @@ def split_fragment(path: str | Path) -> tuple[str, str]:
 
 
 def read_image(path: str | Path, preparation: str = "display") -> Image.Image:
-    """One image in 8 bits, grey (mode "L") or in whatever color mode the file has, not transposed.
+    """One image in 8 bits as a viewer shows it, upright, in mode 1, L, P or RGB; what is transparent is on black.
 
-    Pixels of other than 8 bits are scaled linearly from the image's least and greatest value to 0 and 255; for DICOM
-    see `monai_sagan.data.formats.dicom`, for NIfTI `monai_sagan.data.formats.nifti`.
+    Pixels of other than 8 bits are scaled linearly from the image's least and greatest value to 0 and 255: see
+    `monai_sagan.data.formats.pillow`; for DICOM `monai_sagan.data.formats.dicom`, for NIfTI
+    `monai_sagan.data.formats.nifti`.
 
     Args:
         path: a file, or one image of it as ``path#fragment``.
@@ -161,6 +163,29 @@ def nifti_slices(path: str | Path, axis: int = 2, keep: tuple[float, float] = (0
         return list_slices(Path(path), axis, keep)
     except Exception as error:
         raise _refusal(path, error) from None
+
+
+def count_frames(name: str) -> int:
+    """The frames of a DICOM or picture file; 1 of a NIfTI volume, which has slices, and of a broken file.
+
+    Args:
+        name: path of the file.
+    """
+    path = Path(name)
+    try:
+        if is_dicom(path):
+            from pydicom import dcmread
+
+            header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["NumberOfFrames"])
+            return int(header.get("NumberOfFrames") or 1)
+        if path.name.lower().endswith(NIFTI_SUFFIXES):
+            return 1
+        from monai_sagan.data.formats.pillow import FORMATS
+
+        with Image.open(path, formats=FORMATS) as image:
+            return getattr(image, "n_frames", 1)
+    except Exception:  # decoding reports what is wrong with it
+        return 1
 
 
 def foreground_share(image: Image.Image) -> float:

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from monai_sagan.data.formats.scaling import Pixels, check_numbers, stretch
+from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
 __all__ = ["list_slices", "open_nifti"]
@@ -81,10 +82,7 @@ def list_slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
     Raises:
         SaganError: for an axis or shares that make no sense.
     """
-    if axis not in (0, 1, 2):
-        raise SaganError(f"slice axis {axis!r} is none of 0, 1, 2 (x, y, z)")
-    if len(keep) != 2 or not 0 <= keep[0] < keep[1] <= 1:
-        raise SaganError(f"slice range {keep!r} is not two rising shares from 0 to 1, for example (0.3, 0.7)")
+    axis, keep = check_slices(axis, keep)
     file = _load(path)
     if _is_picture(file.shape):
         return [str(path)]

@@ -272,8 +272,8 @@ def test_images_are_split_by_the_patients_of_their_headers(with_headers, capsys)
 def test_headers_that_name_nobody_are_not_all_read(with_headers, monkeypatch):
     folder = with_headers(False)
     read = []
-    describe = patients.describe_file
-    monkeypatch.setattr(patients, "describe_file", lambda images: read.extend(images) or describe(images))
+    run = patients.run_task
+    monkeypatch.setattr(patients, "run_task", lambda task: read.extend(task.images) or run(task))
     assert not any("patient" in item for items in read_vindr_cxr(folder).values() for item in items)
     assert len(read) == 8
 

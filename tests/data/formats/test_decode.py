@@ -254,9 +254,9 @@ def test_names_of_slices(save_volume, refused):
     assert nifti_slices(path, keep=(0.3, 0.7)) == [f"{path}#z{index}" for index in range(3, 7)]
     assert nifti_slices(path, keep=(0.41, 0.42)) == [f"{path}#z4"]
     for keep in ((0.5, 0.5), (0.7, 0.3), (-0.1, 1.0), (0.0, 1.1)):
-        with refused("slice range", keep[0], keep[1]):
+        with refused("slice_range", keep[0], keep[1]):
             nifti_slices(path, keep=keep)
-    with refused("slice axis 3"):
+    with refused("slice_axis is 3"):
         nifti_slices(path, axis=3)
     path.write_bytes(b"text")
     with refused(path, "not a readable image"):
