@@ -12,21 +12,22 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 
 __all__ = ["check_kind", "config_kind", "folder_kind", "hold_folder"]
 
-CONFIG, LOCK, DRAFT = "config.json", ".lock", ".draft-"
+LOCK, DRAFT = ".lock", ".draft-"
 # Files that give a kind away, the surest first: of kinds that write no config.json, and of what older versions wrote.
 SIGNS = {
-    "training run": ("checkpoint.pt", "model.pt", "model_last.pt"),
+    "training run": (run_files.CHECKPOINT, run_files.MODEL, run_files.LAST_MODEL),
     "prediction": ("predict.json",),
     "prepared dataset": ("prepared.json",),
     "exported model": ("artifact.json",),
     "bundle": ("train.json", "configs/train.json"),
     "study": ("table.md",),
 }
-RESULTS = {"evaluation": "metrics.json", "inference run": "scores.csv"}
+RESULTS = {"evaluation": run_files.METRICS, "inference run": run_files.SCORES}
 KEYS = {"run_dir": "evaluation", "model": "inference run", "preset": "training run"}  # of a config.json
 BELOW = {"evaluation": "evaluation", "inference run": "inference"}  # where these go below a training run
 
@@ -49,7 +50,7 @@ def config_kind(config: Mapping[str, Any]) -> str | None:
 
 def _config(folder: Path) -> dict[str, Any]:
     try:
-        return dict(json.loads((folder / CONFIG).read_text(encoding="utf-8")))
+        return dict(json.loads((folder / run_files.CONFIG).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return {}
 

@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from monai_sagan import run_files
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.datasets.patient_ids import VOLUME, alike_ids, patient_sources
@@ -96,8 +97,8 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
     logger.info("audit: what it cannot know: " + "; ".join(unknown))
     if strict and warnings:
         raise SaganError(f"strict: {warnings[0]} (the first of {len(warnings)} findings, all logged); fix the data")
-    record(Path(output_dir) / "splits.json", partial(_write_splits, splits))
-    record_text(Path(output_dir) / "audit.json", json.dumps(audit, indent=2) + "\n")
+    record(Path(output_dir) / run_files.SPLITS, partial(_write_splits, splits))
+    record_text(Path(output_dir) / run_files.AUDIT, json.dumps(audit, indent=2) + "\n")
     return audit
 
 
@@ -121,7 +122,7 @@ def splits_to_evaluate(datalist: Datalist, run_dir: str | Path, output_dir: str 
             other splits than those of the run.
     """
     run, output, test = Path(run_dir), Path(output_dir), datalist["test"]
-    trained, runs = _read_splits(run / "splits.json"), _runs_of_models(run)
+    trained, runs = _read_splits(run / run_files.SPLITS), _runs_of_models(run)
     for side, words in (("training", "trained on"), ("validation", "validated with")):
         listed = {item["digest"] for name, items in trained.items() if SIDES.get(name) == side for item in items}
         seen = set().union(*(seen_images(one, side) for one in runs)) if runs else listed
@@ -132,9 +133,9 @@ def splits_to_evaluate(datalist: Datalist, run_dir: str | Path, output_dir: str 
         )
         trained = {"test": []}
     splits = trained | {"test": test}
-    record(output / "splits.json", partial(_write_splits, splits))
+    record(output / run_files.SPLITS, partial(_write_splits, splits))
     same_test = {item["image"] for item in test} == {item["image"] for item in trained["test"]}
-    for name in ("history.csv", *["audit.json"] * same_test):
+    for name in (run_files.HISTORY, *[run_files.AUDIT] * same_test):
         if (run / name).is_file():
             record_text(output / name, (run / name).read_text(encoding="utf-8"))
     return splits

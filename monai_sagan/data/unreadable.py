@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from monai_sagan import run_files
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.formats.decode import split_fragment
@@ -43,7 +44,7 @@ def keep_readable(
     for reason in by_file(images.unreadable).values():
         logger.warning(f"skipped: {reason}")
     check_unreadable(images.unreadable, len(images.images) + len(images.unreadable), max_unreadable)
-    path = Path(output_dir) / "skipped.csv"
+    path = Path(output_dir) / run_files.SKIPPED
     if images.left_out:
         reasons = Counter(reason.split(" ")[0] for reason in images.left_out.values())
         logger.info(f"left out: {len(images.left_out)} images ({', '.join(reasons)}), listed in {path}")

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_sagan import run_files
 from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
@@ -133,10 +134,12 @@ def evaluate(
         "versions": versions(),
     }
     with replace_together(output) as draft:
-        write_heatmaps(draft / "heatmaps", model, pixels, items, scores[chosen])
-        write_gallery(draft / "heatmaps", model, pixels, items, scores[chosen], p_values, threshold, warnings=unusual)
-        write_scores(draft / "scores.csv", items, scores | rows, chosen, p_values, warnings=unusual)
-        write_text(draft / "metrics.json", json.dumps(metrics, indent=2) + "\n")
+        write_heatmaps(draft / run_files.HEATMAPS, model, pixels, items, scores[chosen])
+        write_gallery(
+            draft / run_files.HEATMAPS, model, pixels, items, scores[chosen], p_values, threshold, warnings=unusual
+        )
+        write_scores(draft / run_files.SCORES, items, scores | rows, chosen, p_values, warnings=unusual)
+        write_text(draft / run_files.METRICS, json.dumps(metrics, indent=2) + "\n")
     _log(metrics, list(scores))
     logger.info(f"the report is {write_report(output).resolve()}; scores, metrics and heat maps are beside it")
     return metrics

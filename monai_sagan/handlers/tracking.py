@@ -10,6 +10,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 from monai.handlers import MLFlowHandler
 
+from monai_sagan import run_files
 from monai_sagan.handlers.history import History
 
 __all__ = ["tracked"]
@@ -33,7 +34,7 @@ def tracked(handlers: Sequence[Any], output_dir: str | Path) -> list[Any]:
         if isinstance(handler, MLFlowHandler):
             handler.iteration_log = handler.epoch_log = False
             for history in histories:
-                config = Path(output_dir) / "config.json"
+                config = Path(output_dir) / run_files.CONFIG
                 handler.artifacts = (*map(_as_path, handler.artifacts), str(config))
                 logged = _Log(handler, config)
                 history.listeners.append(logged.row)

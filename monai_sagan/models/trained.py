@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from monai_sagan import run_files
 from monai_sagan.data.training_range import IMAGE
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
@@ -197,8 +198,8 @@ def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str
         oracle_test: whether there is one; None looks for it.
     """
     run = Path(run_dir)
-    files = {"aucp": run / "model.pt", "last": run / "model_last.pt"}
-    oracle = run / "model_oracle_test.pt"
+    files = {"aucp": run / run_files.MODEL, "last": run / run_files.LAST_MODEL}
+    oracle = run / run_files.ORACLE_MODEL
     return files | ({"oracle_test": oracle} if (oracle.is_file() if oracle_test is None else oracle_test) else {})
 
 

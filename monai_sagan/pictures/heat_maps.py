@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monai_sagan import run_files
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.formats.workers import one_line
 from monai_sagan.files import fitting, write_text
@@ -146,7 +147,7 @@ def write_gallery(
     """
     from PIL import Image
 
-    place = Path(folder) / "gallery"
+    place = Path(folder) / run_files.GALLERY
     place.mkdir(parents=True, exist_ok=True)
     ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
     cases = pick_cases(scores.tolist(), [item["label"] for item in items], threshold, count)
@@ -169,7 +170,7 @@ def write_gallery(
             }
             | ({"lesions": path} if (path := svg_path(lesion_outlines(items[index], *pixels.shape[-2:]))) else {})
         )
-    write_text(place / "gallery.json", json.dumps(facts, indent=1) + "\n")
+    write_text(place / run_files.CASES, json.dumps(facts, indent=1) + "\n")
 
 
 def _short(name: str) -> str:

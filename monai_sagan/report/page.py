@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.report.about import configuration_section, words_section
@@ -50,7 +51,7 @@ def write_report(run_dir: str | Path, output: str | Path | None = None) -> Path:
     Raises:
         SaganError: when the folder is of no evaluated run, a file of it is broken, or the page cannot be written.
     """
-    path = Path(run_dir) / "report.html" if output is None else Path(output)
+    path = Path(run_dir) / run_files.REPORT if output is None else Path(output)
     page = render_page(read_run(run_dir))
     try:
         write_text(path, page)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
@@ -45,8 +46,8 @@ def check_belongs(
         if told is None or not low - SLACK <= told <= high + SLACK:
             shown = "no AUC" if told is None else f"AUC {told:.4f}"
             raise SaganError(
-                f"{folder / 'metrics.json'} says {shown} of {name}, scores.csv gives {(low + high) / 2:.4f}: they are "
-                f"of different evaluations; {mend}"
+                f"{folder / run_files.METRICS} says {shown} of {name}, scores.csv gives {(low + high) / 2:.4f}: they "
+                f"are of different evaluations; {mend}"
             )
 
 

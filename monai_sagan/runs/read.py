@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.runs.consistency import check_belongs
 from monai_sagan.runs.schema import AUDIT, CONFIG, GALLERY, METRICS, SPLITS, Schema, misfit, models_of
@@ -138,26 +139,26 @@ def read_run(run_dir: str | Path) -> Run:
     folder = Path(run_dir)
     if not folder.is_dir():
         raise SaganError(f"{folder} is no folder; name the output_dir of an evaluated run")
-    metrics = _read_json(folder / "metrics.json", METRICS)
+    metrics = _read_json(folder / run_files.METRICS, METRICS)
     if metrics is None:
         raise SaganError(f"{folder} has no metrics.json: {EXPLAINED}")
     models = [name for name, block in metrics.items() if isinstance(block, dict) and "auc" in block]
     if not models:
-        raise SaganError(f"{folder / 'metrics.json'} holds no model's auc: {EXPLAINED}")
+        raise SaganError(f"{folder / run_files.METRICS} holds no model's auc: {EXPLAINED}")
     models.sort(key=lambda name: name != "aucp")
-    _check(folder / "metrics.json", metrics, models_of(models))
-    found = read_scores(folder / "scores.csv", models[0], EXPLAINED)
+    _check(folder / run_files.METRICS, metrics, models_of(models))
+    found = read_scores(folder / run_files.SCORES, models[0], EXPLAINED)
     told = (metrics.get("n_normal"), metrics.get("n_abnormal"))
     there = (found.labels.count(0), found.labels.count(1))
     if told != there:
         raise SaganError(
-            f"{folder / 'scores.csv'} has {there[0]} normal and {there[1]} abnormal images, metrics.json tells of "
+            f"{folder / run_files.SCORES} has {there[0]} normal and {there[1]} abnormal images, metrics.json tells of "
             f"{told[0]} and {told[1]}: {EXPLAINED}"
         )
     blocks = metrics.get("baselines", {}) | {name: metrics[name] for name in models}
     check_belongs(folder, blocks, found.scores, found.labels, EVALUATE)
-    splits = _read_json(folder / "splits.json", SPLITS)
-    skipped = read_table(folder / "skipped.csv", EXPLAINED)
+    splits = _read_json(folder / run_files.SPLITS, SPLITS)
+    skipped = read_table(folder / run_files.SKIPPED, EXPLAINED)
     reasons = None if skipped is None else [(row.get("image") or "", row.get("reason") or "") for row in skipped]
     known = [item["image"] for items in (splits or {}).values() for item in items if item.get("image")]
     return Run(
@@ -168,11 +169,11 @@ def read_run(run_dir: str | Path) -> Run:
         scores=found.scores,
         p_values=found.p_values,
         splits=splits,
-        audit=_read_json(folder / "audit.json", AUDIT),
-        config=_read_json(folder / "config.json", CONFIG),
+        audit=_read_json(folder / run_files.AUDIT, AUDIT),
+        config=_read_json(folder / run_files.CONFIG, CONFIG),
         skipped=reasons,
-        history=_history(folder / "history.csv"),
-        pictures=_pictures(folder / "heatmaps"),
+        history=_history(folder / run_files.HISTORY),
+        pictures=_pictures(folder / run_files.HEATMAPS),
         names=Names([*found.images, *known, *(image for image, _ in reasons or [] if image)]),
     )
 
@@ -208,12 +209,12 @@ def _history(path: Path) -> dict[str, list[float]] | None:
 
 def _pictures(folder: Path) -> list[Picture]:
     """The listed cases, in the list's order, or where there is no list the heat maps."""
-    place = folder / "gallery"
-    listed = _read_json(place / "gallery.json", GALLERY)
+    place = folder / run_files.GALLERY
+    listed = _read_json(place / run_files.CASES, GALLERY)
     if not listed:
         return [Picture(path, None) for path in sorted(folder.glob("*.png"))[:PICTURES]]
     if not all(facts.get("file") for facts in listed):
-        raise SaganError(f"{place / 'gallery.json'} has an entry without a file: {EXPLAINED}")
+        raise SaganError(f"{place / run_files.CASES} has an entry without a file: {EXPLAINED}")
     pictures = [Picture(place / Path(facts["file"]).name, facts) for facts in listed]  # never outside the folder
     for picture in pictures:
         if not picture.path.is_file():

@@ -11,6 +11,7 @@ from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
+from monai_sagan import run_files
 from monai_sagan.distributed import is_main
 from monai_sagan.errors import SaganError
 from monai_sagan.models.device import check_device
@@ -62,10 +63,10 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
         lines = MemoryHandler(0, flushOnClose=False)
         logging.getLogger().addHandler(lines)
         stack.callback(_close, lines)
-        keep_records(output, lambda: _write_log(lines, output / "log.txt"))
+        keep_records(output, lambda: _write_log(lines, output / run_files.LOG))
         stack.callback(drop_records, output)
         _runs[output] = stack.pop_all()
-    record_text(output / "config.json", json.dumps(config, indent=2, default=str) + "\n")
+    record_text(output / run_files.CONFIG, json.dumps(config, indent=2, default=str) + "\n")
     logger.info(f"everything that this run writes goes below {output}")
     logger.info("settings: " + ", ".join(f"{name} {value}" for name, value in config.items()))
     return output
@@ -112,7 +113,7 @@ def _of_run(run_dir: str | Path | None) -> dict[str, Any]:
     """The values that a training run was made with: its ``config.json``, and what its model's file knows better."""
     if run_dir is None:
         return {}
-    path, config, made_with = Path(run_dir) / "config.json", {}, {}
+    path, config, made_with = Path(run_dir) / run_files.CONFIG, {}, {}
     with suppress(OSError, ValueError):  # of a run that is not whole its models say what is wrong
         config = dict(json.loads(path.read_text(encoding="utf-8")))
     with suppress(SaganError):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_sagan import run_files
 from monai_sagan.bundle.texts import in_config, is_text
 from monai_sagan.errors import SaganError
 from monai_sagan.study.rows import Rows
@@ -196,15 +197,15 @@ def is_finished(run: Run) -> bool:
         SaganError: when its folder holds a run that was asked something else: it names the difference.
     """
     metrics = read_metrics(run.folder)
-    if metrics is not None or (run.folder / "checkpoint.pt").is_file():
+    if metrics is not None or (run.folder / run_files.CHECKPOINT).is_file():
         _check_same(run)
-    return metrics is not None and (run.folder / "scores.csv").is_file()
+    return metrics is not None and (run.folder / run_files.SCORES).is_file()
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:
     """The metrics of a run's folder, or None when they are not there or not whole."""
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        metrics = json.loads((folder / run_files.METRICS).read_text(encoding="utf-8"))
         whole = all(isinstance(metrics[name]["auc"], float) for name in ("aucp", "last"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -212,7 +213,7 @@ def read_metrics(folder: Path) -> dict[str, Any] | None:
 
 
 def _check_same(run: Run) -> None:
-    path = run.folder / "config.json"
+    path = run.folder / run_files.CONFIG
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

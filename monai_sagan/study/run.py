@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.output_folder import hold_folder
@@ -71,7 +72,7 @@ def run_study(
         runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])
         left, outcomes = [run for run in runs if not is_finished(run)], list[Outcome]()
         asked = {"study": name, "config_file": str(bundle.path), "seeds": list(seeds), "budget": budget} | chosen
-        write_text(folder / "config.json", json.dumps({"kind": "study"} | asked, indent=2, default=str) + "\n")
+        write_text(folder / run_files.CONFIG, json.dumps({"kind": "study"} | asked, indent=2, default=str) + "\n")
         _announce(name, runs, left, chosen, folder)
         if left:
             todo = [Job(run.name, run.command, run.folder) for run in left]

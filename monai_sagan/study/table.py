@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics.roc import delong
@@ -176,7 +177,7 @@ def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dic
 
 
 def _table(folder: Path) -> ScoreTable:
-    return read_scores(folder / "scores.csv", MODELS[0], f"delete {folder} and run the study again")
+    return read_scores(folder / run_files.SCORES, MODELS[0], f"delete {folder} and run the study again")
 
 
 def _csv(entries: Sequence[Entry]) -> str:
