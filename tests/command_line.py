@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from monai_sagan.cli import main
-from monai_sagan.engines.start import end_run
+from monai_sagan.runs.start import end_run
 
 
 def carry_out(words: Sequence[str]) -> int:

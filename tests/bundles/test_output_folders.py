@@ -16,10 +16,10 @@ from monai.bundle import ConfigWorkflow
 from monai_sagan.bundle import bundle_path
 from monai_sagan.data.datasets.phantom import phantom_image
 from monai_sagan.data.prepare import prepare
-from monai_sagan.engines.start import end_run
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 from monai_sagan.predict import predict
+from monai_sagan.runs.start import end_run
 from monai_sagan.study import run_study
 
 SMALL = {

@@ -40,7 +40,12 @@ def orientation_of(image: Image.Image, file: IO[bytes]) -> int:
 
 
 def turned(image: Image.Image, turn: int) -> Image.Image:
-    """A picture turned as `orientation_of` says, as a copy."""
+    """A picture turned as `orientation_of` says, as a copy.
+
+    Args:
+        image: of any mode.
+        turn: what `orientation_of` returned.
+    """
     return image.transpose(TURNS[turn]) if turn in TURNS else image.copy()
 
 
