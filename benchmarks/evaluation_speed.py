@@ -1,4 +1,4 @@
-"""What evaluating costs beside the network's own time: metrics, intervals, localization, groups, trivial rows, report.
+"""What evaluating costs beside the network's own time: metrics, intervals, localization, groups, baselines, report.
 
     python benchmarks/evaluation_speed.py [--images 2000] [--threads 2]
 
@@ -54,7 +54,7 @@ def main() -> None:
         metrics = evaluate(models, splits, images, folder / "out")
         seconds = time.perf_counter() - begin
     own = seconds - metrics["seconds_of_networks"]
-    print(f"{args.images} images, 2 models, 4 trivial rows: {seconds:.1f} s, of which the networks "
+    print(f"{args.images} images, 2 models, 4 baselines: {seconds:.1f} s, of which the networks "
           f"{metrics['seconds_of_networks']:.1f} s and all else {own:.1f} s, on {args.threads} threads")  # fmt: skip
 
 

@@ -4,7 +4,7 @@
 
 The model that RUN_DIR chose without labels, on a dataset in the Med-AD layout with masks or boxes in ``items.json``.
 First the validation side, to choose by: its unlabeled images, whose lesions training never saw. Then the test split.
-Thresholds are the 99th percentile of the pixels of validation normals, measured anew for each kind of map. Brackets
+Thresholds are the 99th percentile of the pixels of validation normals, measured again for each kind of map. Brackets
 hold 95 % intervals; those of differences are of the same resampled images. The AUC is of the table's images, by the
 mean of their maps.
 """

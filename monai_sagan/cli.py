@@ -122,7 +122,7 @@ def _options(words: Sequence[str]) -> dict[str, Any]:
 def _check_options(arguments: argparse.Namespace) -> None:
     taken = TAKEN & set(arguments.options)
     if taken and hasattr(arguments, "directory"):
-        raise SaganError(f"--{taken.pop()} is no option here; the dataset is the first argument, DIR")
+        raise SaganError(f"--{taken.pop()} is not an option here; the dataset is the first argument, DIR")
 
 
 def _train(arguments: argparse.Namespace) -> None:

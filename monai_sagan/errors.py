@@ -27,7 +27,7 @@ WORKER_FAILURE = re.compile(rf"^{re.escape(__name__)}\.SaganError: (.+)$", re.MU
 
 
 class SaganError(ValueError):
-    """Bad input: one sentence that names the value or file, and the mend."""
+    """Bad input: one sentence that names the value or file, and the fix."""
 
 
 def no_room(error: BaseException, place: object = None) -> str | None:

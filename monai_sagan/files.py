@@ -146,11 +146,11 @@ def load_tensors(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         raise SaganError(f"no file {path}; give a trained model's path, as by --model runs/rsna/model.pt") from None
     except Exception as error:
         if _is_cut(Path(path)):
-            mend = "train again, or give another model file, such as model_last.pt beside it"
-            raise SaganError(f"{path} is cut or damaged; {mend}") from None
+            fix = "train again, or give another model file, such as model_last.pt beside it"
+            raise SaganError(f"{path} is cut or damaged; {fix}") from None
         if code := _code_in(Path(path)):
-            mend = "nothing was executed, get a file of tensors and plain values"
-            raise SaganError(f"{path} holds code ({code}) where weights should be; {mend}") from None
+            fix = "nothing was executed, get a file of tensors and plain values"
+            raise SaganError(f"{path} holds code ({code}) where weights should be; {fix}") from None
         # Of a pickle torch's own words end in advice to load it with its code.
         unknown = isinstance(error, pickle.UnpicklingError)
         reason = "no file that torch saved" if unknown else (str(error).splitlines() or [type(error).__name__])[0]

@@ -206,7 +206,7 @@ def test_valid_command_lines(words, config_file):
     ],
 )
 def test_wrong_key_and_the_nearest(words, wrong, nearest, config_file):
-    with pytest.raises(SaganError, match=rf"^--{wrong} is no key of \S+train.json; the nearest is --{nearest}$"):
+    with pytest.raises(SaganError, match=rf"^--{wrong} is not a key of \S+train.json; the nearest is --{nearest}$"):
         check_command_line(["run", "--config_file", config_file, *words.split()])
 
 
@@ -221,14 +221,14 @@ def test_wrong_key_and_the_nearest(words, wrong, nearest, config_file):
     ],
 )
 def test_where_nothing_is_near(option, hint, config_file):
-    with pytest.raises(SaganError, match=rf"^--{option.lstrip('-')} is no key of \S+; {hint}$"):
+    with pytest.raises(SaganError, match=rf"^--{option.lstrip('-')} is not a key of \S+; {hint}$"):
         check_command_line(["run", "--config_file", config_file, option, "1"])
 
 
 def test_options_beside_the_config_are_suggested_and_not_taken(config_file):
     with pytest.raises(SaganError, match=r"; the nearest is --budget$"):
         check_command_line(["run", "--config_file", config_file, "--budgt", "small"], ["budget"])
-    with pytest.raises(SaganError, match=r"^--budget is no key"):
+    with pytest.raises(SaganError, match=r"^--budget is not a key"):
         check_command_line(["run", "--config_file", config_file, "--budget", "small"], ["budget"])
 
 
@@ -237,7 +237,7 @@ def test_several_config_files_are_merged(config_file, tmp_path):
     overlay.write_text(json.dumps({"+train": {"val_interval": 5}, "network_def#width": 3, "extra": 1}))
     words = ["run", "--config_file", str([config_file, str(overlay)]), "--extra", "2", "--train#val_interval", "3"]
     check_command_line([*words, "--network_def#width", "4"])
-    with pytest.raises(SaganError, match=r"^--extras is no key of \S+train.json and \S+more.json; .* --extra$"):
+    with pytest.raises(SaganError, match=r"^--extras is not a key of \S+train.json and \S+more.json; .* --extra$"):
         check_command_line([*words, "--extras", "2"])
 
 
@@ -277,7 +277,7 @@ def test_the_real_command_ends_with_one_line(tmp_path):
     assert done.returncode == 1
     assert "ran" not in done.stdout
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("error: --epochz is no key of ")
+    assert done.stderr.splitlines()[-1].startswith("error: --epochz is not a key of ")
 
 
 # What an error looks like.

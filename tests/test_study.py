@@ -153,7 +153,7 @@ def test_published_figures_are_of_the_papers_datasets_alone():
     [
         ({"config_file": "nowhere.json"}, ("nowhere.json",)),
         ({"overrides": {"channel": 4}}, ("--channel ", "--channels")),
-        ({"overrides": {"budgt": "small"}}, ("--budgt is no key", "the nearest is --budget")),
+        ({"overrides": {"budgt": "small"}}, ("--budgt is not a key", "the nearest is --budget")),
         ({"overrides": {"seed": 4}}, ("--seed ", "--seeds")),
         ({"study": "table4", "overrides": {"anomaly_ratio": 0.3}}, ("--anomaly_ratio", "leave it out")),
         ({"overrides": {"channels": "many"}}, ("channels", "many")),

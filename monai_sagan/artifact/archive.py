@@ -55,7 +55,7 @@ def without_pickles(source: IO[bytes]) -> bytes:
 
 
 def checked_archive(path: Path) -> io.BytesIO:
-    """The archive at ``path``, written anew from what was checked, for `torch.export.load`.
+    """The archive at ``path``, written again from what was checked, for `torch.export.load`.
 
     Raises:
         SaganError: naming what is in it that could be code, or that such an archive does not have.

@@ -84,6 +84,6 @@ def count(code: Callable[[], object]) -> Counts:
 
 
 def graphs_and_breaks() -> tuple[int, int]:
-    """How many graphs `torch.compile` has made in this process, anew for other shapes included, and their breaks."""
+    """How many graphs `torch.compile` has made in this process, again for other shapes included, and their breaks."""
     counters = torch._dynamo.utils.counters
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())

@@ -126,7 +126,7 @@ def _check_id(option: str, config: Any, known: Collection[str], beside: Collecti
             if depth == len(keys) - 1 and "_target_" in children:
                 return  # one more argument of that component
             hint = _hint(keys[:depth], key, list(children) if depth else [*children, *known, *beside])
-            raise SaganError(f"--{option} is no key of {' and '.join(files)}; {hint}")
+            raise SaganError(f"--{option} is not a key of {' and '.join(files)}; {hint}")
         config = children[key]
 
 

@@ -33,7 +33,7 @@ class ArrayFile:
         mode: "r" to read, "r+" to write, too.
 
     Raises:
-        OSError, ValueError: when it is no array file, or shorter than its header says.
+        OSError, ValueError: when it is not an array file, or shorter than its header says.
     """
 
     def __init__(self, path: str | Path, mode: str = "r") -> None:

@@ -110,7 +110,7 @@ class TrainingBatches:
         return drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _next(self, count: int, step: int, stream: int) -> Tensor:
-        """Which of ``count`` images batch ``step`` takes: the next ones of an order drawn anew for each round."""
+        """Which of ``count`` images batch ``step`` takes: the next ones of an order drawn again for each round."""
         size = self.batch_size * self.processes
         start = step * size
         places = range(start, start + size)

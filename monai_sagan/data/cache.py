@@ -175,7 +175,7 @@ class ImageCache:
         return dict(json.loads((self.folder / NOTES).read_text(encoding="utf-8")))
 
     def _readable_now(self, paths: list[str], jobs: int | None) -> bool:
-        """Whether an image that could not be read can be read now; then all is decoded anew."""
+        """Whether an image that could not be read can be read now; then all is decoded again."""
         bad = [paths[int(row)] for row in self._notes()["unreadable"]]
         return any(not isinstance(result, Unreadable) for result in decode_images(bad, self.how, jobs))
 

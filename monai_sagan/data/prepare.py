@@ -41,8 +41,8 @@ def prepare(
     """Write ``images/*.png``, ``data.json`` and ``items.json``: the Med-AD layout, which every bundle reads.
 
     Images are resized to a square by Pillow's antialiased bilinear filter, grey or in color as they are; boxes and
-    masks come along, resized. The same command goes on where it was stopped, and writes anew what is no longer there or
-    whose file has changed. Unreadable images are listed in ``skipped.csv``.
+    masks are resized with them. The same command resumes where it was stopped, and writes again what is gone or whose
+    file has changed. Unreadable images are listed in ``skipped.csv``.
 
     Args:
         datalist: of any dataset reader.

@@ -82,7 +82,7 @@ def _described(item: Item, images: ImageCache) -> Item:
         if x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
             raise SaganError(
                 f"{item['image']} has a box [{x:g}, {y:g}, {width:g}, {height:g}] outside its {image['width']} x "
-                f"{image['height']} pixels; mend the box in the dataset's table"
+                f"{image['height']} pixels; fix the box in the dataset's table"
             )
     known = {key: image[key] for key in FROM_FILE if image.get(key) is not None}
     return known | item | {"size": [image["width"], image["height"]], "digest": image["digest"]}

@@ -61,18 +61,18 @@ def evaluate(
     """Score test images by trained models; write scores, metrics, pictures and the report; return the metrics.
 
     They are ``scores.csv``, ``metrics.json``, ``heatmaps/`` and ``report.html``. Thresholds and p-values come from
-    validation normals alone; the trivial rows beside the models (`monai_sagan.baselines`) learn from the training
+    validation normals alone; the baselines beside the models (`monai_sagan.baselines`) learn from the training
     images alone, and are left out where ``splits`` or ``images`` lack these.
 
     Args:
         models: model files by name: ``aucp``, chosen without labels, comes first into scores and heat maps; ``last``;
-            ``oracle_test``, chosen on these very images, is no result and is marked as such.
+            ``oracle_test``, chosen on these very images, is not a result and is marked as such.
         splits: its ``test`` items are scored, with labels, boxes, masks and groups where they are known.
         images: the cache that decoded them.
         output_dir: where to write; what is there of an earlier evaluation is replaced.
         device: where to compute.
         batch_size: images at a time.
-        required: False says in the log that there are no test images, and returns nothing, where that is no mistake.
+        required: False says in the log that there are no test images, and returns nothing, where that is not a mistake.
         amp: restore in bfloat16; thresholds and p-values stay those that float32 gave the validation normals.
         made_by: settings and other values of the run that made the models; None takes those of the first.
 
@@ -113,7 +113,7 @@ def evaluate(
                 told = []
         if model.settings.mask_at_test:
             metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels) | _mark(name)
-    if rows := _trivial_scores(splits, images, pixels):
+    if rows := _baselines(splits, images, pixels):
         metrics["baselines"] = {name: image_metrics(values, labels) for name, values in rows.items()}
     chosen = next(iter(models))
     model, points, output = trained[chosen], metrics[chosen]["operating_points"], Path(output_dir)
@@ -176,13 +176,13 @@ def _check_made_by(
 
 
 def _log(metrics: Mapping[str, Any], names: Sequence[str]) -> None:
-    """What the metrics say of the models called ``names`` and of the trivial rows, and their warnings."""
+    """What the metrics say of the models called ``names`` and of the baselines, and their warnings."""
     counts = f"{metrics['n_normal']} normal, {metrics['n_abnormal']} abnormal"
     for name in names:
         mark = f" ({REASON})" if is_oracle(name) else ""
         logger.info(f"test, {name}{mark}: {_shown(metrics[name])} ({counts})")
     for name, found in metrics.get("baselines", {}).items():
-        logger.info(f"test, trivial row {name}: {_shown(found)}")
+        logger.info(f"test, baseline {name}: {_shown(found)}")
     for warning in metrics["warnings"]:
         logger.warning(warning)
 
@@ -231,11 +231,11 @@ def _localization(model: Trained, maps: Tensor, items: Sequence[Item]) -> dict[s
     return localization_metrics(maps[:, 0].numpy(), marked, [item["size"] for item in items], model.pixel_threshold)
 
 
-def _trivial_scores(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str, Tensor]:
-    """The scores of the trivial rows by their names; none where the training images are not at hand."""
+def _baselines(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str, Tensor]:
+    """The scores of the baselines by their names; none where the training images are not at hand."""
     parts = [splits.get(name, []) for name in TRAINING]
     if not all(parts) or any(item["image"] not in images.images for part in parts for item in part):
-        logger.info("no trivial rows: the training images are not at hand")
+        logger.info("no baselines: the training images are not at hand")
         return {}
     normal, unlabeled = (images.stored(part) for part in parts)
     return {name: torch.from_numpy(found) for name, found in baseline_scores(normal, unlabeled, pixels).items()}
@@ -263,4 +263,6 @@ def check_finite(scores: Tensor) -> None:
         SaganError: counting those that are.
     """
     if not bool(scores.isfinite().all()):
-        raise SaganError(f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it anew")
+        raise SaganError(
+            f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it again"
+        )

@@ -14,7 +14,7 @@ def keep_freed_memory() -> bool:
     """Let glibc keep freed memory instead of giving it back to the system; returns whether it could.
 
     A training step on the CPU frees and takes the same large blocks again and again; each time the system would hand
-    out zeroed pages anew, about a tenth of the step's time. Memory once taken stays taken until the process ends.
+    out zeroed pages again, about a tenth of the step's time. Memory once taken stays taken until the process ends.
     Elsewhere than on Linux with glibc this does nothing.
     """
     if not sys.platform.startswith("linux"):

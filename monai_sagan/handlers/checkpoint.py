@@ -33,7 +33,7 @@ def check_settings(
         may_differ: names of settings that may differ all the same.
 
     Raises:
-        SaganError: naming the setting that differs, or a file that is no checkpoint.
+        SaganError: naming the setting that differs, or a file that is not a checkpoint.
     """
     if Path(path).is_file():
         _compare(Path(path), load_tensors(path, mmap=True).get("settings", {}), settings, may_differ)
@@ -128,7 +128,7 @@ class ResumeCheckpoint:
 
     def _check(self, content: Mapping[str, Any]) -> None:
         if not {"iteration", "settings", "states"} <= set(content) or set(content["states"]) != set(self.objects):
-            raise SaganError(f"{self.path} is no checkpoint of this kind of run; use another output_dir")
+            raise SaganError(f"{self.path} is not a checkpoint of this kind of run; use another output_dir")
         may_differ = (*self.may_differ, *self.up_to_rounding)
         _compare(self.path, content["settings"], {"processes": None} | self.settings, may_differ)
         self._check_length(content["iteration"], self.settings.get("max_iterations", 0))

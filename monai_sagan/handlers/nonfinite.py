@@ -1,4 +1,4 @@
-"""Stopping a run whose loss is no number any more, before it overwrites a good checkpoint."""
+"""Stopping a run whose loss is not a number any more, before it overwrites a good checkpoint."""
 
 from __future__ import annotations
 

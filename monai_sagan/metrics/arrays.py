@@ -36,7 +36,7 @@ def finite_scores(scores: Values) -> NDArray[np.float64]:
         scores: array, tensor or list.
 
     Raises:
-        SaganError: when one is NaN or infinite, is no number, or there is more than one an image.
+        SaganError: when one is NaN or infinite, is not a number, or there is more than one an image.
     """
     try:
         array = np.asarray(on_host(scores), dtype=np.float64)
@@ -46,7 +46,7 @@ def finite_scores(scores: Values) -> NDArray[np.float64]:
         raise SaganError(f"the scores have the shape {array.shape}; give one number an image")
     broken = int((~np.isfinite(array)).sum())
     if broken:
-        raise SaganError(f"{broken} scores are not finite; the model is broken, train it anew")
+        raise SaganError(f"{broken} scores are not finite; the model is broken, train it again")
     return array.reshape(-1)
 
 

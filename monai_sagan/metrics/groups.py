@@ -41,7 +41,7 @@ def grouped_metrics(
 
     Raises:
         SaganError: for a score that is not finite, another label, another number of items, scores or labels, or an age
-            that is no number of years.
+            that is not a number of years.
     """
     values = finite_scores(scores)
     _check_as_many(items, len(values), "scores")
@@ -74,7 +74,7 @@ def group_warnings(
         limit: AUC from which to warn.
 
     Raises:
-        SaganError: for another label, another number of labels than items, or an age that is no number of years.
+        SaganError: for another label, another number of labels than items, or an age that is not a number of years.
     """
     known = _plain(labels)
     _check_as_many(items, len(known), "labels")

@@ -32,8 +32,8 @@ def check_device(device: str | torch.device) -> torch.device:
         raise SaganError(f"device is {str(device)!r}; use cpu, cuda, or cuda:1 for the second GPU") from None
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if found.type == "cuda" and (found.index or 0) >= count:
-        mend = f"cuda:0 to cuda:{count - 1}" if count else "cpu, or install the GPU's driver and a torch with CUDA"
-        raise SaganError(f"device is {str(device)!r}, but torch {torch.__version__} sees {count} GPUs; use {mend}")
+        fix = f"cuda:0 to cuda:{count - 1}" if count else "cpu, or install the GPU's driver and a torch with CUDA"
+        raise SaganError(f"device is {str(device)!r}, but torch {torch.__version__} sees {count} GPUs; use {fix}")
     return found
 
 

@@ -36,7 +36,7 @@ def read_facts(folder: Path) -> Facts:
     """The facts of an artifact, when they are as they were written.
 
     Raises:
-        SaganError: naming a folder that is no artifact, one of another version, and facts that were changed or that
+        SaganError: naming a folder that is not an artifact, one of another version, and facts that were changed or that
             lack something.
     """
     path = folder / FACTS
@@ -44,7 +44,7 @@ def read_facts(folder: Path) -> Facts:
         data = path.read_bytes()
     except OSError as error:
         raise SaganError(
-            f"{folder} is no artifact ({FACTS}: {error.strerror}); give a folder that monai-sagan export wrote"
+            f"{folder} is not an artifact ({FACTS}: {error.strerror}); give a folder that monai-sagan export wrote"
         ) from None
     try:
         facts = json.loads(data)

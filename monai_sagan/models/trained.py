@@ -234,7 +234,7 @@ def _content(path: str | Path, mmap: bool = False) -> dict[str, Any]:
 
 def _no_model(path: str | Path, error: Exception) -> SaganError:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
-    return SaganError(f"{path} is no model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt")
+    return SaganError(f"{path} is not a model that a SAGAN run wrote ({reason}); give model.pt or model_last.pt")
 
 
 def _settings(values: Mapping[str, Any]) -> Settings:

@@ -19,7 +19,7 @@ WORDS = {
     "last iteration": "the model at the end of training, whatever its AUCp.",
     "chosen on the test set": "the model with the highest test AUC: what looking at the test would bring, no result.",
     "training mask on": "the random mask of training left on in the test, as the published code does.",
-    "trivial method": "one of a few lines, on the same splits and pixels. SAGAN is worth its effort where it beats it.",
+    "baseline": "one of a few lines, on the same splits and pixels. SAGAN is worth its effort where it beats it.",
     "95 % interval": "made to hold the true value in 95 of 100 tests on as many images of the same kind; it covers "
     "neither another training run nor another hospital.",
     "p-value": "(1 + number of validation normals that score as high or higher) / (1 + number of validation normals).",

@@ -35,7 +35,7 @@ CURVES = {
 def curves_section(run: Run) -> Html:
     """ROC and precision-recall curve of the chosen model of ``run``.
 
-    With bands, and beside those of the best trivial row where it is known.
+    With bands, and beside those of the best baseline where it is known.
     """
     if not run.comparable:
         text = "Without normal and abnormal labels in the test there are no curves."
@@ -69,7 +69,7 @@ def curves_section(run: Run) -> Html:
         f"Solid: {model_words(run.models[0])}, with pointwise 95 % bands ({RESAMPLES:,} bootstrap samples, normal and "
         f"abnormal images drawn apart). Dotted: chance."
     )
-    dashed = f" Dashed: the best trivial row, {model_words(trivial)}." if trivial and others else ""
+    dashed = f" Dashed: the best baseline, {model_words(trivial)}." if trivial and others else ""
     return section("curves", "Curves", tag("div", *figures, class_="charts"), paragraph(note + dashed, kind="soft"))
 
 

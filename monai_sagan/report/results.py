@@ -28,7 +28,7 @@ def results_section(run: Run) -> Html:
     """SAGAN's rows of ``run`` and the trivial ones beside them, on one scale."""
     if not run.comparable:
         text = "Without normal and abnormal labels in the test there is neither AUC nor AP. "
-        text += "The scores of all models and trivial methods, and the p-values, are in scores.csv."
+        text += "The scores of all models and baselines, and the p-values, are in scores.csv."
         return section("results", "Results", paragraph(text))
     baselines = run.metrics.get("baselines") or {}
     blocks = {name: run.metrics[name] for name in run.models}
@@ -38,7 +38,7 @@ def results_section(run: Run) -> Html:
     rows += [_row(name, block, bounds, "plain") for name, block in trivial.items()]
     kinds = ["chosen", *("red" if name.startswith("oracle") else None for name in run.models[1:])]
     scale = f"AUC, from {bounds[0]:g} to {bounds[1]:g}"
-    title = "Test results of the models, and of trivial methods on the same images"
+    title = "Test results of the models, and of baselines on the same images"
     parts = [table(["", "AUC (95 %)", "AP (95 %)", scale, "iteration"], rows, title, kinds, wide=scale)]
     parts.append(paragraph(compare_baseline(run)[0]))
     normal, abnormal, _ = run.counts

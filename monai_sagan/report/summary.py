@@ -156,14 +156,14 @@ def _still_rising(run: Run) -> bool:
 
 
 def best_baseline(run: Run) -> str | None:
-    """The trivial row of ``run`` with the highest AUC, or None."""
+    """The baseline of ``run`` with the highest AUC, or None."""
     blocks = run.metrics.get("baselines") or {}
     known = [name for name in sorted(blocks) if (blocks[name] or {}).get("auc") is not None]
     return max(known, key=lambda name: blocks[name]["auc"]) if known else None
 
 
 def compare_baseline(run: Run) -> tuple[str, bool]:
-    """How the best trivial row of ``run`` stands to the chosen model, and whether it is as good or better, or may be.
+    """How the best baseline of ``run`` stands to the chosen model, and whether it is as good or better, or may be.
 
     By DeLong's test of two scores of the same images, where ``scores.csv`` has both; else by the model's interval.
     """
@@ -171,7 +171,7 @@ def compare_baseline(run: Run) -> tuple[str, bool]:
     if name is None or run.chosen.get("auc") is None:
         return "No trivial baselines were computed for this run.", False
     auc = run.metrics["baselines"][name]["auc"]
-    row = f"The best trivial row, {model_words(name)} (AUC {fraction(auc)}),"
+    row = f"The best baseline, {model_words(name)} (AUC {fraction(auc)}),"
     scores = run.scores
     bounds = roc_auc_difference_ci95(scores[run.models[0]], scores[name], run.labels) if name in scores else None
     if bounds is None:

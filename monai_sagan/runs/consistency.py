@@ -19,7 +19,7 @@ SLACK = 1e-4  # of an AUC
 
 
 def check_belongs(
-    folder: Path, metrics: Mapping[str, Any], scores: Mapping[str, Values], labels: Labels, mend: str
+    folder: Path, metrics: Mapping[str, Any], scores: Mapping[str, Values], labels: Labels, fix: str
 ) -> None:
     """Check that the scores have the AUCs that the metrics tell of.
 
@@ -28,10 +28,10 @@ def check_belongs(
 
     Args:
         folder: of the run.
-        metrics: blocks of ``metrics.json``, by the name of the model or trivial row.
+        metrics: blocks of ``metrics.json``, by the name of the model or baseline.
         scores: (N,) by the same names, of ``scores.csv``; one that the metrics lack is left out.
         labels: (N,), 0 normal, 1 abnormal, None unknown.
-        mend: what to do about it, as the end of a sentence.
+        fix: what to do about it, as the end of a sentence.
 
     Raises:
         SaganError: for the first one whose AUC is another one.
@@ -47,7 +47,7 @@ def check_belongs(
             shown = "no AUC" if told is None else f"AUC {told:.4f}"
             raise SaganError(
                 f"{folder / run_files.METRICS} says {shown} of {name}, scores.csv gives {(low + high) / 2:.4f}: they "
-                f"are of different evaluations; {mend}"
+                f"are of different evaluations; {fix}"
             )
 
 

@@ -134,7 +134,7 @@ def read_run(run_dir: str | Path) -> Run:
     """Read the folder ``run_dir``; ``metrics.json`` and ``scores.csv`` must be there and fit, all else may be missing.
 
     Raises:
-        SaganError: when a file is broken, or the folder is of no evaluated run: it names the file and the mend.
+        SaganError: when a file is broken, or the folder is of no evaluated run: it names the file and the fix.
     """
     folder = Path(run_dir)
     if not folder.is_dir():

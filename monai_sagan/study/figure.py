@@ -42,7 +42,7 @@ def make_figure(entries: Sequence[Entry]) -> Figure:
     models = list(dict.fromkeys(entry.model for entry in entries))
     for number, model in enumerate(models):
         _draw_model(axis, [e for e in entries if e.model == model], rows, model, 0.2 * (number - (len(models) - 1) / 2))
-    _draw_marks(axis, {e.row: e.trivial[1] for e in entries if e.trivial}, rows, "_", "#009e73", "best trivial row")
+    _draw_marks(axis, {e.row: e.trivial[1] for e in entries if e.trivial}, rows, "_", "#009e73", "best baseline")
     _draw_marks(axis, {e.row: e.published[0] for e in entries if e.published}, rows, "x", "#000000", "published")
     axis.set_xticks(range(len(rows)), rows)
     axis.set_xlim(-0.6, len(rows) - 0.4)

@@ -36,7 +36,7 @@ alone: another seed may well lie outside. A difference is taken seed by seed and
 alike; it is *inside the noise* when that holds 0. The intervals are not corrected for several rows."""
 EXPLAINED = """\
 `aucp`: the model chosen without labels. `last`: the last one. `oracle_test`: chosen on the test set, and so not a
-result. The trivial row is the best of those without a network (`metrics.json`, `baselines`), picked by test AUC."""
+result. The baseline is the best of those without a network (`metrics.json`, `baselines`), picked by test AUC."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Entry:
         runs: ``auc`` and ``ap`` of each of them, (S,).
         figures: ``auc`` and ``ap`` with their intervals; None without runs.
         difference: of the AUC to the first row; None for that row, and without seeds in common.
-        trivial: the best trivial row's name and AUC.
+        trivial: the best baseline's name and AUC.
         published: AUC and AP that the paper prints.
     """
 
@@ -207,7 +207,7 @@ def _plain(value: float | None) -> str:
 
 def _markdown(entries: Sequence[Entry], notes: Sequence[str]) -> str:
     first = entries[0].row
-    head = ["row", "model", "seeds", "AUC [95 %]", "each run", "AP [95 %]", "trivial row"]
+    head = ["row", "model", "seeds", "AUC [95 %]", "each run", "AP [95 %]", "baseline"]
     compared = any(entry.row != first for entry in entries)
     told = any(entry.published for entry in entries)
     head += [f"AUC minus {first} [95 %]"] * compared + ["published AUC / AP"] * told

@@ -68,7 +68,7 @@ class RandForeignPatchInterpolation(Randomizable, Transform):
         opacity: least and greatest share of ``source`` in the square.
 
     Raises:
-        TypeError: when an image is no array or tensor of real numbers.
+        TypeError: when an image is not an array or tensor of real numbers.
         ValueError: when an image is not (C, H, W), the two differ in shape, or an argument is not made of shares in
             [0, 1].
     """
@@ -117,7 +117,7 @@ class PatchPositionEncoding(Transform):
         rounding: of the number of bits, ``"ceil"`` (the paper) or ``"floor"`` (its published code).
 
     Raises:
-        TypeError: when the image is no array or tensor of real numbers.
+        TypeError: when the image is not an array or tensor of real numbers.
         ValueError: when it is not (C, H, W), or the grid does not divide it; it names the sides that fit. Also for a
             grid that is not two whole numbers from 1.
     """
@@ -143,7 +143,7 @@ class AnomalyMap(Transform):
     that are not scaled to [-1, 1].
 
     Raises:
-        TypeError: when an image is no array or tensor of real numbers.
+        TypeError: when an image is not an array or tensor of real numbers.
         ValueError: when an image has another number of axes, or the two differ in shape.
     """
 

@@ -149,7 +149,7 @@ def test_newer_version(artifact, refused):
 
 
 def test_facts_that_lack_something(artifact, refused):
-    """Whoever seals them anew can write anything into them."""
+    """Whoever seals them again can write anything into them."""
     facts = json.loads((artifact / "artifact.json").read_text())
     model = facts["model"]
     for name, change in {

@@ -120,7 +120,7 @@ def test_without_data_the_rsna_bundle_says_what_it_expects(tmp_path, run_here):
 
 def test_an_unknown_key_is_named_with_the_nearest(tmp_path, run_here):
     result = run_here("--config_file", "bundles/rsna/train.json", "--max_iteration", "2", "--output_dir", str(tmp_path))
-    assert_one_line(result, "--max_iteration is no key")
+    assert_one_line(result, "--max_iteration is not a key")
     assert "--max_iterations" in result.stderr
     assert not list(tmp_path.iterdir())
 

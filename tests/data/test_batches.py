@@ -109,7 +109,7 @@ def test_pseudo_anomalies_are_made_of_other_normals(normal):
         assert (sides <= 24).all()
         assert batch["pseudo"].min() >= low
         assert batch["pseudo"].max() <= high  # nothing of the unlabeled images, which are brighter
-    assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 55  # of 60, each square drawn anew
+    assert len({tuple(mask.flatten().tolist()) for mask in masks}) > 55  # of 60, each square drawn again
 
 
 def test_paired_images_stay_together():

@@ -14,7 +14,7 @@ Call = tuple[Any, tuple[Any, ...], dict[str, Any], Any]
 
 
 class RecordedGraph:
-    """Takes the place of `CudaGraph`: as there, capturing changes nothing, and a replay computes everything anew."""
+    """Takes the place of `CudaGraph`: as there, capturing changes nothing, and a replay computes everything again."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []

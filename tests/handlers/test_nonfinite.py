@@ -1,4 +1,4 @@
-"""A run stops when a loss is no number, and says which and since when."""
+"""A run stops when a loss is not a number, and says which and since when."""
 
 from __future__ import annotations
 

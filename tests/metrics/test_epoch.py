@@ -165,7 +165,7 @@ def evaluate_shares(rank, store, results):
     dist.destroy_process_group()
 
 
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="starting processes anew takes long")
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="starting processes again takes long")
 def test_two_processes_with_different_numbers_of_images(tmp_path):
     if torch.cuda.is_initialized():
         pytest.skip("a process that has begun with CUDA cannot be forked")

@@ -93,7 +93,7 @@ def test_what_stands_for_the_network_is_not_watched():
 
 
 def test_trained_models_scale_their_images_themselves(tmp_path, save_model):
-    """A bright image is no mistake there, whatever its values are."""
+    """A bright image is not a mistake there, whatever its values are."""
     from monai_sagan.models.trained import load_trained
 
     save_model(tmp_path / "model.pt")

@@ -253,7 +253,7 @@ def test_without_labels(make_run):
     assert "20 test images scored; no test image has a label" in page.text
     assert "neither AUC nor AP" in page.text
     assert "No trivial baselines" not in page.text  # there were, and nothing to compare
-    assert "scores of all models and trivial methods, and the p-values, are in scores.csv" in page.text
+    assert "scores of all models and baselines, and the p-values, are in scores.csv" in page.text
     assert "there are no curves" in page.text
     assert "Scores of 20 test images" in page.text
     assert "A p-value of at most 0.05" in page.text

@@ -165,9 +165,9 @@ def _check_files(path: Path, items: Sequence[Item]) -> None:
             file = item.get(kind) and split_fragment(item[kind])[0]
             if file and not files.setdefault(file, os.path.exists(file)):
                 names.append(file)
-    mend = "paths start at the table's folder"
-    check_some_there(missing["image"], len(items), f"files of {path}", mend)
-    check_some_there(missing["mask"], len(missing["mask"]), f"masks of {path}", mend)
+    fix = "paths start at the table's folder"
+    check_some_there(missing["image"], len(items), f"files of {path}", fix)
+    check_some_there(missing["mask"], len(missing["mask"]), f"masks of {path}", fix)
 
 
 def _slices(item: Item, axis: int, keep: tuple[float, float]) -> list[Item]:
@@ -189,7 +189,7 @@ def _as_listed(path: Path, rows: Sequence[dict[str, str]], items: Sequence[Item]
         if split not in SPLITS:
             raise SaganError(f"{path} gives {image} the split {split!r}; it is {', '.join(SPLITS)}")
         if split == "normal" and item["label"] == 1:
-            raise SaganError(f"{path} gives {image} the split normal and the label abnormal; mend one")
+            raise SaganError(f"{path} gives {image} the split normal and the label abnormal; fix one")
         datalist[split].append(item | {"label": 0} if split == "normal" else item)
     return datalist
 

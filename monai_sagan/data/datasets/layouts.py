@@ -119,7 +119,9 @@ def read_dataset(
     known = _options_of(read)
     for option in options:
         if option not in known:
-            raise SaganError(f"{option} is no option of the layout {name}; its options: {', '.join(known) or 'none'}")
+            raise SaganError(
+                f"{option} is not an option of the layout {name}; its options: {', '.join(known) or 'none'}"
+            )
     left_out: LeftOut = {}
     notes: Notes = {}
     said: dict[str, Any] = {"left_out": left_out} | (

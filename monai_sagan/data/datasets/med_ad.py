@@ -115,9 +115,7 @@ def split_as_listed(
                 raise SaganError(f"{stem} is listed twice in {path}; an image belongs to one split")
             seen.add(stem)
             if label is not None and item["label"] not in (None, label):
-                raise SaganError(
-                    f"{path} lists {file} with label {label}, {dataset_dir} says {item['label']}; mend one"
-                )
+                raise SaganError(f"{path} lists {file} with label {label}, {dataset_dir} says {item['label']}; fix one")
             datalist[name].append(item if label is None else item | {"label": label})
     return datalist
 
@@ -161,7 +159,7 @@ def _read_items(folder: Path) -> dict[str, Item]:
         return {}
     content = _read_json(path, "{file: {" + ", ".join(COLUMNS) + "}}")
     if not isinstance(content, dict) or not all(isinstance(known, dict) for known in content.values()):
-        raise SaganError(f"{path} is no dictionary of dictionaries; it holds {{file: {{{', '.join(COLUMNS)}}}}}")
+        raise SaganError(f"{path} is not a dictionary of dictionaries; it holds {{file: {{{', '.join(COLUMNS)}}}}}")
     return {file: _known(folder, path, file, known) for file, known in content.items()}
 
 
@@ -170,7 +168,7 @@ def _known(folder: Path, path: Path, file: str, known: Mapping[str, Any]) -> Ite
         if key not in COLUMNS:
             raise SaganError(f"{path} says {key!r} of {file}; it may say {', '.join(COLUMNS)}")
         if not _fits(key, value):
-            raise SaganError(f"{path} has {key} {value!r} of {file}; mend it or leave it out")
+            raise SaganError(f"{path} has {key} {value!r} of {file}; fix it or leave it out")
     patient = clean_id(known.get("patient", ""))
     item = {key: value for key, value in known.items() if key != "patient"} | ({"patient": patient} if patient else {})
     if "mask" in item:

@@ -164,7 +164,7 @@ def _read_boxes(path: Path) -> Boxes:
         if not name or target not in ("0", "1"):
             raise SaganError(f"{path} gives {name!r} the Target {target!r}; it is 0 or 1")
         if target == "0" and any(cells):
-            raise SaganError(f"{path} gives {name} a box and Target 0; mend one")
+            raise SaganError(f"{path} gives {name} a box and Target 0; fix one")
         if name in boxes and (target == "1") != bool(boxes[name]):
             raise SaganError(f"{path} gives {name} both Target 0 and Target 1; remove one")
         found = boxes.setdefault(name, [])

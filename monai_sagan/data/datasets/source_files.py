@@ -57,9 +57,7 @@ def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False)
     if corners:
         width, height = width - x, height - y
     if not (math.isfinite(x) and math.isfinite(y) and 0 < width < math.inf and 0 < height < math.inf):
-        raise SaganError(
-            f"{path} has a box of {name} that is no four numbers with an area: {', '.join(cells)}; mend it"
-        )
+        raise SaganError(f"{path} has a box of {name} that is no four numbers with an area: {', '.join(cells)}; fix it")
     return [x, y, width, height]
 
 
@@ -123,14 +121,14 @@ def listed_path(folder: Path, name: str) -> str:
     return name if drive else str(folder / name.replace("\\", "/"))
 
 
-def check_some_there(missing: Sequence[str], count: int, of: str, mend: str = UNPACK) -> None:
+def check_some_there(missing: Sequence[str], count: int, of: str, fix: str = UNPACK) -> None:
     """Refuse images of which none is there; a part that is missing is logged: decoding counts it as unreadable.
 
     Args:
         missing: paths of those that are not there.
         count: of all.
         of: what names them.
-        mend: what to do about it.
+        fix: what to do about it.
 
     Raises:
         SaganError: naming the first, and how many more.
@@ -139,7 +137,7 @@ def check_some_there(missing: Sequence[str], count: int, of: str, mend: str = UN
         return
     found = f"{missing[0]} and {len(missing) - 1} more {of} are not there"
     if len(missing) == count:
-        raise SaganError(f"{found}{_cause(missing[0])}; {mend}")
+        raise SaganError(f"{found}{_cause(missing[0])}; {fix}")
     logger.warning(f"{found}, of {count}: they count as unreadable{_cause(missing[0])}")
 
 

@@ -61,7 +61,7 @@ class Readings(dict[str, dict[str, list[list[float]] | None]]):
         said = self.setdefault(name, {}).setdefault(reader, [] if finds else None)
         if (said is not None) != finds:
             raise SaganError(
-                f"{path}: {reader or 'one row'} says both {NO_FINDING} and a finding of {name}; mend its rows"
+                f"{path}: {reader or 'one row'} says both {NO_FINDING} and a finding of {name}; fix its rows"
             )
 
     def add_box(self, path: Path, name: str, reader: str, box: list[float]) -> None:
@@ -225,7 +225,7 @@ def _read_physionet(folder: Path, part: str) -> Readings:
     for row in _rows_by_reader(path, part, ("class_name", *BOX)):
         name, reader, cells = row["image_id"], row.get("rad_id", ""), [row[key] for key in BOX]
         if reader not in readings.get(name, {}):
-            raise SaganError(f"{path} has a row of {name!r} by {reader!r} that {_labels(part)} lacks; mend one of them")
+            raise SaganError(f"{path} has a row of {name!r} by {reader!r} that {_labels(part)} lacks; fix one of them")
         if row["class_name"] == NO_FINDING and not any(cells):
             continue  # of a finding that concerns the whole image there is no box
         readings.add(path, name, reader, finds=True)

@@ -45,7 +45,7 @@ def grey_of(raw: Pixels, present: Callable[[], Pixels], header: Dataset) -> Pixe
 
 
 def used_bits(raw: Pixels, header: Dataset) -> Pixels:
-    """Stored values: what stands in the bits beside the stored ones is no part of them.
+    """Stored values: what stands in the bits beside the stored ones is not a part of them.
 
     Args:
         raw: pixel values of any shape, as they stand in the file.

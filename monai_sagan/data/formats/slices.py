@@ -22,7 +22,7 @@ def check_slices(slice_axis: object, slice_range: object) -> tuple[int, tuple[fl
     if isinstance(slice_axis, bool) or not isinstance(slice_axis, int) or slice_axis not in (0, 1, 2):
         raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
     try:
-        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # what is no pair raises
+        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # what is not a pair raises
     except (TypeError, ValueError):
         first = last = math.nan
     if isinstance(slice_range, str) or not 0 <= first < last <= 1:

@@ -1,4 +1,4 @@
-"""LAG in both layouts, and its split drawn anew."""
+"""LAG in both layouts, and its split drawn again."""
 
 from __future__ import annotations
 
@@ -128,6 +128,6 @@ def test_the_published_split_follows_the_numbers_and_one_by_chance_does_not(stan
     assert middle(listed["test"], 0) - middle(listed["normal"], 0) > 1500
     original = read_lag(stand_ins, split_file=real_data / "splits" / "LAG.json")
     assert [stems(items) for items in original.values()] == [stems(items) for items in listed.values()]
-    anew = read_lag(stand_ins / "prepared", resplit=0)
-    assert counted(anew) == TABLE_1
-    assert abs(middle(anew["test"], 0) - middle(anew["normal"], 0)) < 300
+    again = read_lag(stand_ins / "prepared", resplit=0)
+    assert counted(again) == TABLE_1
+    assert abs(middle(again["test"], 0) - middle(again["normal"], 0)) < 300

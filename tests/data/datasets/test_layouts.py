@@ -58,10 +58,10 @@ def test_options_of_the_reader(tmp_path, refused):
     with refused("slice_axis"):
         read_dataset(tmp_path, slice_axis=7)
     for option in ("third_class", "left_out"):
-        with refused(f"{option} is no option", "folder", "slice_axis, slice_range"):
+        with refused(f"{option} is not an option", "folder", "slice_axis, slice_range"):
             read_dataset(tmp_path, **{option: "x"})
     write_med_ad(tmp_path)
-    with refused("split_seed is no option", "med_ad", "none"):
+    with refused("split_seed is not an option", "med_ad", "none"):
         read_dataset(tmp_path, split_seed=1)
 
 

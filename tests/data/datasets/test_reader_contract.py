@@ -350,7 +350,7 @@ BROKEN = [(name, defect) for name, reader in READERS.items() for defect in reade
 
 @pytest.fixture
 def dataset(tmp_path):
-    """Read a row's layout, written anew: the folder, what it holds, the datalist."""
+    """Read a row's layout, written again: the folder, what it holds, the datalist."""
 
     def written(name):
         counts = READERS[name].write(tmp_path / "set")
