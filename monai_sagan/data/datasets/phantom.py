@@ -33,15 +33,15 @@ PHANTOM_COUNTS = dict(
 )
 
 _PATIENT = {  # the ends between which each variable is drawn; lengths in unit coordinates, angles in radians
-    "shift_x": (-0.15, 0.15), "shift_y": (-0.13, 0.13), "tilt": (-0.16, 0.16), "size": (0.76, 1.14),
-    "breadth": (0.9, 1.1), "flank": (0.82, 0.99), "shoulder": (-0.95, -0.76), "lung_width": (0.62, 0.82),
-    "lung_top": (-0.86, -0.68), "lung_base": (0.50, 0.80), "dome": (0.08, 0.28), "liver": (0.03, 0.13),
-    "air": (0.74, 0.80), "medial": (0.07, 0.18), "heart_x": (0.05, 0.20), "heart_y": (0.16, 0.36),
-    "heart_width": (0.22, 0.44), "heart_height": (0.30, 0.52), "bubble": (0.0, 0.2), "bone": (0.02, 0.13),
-    "rib_spacing": (0.13, 0.19), "rib_phase": (0.0, 1.0), "rib_bend": (0.25, 0.65), "clavicle_y": (-0.66, -0.51),
-    "clavicle_slope": (0.0, 0.4), "vessels": (0.02, 0.08), "brighter_right": (-0.06, 0.06),
-    "brighter_down": (-0.06, 0.06), "gamma": (0.9, 1.15), "mean": (109.0, 115.0), "sd": (60.0, 64.0),
-    "grain": (1.0, 4.0),
+    "shift_x": (-0.071, 0.071), "shift_y": (-0.062, 0.062), "tilt": (-0.085, 0.085), "size": (0.91, 1.08),
+    "breadth": (0.975, 1.025), "flank": (0.873, 0.975), "shoulder": (-0.912, -0.805), "lung_width": (0.68, 0.79),
+    "lung_top": (-0.823, -0.71), "lung_base": (0.605, 0.778), "dome": (0.125, 0.243), "liver": (0.045, 0.115),
+    "air": (0.6, 0.75), "medial": (0.092, 0.158), "heart_x": (0.095, 0.178), "heart_y": (0.22, 0.33),
+    "heart_width": (0.265, 0.395), "heart_height": (0.36, 0.482), "bubble": (0.0, 0.2), "bone": (0.035, 0.092),
+    "rib_spacing": (0.141, 0.179), "rib_phase": (0.0, 1.0), "rib_bend": (0.325, 0.575),
+    "clavicle_y": (-0.623, -0.532), "clavicle_slope": (0.075, 0.325), "vessels": (0.028, 0.065),
+    "brighter_right": (-0.015, 0.015), "brighter_down": (-0.015, 0.015), "gamma": (0.9, 1.15), "mean": (102.0, 122.0),
+    "sd": (57.0, 67.0), "grain": (3.0, 4.5),
 }  # fmt: skip
 
 
@@ -98,15 +98,15 @@ def _chest(p: SimpleNamespace, x: Array, y: Array, ramp: float) -> tuple[Array, 
 
 
 def _opacities(p: SimpleNamespace, rng: np.random.Generator, axis: Array, x: Array, y: Array) -> list[Array]:
-    """Two to five irregular patches (n, n), 0 to 1, each centered well inside a lung."""
-    patches = []
-    for _ in range(rng.integers(2, 6)):
-        radius, stretch = rng.uniform(0.1, 0.16), rng.uniform(0.8, 1.25)
+    """One or two irregular blobs (n, n), 0 to 1, each centered well inside a lung."""
+    blobs = []
+    for largest in ((0.30,), (0.24, 0.24))[rng.integers(2)]:
+        radius, stretch = rng.uniform(0.14, largest), rng.uniform(0.8, 1.25)
         spots = rng.uniform(-0.8, 0.8, (2, 256))
-        u, v = spots[:, np.argmax(_lung_depth(p, *spots) > 0.8 * radius)]
-        ragged = np.clip(0.2 * _field(rng, axis, 0.8 / radius), -0.6, 0.6)
-        patches.append(_soft(1 - np.hypot((x - u) * stretch, (y - v) / stretch) / radius + ragged, 1.4))
-    return patches
+        u, v = spots[:, np.argmax(_lung_depth(p, *spots) > 0.45 * radius)]
+        ragged = np.clip(0.3 * _field(rng, axis, 0.8 / radius), -0.6, 0.6)
+        blobs.append(_soft(1 - np.hypot((x - u) * stretch, (y - v) / stretch) / radius + ragged, 1.0))
+    return blobs
 
 
 def _letter(rng: np.random.Generator, axis: Array) -> Mask:
@@ -151,9 +151,9 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     image = tissue * (1 - p.air * lung) + lung * vessels + p.bone * bones
     image *= 1 + p.brighter_right * x + p.brighter_down * y
     mask = np.zeros(image.shape, dtype=bool)
-    for patch in _opacities(p, lesion, axis, x, y) if abnormal else ():
-        image += lesion.uniform(0.85, 1) * patch * lung * (tissue - image)
-        mask |= patch * lung > 0.5
+    for blob in _opacities(p, lesion, axis, x, y) if abnormal else ():
+        image += lesion.uniform(0.6, 0.95) * blob * lung * (tissue - image)
+        mask |= blob * lung > 0.5
     return _expose(p, image, film.standard_normal(image.shape), _letter(patient, axis)), mask
 
 
