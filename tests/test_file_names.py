@@ -65,58 +65,42 @@ def write_images(folder):
         (folder / part / os.fsdecode(b"br\xf6ken.png")).write_bytes(b"broken")
 
 
-@pytest.fixture(scope="module", params=LOCALES)
-def done(request, tmp_path_factory):
-    """All verbs, one after the other, in a process of their own: where they worked, their exit codes, what was said."""
-    place = tmp_path_factory.mktemp("names")
-    write_images(place / os.fsdecode(b"base"))
+def carry_out_all(place, locale):
+    """All verbs, one after the other, in a process of their own: their exit codes, and what was said."""
+    write_images(place / "base")
     (place / "study.json").write_text(json.dumps({"one": {}}))
     words = [sys.executable, "-c", SCRIPT, str(place), str(Path(__file__).parent), json.dumps(VERBS), str(BUNDLE)]
     environment = {name: value for name, value in os.environ.items() if name not in ("LC_ALL", "LANG", "LC_CTYPE")}
-    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), **LOCALES[request.param]}
+    environment |= {"PYTHONPATH": str(Path(__file__).parents[1]), **locale}
     ended = subprocess.run(words, capture_output=True, check=False, env=environment)
     said = (ended.stdout + ended.stderr).decode("utf-8", "backslashreplace")
-    return place, json.loads((place / "codes.json").read_text()), said
+    return json.loads((place / "codes.json").read_text()), said
 
 
-def rows(path):
+def names_in(path):
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+        return [row["image"] for row in csv.DictReader(file)]
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_comes_to_its_end(done, verb):
-    _, codes, said = done
-    assert codes.get(verb) == (1 if verb == "data" else 0), said[-3000:]  # which reports the broken files
-
-
-def test_nothing_is_lost_on_the_way(done):
-    place, _, said = done
+@pytest.mark.parametrize("locale", LOCALES.values(), ids=LOCALES)
+def test_every_verb_comes_to_its_end_and_names_each_file(tmp_path, locale):
+    """One test, for the verbs build on each other: two workers would carry them all out twice."""
+    codes, said = carry_out_all(tmp_path, locale)
+    assert codes == dict.fromkeys(VERBS, 0) | {"data": 1}, said[-3000:]  # which reports the broken files
     assert "Logging error" not in said
     assert "Traceback" not in said
-    assert "br" in (place / "run" / "log.txt").read_text(encoding="utf-8")
-    assert (place / "run" / "report.html").read_text(encoding="utf-8").count("scan") > 0
-
-
-@pytest.mark.parametrize("table", ["run/scores.csv", "inferred/scores.csv", "predicted/scores.csv", "items.csv"])
-def test_tables_name_each_file(done, table):
-    """Each name leads to its file, and another one to none."""
-    place, _, _ = done
-    found = [row["image"] for row in rows(place / table)]
-    assert len(set(found)) == len(found) >= 24
-    broken = [name for name in found if "ken.png" in name]
-    assert len(broken) == (3 if table == "items.csv" else 0)
-    for name in found:
-        assert os.path.isfile(stored_name(str(place / name)))
-    assert {os.fsencode(stored_name(name)).split(b"/")[-1][:-4] for name in found} >= set(NAMES)
-
-
-def test_what_is_skipped_is_named(done):
-    place, _, _ = done
+    assert "ken.png" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    assert "scan" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    for table in ("run/scores.csv", "inferred/scores.csv", "predicted/scores.csv", "items.csv"):
+        names = names_in(tmp_path / table)
+        assert len(set(names)) == len(names) >= 24
+        assert sum("ken.png" in name for name in names) == (3 if table == "items.csv" else 0)
+        assert all(os.path.isfile(stored_name(str(tmp_path / name))) for name in names)
+        assert {os.fsencode(stored_name(name)).split(b"/")[-1][:-4] for name in names} >= set(NAMES)
     for folder in ("run", "inferred", "predicted", "prepared"):
-        names = [row["image"] for row in rows(place / folder / "skipped.csv")]
+        names = names_in(tmp_path / folder / "skipped.csv")
         assert names
-        assert all(os.path.isfile(stored_name(str(place / name))) for name in names)
+        assert all(os.path.isfile(stored_name(str(tmp_path / name))) for name in names)
 
 
 def test_a_table_with_escaped_names_is_read(tmp_path):
