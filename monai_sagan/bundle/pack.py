@@ -104,9 +104,7 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
     evaluate = configs["evaluate.json"]
     for config in ("evaluate", "inference"):  # nothing is written into the bundle
         configs[f"{config}.json"]["output_dir"] = f"runs/{name}/{config.replace('evaluate', 'evaluation')}"
-    for (
-        value
-    ) in evaluate.values():  # what an evaluation makes beside a run, such as the cache, is not a part of a bundle
+    for value in evaluate.values():  # what an evaluation writes beside a run, such as the cache, is not in a bundle
         if isinstance(value, dict) and value.get("_target_") == path_in:
             value["folder"] = "@output_dir"
     evaluate["run_dir"] = inside | {"name": "models"}

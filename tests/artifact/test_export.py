@@ -182,9 +182,9 @@ def test_what_a_run_goes_on_from_is_no_model(tmp_path, save_model, refused):
 
 def test_no_artifact(tmp_path, refused):
     for use in (open_artifact, load_trained):
-        with refused(tmp_path, "no artifact"):
+        with refused(tmp_path, "not an artifact"):
             use(tmp_path)
-    with refused("nowhere", "no artifact"):
+    with refused("nowhere", "not an artifact"):
         open_artifact(tmp_path / "nowhere")
 
 

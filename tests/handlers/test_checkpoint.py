@@ -183,13 +183,13 @@ def test_a_run_does_not_become_shorter(tmp_path, refused):
 def test_files_of_another_kind(tmp_path, refused):
     path = tmp_path / "checkpoint.pt"
     run(path)
-    with refused(path, "no checkpoint of this kind"):
+    with refused(path, "not a checkpoint of this kind"):
         run(path, names=("other",))
-    with refused(path, "no checkpoint of this kind"):
+    with refused(path, "not a checkpoint of this kind"):
         run(path, names=("counter", "other"))
     for content in ({"model": {}}, {"iteration": 1, "settings": {}}):
         save_tensors(content, path)
-        with refused(path, "no checkpoint of this kind"):
+        with refused(path, "not a checkpoint of this kind"):
             run(path)
     path.write_bytes(b"text")
     with refused(path):
@@ -225,7 +225,7 @@ def test_a_checkpoint_is_checked_before_anything_is_loaded(tmp_path, refused):
     assert counter.count == 3
     with refused(path, "width 4", "this run has 8"):
         ResumeCheckpoint(path, {"counter": counter}, settings | {"width": 8}).check()
-    with refused(path, "no checkpoint of this kind"):
+    with refused(path, "not a checkpoint of this kind"):
         ResumeCheckpoint(path, {"other": counter}, settings).check()
     path.write_bytes(b"text")
     with refused(path):

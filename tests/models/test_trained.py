@@ -157,7 +157,7 @@ def test_files_of_another_kind(tmp_path, save_model, change, refused):
     path = tmp_path / "model.pt"
     save_model(path)
     save_tensors(CHANGES[change](load_tensors(path)), path)
-    with refused(path, "no model that a SAGAN run wrote"):
+    with refused(path, "not a model that a SAGAN run wrote"):
         load_trained(path)
 
 

@@ -197,8 +197,8 @@ def test_what_else_is_known(tmp_path):
     ("content", "parts"),
     [
         ("[", ("not readable JSON",)),
-        ([], ("no dictionary",)),
-        ({"a.png": 3}, ("no dictionary",)),
+        ([], ("not a dictionary",)),
+        ({"a.png": 3}, ("not a dictionary",)),
         ({"a.png": {"patients": "p"}}, ("a.png", "'patients'", "patient")),
         ({"a.png": {"label": 1}}, ("a.png", "'label'")),
         ({"a.png": {"patient": 7}}, ("a.png", "patient 7")),
