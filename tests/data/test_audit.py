@@ -155,6 +155,13 @@ def test_near_duplicates(splits, audit, change):
     assert found["exact_duplicates"]["count"] == 0
 
 
+def test_the_most_alike_phantoms_of_the_bundle_are_not_taken_for_copies():
+    """Its first run must not begin with a warning of a leak."""
+    pixels = torch.stack([torch.from_numpy(phantom_image(0, i, abnormal=True)[0])[None] for i in (973, 1329)])
+    normal = torch.stack([torch.from_numpy(phantom_image(0, i, abnormal=False)[0])[None] for i in (973, 1329)])
+    assert near_duplicates(torch.cat([pixels[:1], normal[:1]]), torch.cat([pixels[1:], normal[1:]])) == []
+
+
 def test_real_radiographs_of_different_patients_are_not_alike(real_data):
     paths = sorted((real_data / "kermany" / "images").glob("*.png"))
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(path).resize((64, 64)))) for path in paths])[:, None]
