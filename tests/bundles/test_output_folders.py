@@ -252,15 +252,13 @@ def test_a_folder_that_another_process_works_in(dataset_dir, finished_run, finis
     held = dict(zip(kinds, (finished_run, tmp_path / "evaluation", tmp_path / "found"), strict=True))
     words = [str(word) for pair in held.items() for word in pair]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", script, *words], text=True, **pipes) as process:
+    process = subprocess.Popen([sys.executable, "-c", script, *words], text=True, **pipes)
+    try:
         assert process.stdout.readline() == "held\n"
-        for verb, folder in (
-            ("run", finished_run),
-            ("evaluation", held["evaluation"]),
-            ("inference", tmp_path / "found"),
-        ):
+        for verb, folder in zip(("run", "evaluation", "inference"), held.values(), strict=True):
             with refused(folder, f"in use by process {process.pid}"):
                 VERBS[verb](dataset_dir, finished, None, folder)
+    finally:
         process.communicate()
     assert not (tmp_path / "evaluation").exists()
 
