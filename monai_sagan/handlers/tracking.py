@@ -24,10 +24,12 @@ def tracked(handlers: Sequence[Any], output_dir: str | Path) -> list[Any]:
     iteration.
 
     Args:
-        handlers: of a trainer or a validation, not attached yet; one that is switched off is None, and left out.
+        handlers: of a trainer or a validation, not attached yet, singly or in lists; None, of one that is switched off,
+            is left out.
         output_dir: of the run, whose ``config.json`` tells the settings.
     """
-    handlers = [handler for handler in handlers if handler is not None]
+    parts = (part if isinstance(part, list) else [part] for part in handlers)
+    handlers = [handler for part in parts for handler in part if handler is not None]
     histories = [handler for handler in handlers if isinstance(handler, History)]
     more: list[Any] = []
     for handler in handlers:

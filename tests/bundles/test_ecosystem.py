@@ -6,6 +6,7 @@ import csv
 import json
 import logging
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -174,7 +175,8 @@ def test_a_packed_bundle_evaluates_and_infers_with_its_own_model(packed, run, da
     flow.run()
     flow.finalize()
     metrics, wanted = (json.loads((folder / "metrics.json").read_text()) for folder in (Path("eval"), run))
-    assert metrics["aucp"] == wanted["aucp"]
+    validated = {"aucp", "aucp_se"}  # of the training, which the packed weights do not know
+    assert metrics["aucp"] == {name: value for name, value in wanted["aucp"].items() if name not in validated}
 
     values["dataset_dir"] = str(dataset_dir / "images")
     flow = workflow(packed / "configs/inference.json", "infer", output_dir="found", **values)
@@ -196,13 +198,13 @@ def test_no_expression_in_what_runs_a_model(name, config):
 
 @pytest.mark.parametrize("config", ["train", "multi_gpu_train"])
 @pytest.mark.parametrize("name", bundle_names())
-def test_expressions_only_where_monai_has_them_by_convention(name, config):
-    content = json.loads((Path(bundle_path(name)) / f"{config}.json").read_text())
-    assert all(step.startswith("$") for step in content.pop("run"))  # the model zoo's way to start an engine
-    for engine, handlers in (("trainer", "train_handlers"), ("evaluator", "val_handlers")):
-        for part in ("train", "validate"):  # here check_properties takes an expression, or MONAI's own list as it is
-            content.get(part, {}).get(engine, {}).pop(handlers, None)
-    assert "$" not in json.dumps(content)
+def test_expressions_of_a_training_only_pass_values_on(name, config):
+    """They name a value of another component, call one of its methods, or join a path: logic lives in the package."""
+    text = (Path(bundle_path(name)) / f"{config}.json").read_text()
+    expressions = re.findall(r'"\$([^"]*)"', text)
+    assert all(len(expression) < 90 for expression in expressions)
+    calls = {call for expression in expressions for call in re.findall(r"(\w+)\(", expression)}
+    assert calls <= {"str", "stored", "parameters", "decoding", "check", "run", "evaluate"}
 
 
 def test_inference_runs_where_expressions_are_off(run, dataset_dir, tmp_path):

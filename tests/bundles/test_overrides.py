@@ -63,7 +63,7 @@ DECIDED = [
     ("train#trainer#lambda_id", 5, "lambda_id"),
     ("train#trainer#engine", "eager", "engine"),
     ("handlers#decay#share", 0.5, "learning_rate_decay"),
-    ("handlers#validation#interval", 2, "val_interval"),
+    ("train#handlers#0#interval", 2, "val_interval"),
     ("average#decay", 0.9, "ema_decay"),
     ("planned_splits#seed", 4, "seed"),
     ("images#mixed_images", True, "mixed_images"),
@@ -107,8 +107,8 @@ def test_all_else_is_recorded(key, value, recorded):
 def test_a_handler_more_or_less_is_recorded():
     handlers = json.loads((Path(bundle_path("rsna")) / "train.json").read_text())["train"]["handlers"]
     more = {"_target_": "monai.handlers.StatsHandler"}
-    assert read({"train#handlers": [*handlers, more]}) == {"train#handlers#7": more}
-    assert read({"train#handlers": handlers[:-1]}) == {"train#handlers#6": None}
+    assert read({"train#handlers": [*handlers, more]}) == {"train#handlers#1": more}
+    assert read({"train#handlers": []}) == {"train#handlers#0": None}
 
 
 @pytest.mark.parametrize("file", ["train.json", "evaluate.json", "inference.json"])
