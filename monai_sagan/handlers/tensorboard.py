@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +13,31 @@ from torch.utils.tensorboard import SummaryWriter
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.pictures.heat_maps import triptychs
 
-__all__ = ["TensorBoardTriptychs", "scalar_outputs"]
+__all__ = ["LateSummaryWriter", "TensorBoardTriptychs", "scalar_outputs"]
 
 
 def scalar_outputs(output: dict[str, Any]) -> dict[str, float]:
     """The scalars among a trainer's ``output``, for handlers that show losses."""
     return {name: float(value) for name, value in output.items() if torch.is_tensor(value) and not value.ndim}
+
+
+class LateSummaryWriter:
+    """TensorBoard's writer, whose file is made with the first value: a run that is refused leaves none behind.
+
+    Args:
+        log_dir: of the event file.
+    """
+
+    def __init__(self, log_dir: str | Path) -> None:
+        self._log_dir = str(log_dir)
+        self._writer: SummaryWriter | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        if self._writer is None:
+            self._writer = SummaryWriter(self._log_dir)
+        return getattr(self._writer, name)
 
 
 class TensorBoardTriptychs:

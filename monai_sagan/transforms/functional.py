@@ -20,7 +20,6 @@ __all__ = [
     "anomaly_score",
     "append_position_code",
     "foreign_patch",
-    "gaussian_weights",
     "small_affine",
     "smooth_map",
 ]

@@ -108,7 +108,7 @@ def test_what_only_one_process_does():
         )
         quiet = [key.split("#")[:-1] for key in more if key.endswith("#_disabled_")]
         parts = [ConfigParser(train)["#".join(ids)]["_target_"].split(".")[-1] for ids in quiet]
-        assert parts == ["SummaryWriter", "Progress", "TensorBoardTriptychs"]
+        assert parts == ["LateSummaryWriter", "Progress", "TensorBoardTriptychs"]
 
 
 def test_one_process_needs_no_joining(tmp_path):
