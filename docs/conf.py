@@ -42,6 +42,7 @@ autodoc_inherit_docstrings = False  # MONAI's own are on its site
 autodoc_default_options = {"members": True}
 napoleon_numpy_docstring = False
 
+html_domain_indices = False  # the reference lists the modules
 html_theme = "furo"
 html_title = "monai-sagan"
 html_static_path = ["_static"]
