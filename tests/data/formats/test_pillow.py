@@ -16,7 +16,7 @@ from monai_sagan.data.formats.masks import read_mask
 from monai_sagan.data.formats.monai_reader import RadiographReader
 from monai_sagan.data.prepare import prepare
 from monai_sagan.data.unreadable import keep_readable
-from monai_sagan.predict.decoding import decode_one
+from monai_sagan.predict.decoding import decode_all
 
 UP = (np.arange(35, dtype=np.uint8) * 7 % 251).reshape(5, 7)
 UP[:2, :2], UP[4, 6] = 255, 0  # bright on top to the left
@@ -147,7 +147,7 @@ def test_boxes_sizes_and_masks_are_of_the_picture_as_it_is_shown(tmp_path):
     pixels, meta = reader.get_data(reader.read(f"{tmp_path}/t.png"))
     np.testing.assert_array_equal(pixels, UP)
     assert list(meta["spatial_shape"]) == [5, 7]
-    ((_, look),) = decode_one(([f"{tmp_path}/t.png"], how, 64))
+    ((look,),) = decode_all([[f"{tmp_path}/t.png"]], how, 64, jobs=1)
     np.testing.assert_array_equal(look.pixels, load_image(tmp_path / "u.png", how))
     np.testing.assert_array_equal(look.picture, UP)
     prepared = {"normal": [], "unlabeled": [], "test": [items[0] | {"mask": f"{tmp_path}/t.png"}]}
