@@ -24,7 +24,7 @@ from monai_sagan.engines.evaluation import evaluate
 from monai_sagan.files import save_tensors
 from monai_sagan.models.trained import describe_trained
 from monai_sagan.networks import SaganGenerator
-from monai_sagan.settings import resolve_settings
+from monai_sagan.methods import resolve_settings
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monai_sagan.methods.options import describe
+from monai_sagan.options import describe
 from monai_sagan.settings import Settings, resolve_settings
 
 PAGE = Path(__file__).parent / "guides" / "training.md"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan.bundle.being_read import folders_being_read
@@ -56,11 +57,13 @@ def value_of(component: Any, name: str) -> Any:
     return component[name] if isinstance(component, Mapping) else getattr(component, name)
 
 
-def shared_by_a_run(settings: Settings, **values: Any) -> dict[str, Any]:
-    """The plain values that a resumed run must share: its settings, and ``values`` beside them."""
+def shared_by_a_run(
+    settings: Settings, stages: Mapping[str, Any] = MappingProxyType({}), **values: Any
+) -> dict[str, Any]:
+    """The plain values that a resumed run must share: its settings, the plan of its stages, and ``values``."""
     from monai_sagan.settings import as_plain
 
-    return as_plain(settings) | values
+    return {**as_plain(settings), **stages, **values}
 
 
 def models_in(folder: str) -> dict[str, Path]:

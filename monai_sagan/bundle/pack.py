@@ -116,11 +116,12 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
 
 def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[str, Any]:
     """What to write into ``train`` to train such a model again: what it and the preset do not say by themselves."""
-    from monai_sagan.settings import as_plain, resolve_settings
+    from monai_sagan.methods import resolve_settings
+    from monai_sagan.settings import as_plain
 
     config = _read(run / "config.json")
     preset = config.get("preset", "recommended")
-    by_itself = as_plain(resolve_settings(preset))
+    by_itself = as_plain(resolve_settings(preset, trained.settings.method))
     made = as_plain(trained.settings)
     given = {name: made[name] for name in made if made[name] != by_itself[name] or train.get(name) is not None}
     words = {name: "none" for name, value in given.items() if value is None}  # null in a config: what the preset says

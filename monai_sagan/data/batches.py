@@ -16,6 +16,8 @@ from monai_sagan.transforms.functional import foreign_patch, small_affine
 
 __all__ = ["EvaluationBatches", "TrainingBatches", "images_at_a_time", "to_unit_range", "validation_batches"]
 
+STREAMS = ("normal", "unlabeled", "pseudo")
+
 
 def to_unit_range(images: Tensor) -> Tensor:
     """Scale uint8 images (B, C, H, W), 0 to 255, to float32 in [-1, 1]."""
@@ -26,9 +28,9 @@ class TrainingBatches:
     """Batches of ``normal``, ``unlabeled`` and ``pseudo`` images (B, C, H, W) in [-1, 1], all drawn by (seed, step).
 
     Each stream goes through its images in a new random order each time round. A pseudo-anomaly is a normal image of
-    the batch with a patch of another normal image. A GPU holds all pixels as uint8; on the CPU stored images are read
-    from the disk as their turn comes. Of several processes each gives its part of the batch that one process would
-    give.
+    the batch with a patch of another normal image. Streams that are not asked for are neither read nor drawn. A GPU
+    holds all pixels as uint8; on the CPU stored images are read from the disk as their turn comes. Of several processes
+    each gives its part of the batch that one process would give.
 
     Args:
         normal: uint8 (N, C, H, W), a tensor or stored images.
@@ -39,6 +41,7 @@ class TrainingBatches:
         device: where the images are blended.
         augment: rotate, scale and shift every image a little (`small_affine`).
         paired: the i-th unlabeled image always comes with the i-th normal one, as in the published code.
+        streams: what a batch holds.
 
     Raises:
         SaganError: when there are fewer normal or unlabeled images than a batch takes.
@@ -54,18 +57,22 @@ class TrainingBatches:
         device: str | torch.device = "cpu",
         augment: bool = False,
         paired: bool = False,
+        streams: Sequence[str] = STREAMS,
     ) -> None:
         self.rank, self.processes = rank_and_count()
-        fewest, name = min((len(normal), "normal"), (len(unlabeled), "unlabeled"))
+        self.streams = tuple(streams)
+        counts = [(len(normal), "normal")] + [(len(unlabeled), "unlabeled")] * ("unlabeled" in self.streams)
+        fewest, name = min(counts)
         if batch_size * self.processes > fewest:
             of_all = f" of {self.processes} processes each" if self.processes > 1 else ""
             raise SaganError(
                 f"batch_size {batch_size}{of_all} is larger than the {fewest} {name} training images; lower it"
             )
-        if len(normal) < 2:
+        if "pseudo" in self.streams and len(normal) < 2:
             raise SaganError("pseudo-anomalies need at least two normal training images")
         self.device = torch.device(device)
-        self.normal, self.unlabeled = on_device(normal, self.device), on_device(unlabeled, self.device)
+        self.normal = on_device(normal, self.device)
+        self.unlabeled = on_device(unlabeled, self.device) if "unlabeled" in self.streams else None
         self.batch_size = batch_size
         self.length = length
         self.seed = seed
@@ -87,23 +94,28 @@ class TrainingBatches:
             yield self.batch(step)
 
     def batch(self, step: int) -> dict[str, Tensor]:
-        """The batch of iteration ``step``: images (B, C, H, W) in [-1, 1] and ``pseudo_mask`` (B, 1, H, W)."""
+        """The batch of iteration ``step``: images (B, C, H, W) in [-1, 1] by stream, and the ``pseudo_mask``."""
         device = self.device
         draw = torch.Generator(device).manual_seed(step_seed(self.seed, step))
         n = self.batch_size * self.processes  # all processes draw for all of them, and each takes its part
         chosen = self._next(len(self.normal), step, stream=0)
-        unlabeled = chosen % len(self.unlabeled) if self.paired else self._next(len(self.unlabeled), step, stream=1)
-        another = torch.randint(1, len(self.normal), (n,), generator=draw, device=device)
-        moves = torch.rand(3, n, 4, generator=draw, device=device) if self.augment else None
-        patch = self._part(torch.rand(n, 4, generator=draw, device=device))
-        chosen, unlabeled, another = self._part(chosen), self._part(unlabeled), self._part(another)
-        source = (chosen + another) % len(self.normal)
-        images = to_unit_range(torch.cat([self.normal[chosen], self.unlabeled[unlabeled], self.normal[source]]))
+        pixels = [self.normal[self._part(chosen)]]
+        if self.unlabeled is not None:
+            count = len(self.unlabeled)
+            pixels.append(self.unlabeled[self._part(chosen % count if self.paired else self._next(count, step, 1))])
+        if "pseudo" in self.streams:
+            another = torch.randint(1, len(self.normal), (n,), generator=draw, device=device)
+            pixels.append(self.normal[self._part((chosen + another) % len(self.normal))])
+        moves = torch.rand(len(pixels), n, 4, generator=draw, device=device) if self.augment else None
+        images = to_unit_range(torch.cat(pixels))
         if moves is not None:
             images = small_affine(images, torch.cat([self._part(move) for move in moves]))
-        normal, unlabeled, source = images.chunk(3)
-        pseudo, mask = foreign_patch(normal, source, patch)
-        return {"normal": normal, "unlabeled": unlabeled, "pseudo": pseudo, "pseudo_mask": mask}
+        parts = list(images.chunk(len(pixels)))
+        batch = {"normal": parts[0]} | ({} if self.unlabeled is None else {"unlabeled": parts[1]})
+        if "pseudo" in self.streams:
+            patch = self._part(torch.rand(n, 4, generator=draw, device=device))
+            batch["pseudo"], batch["pseudo_mask"] = foreign_patch(parts[0], parts[-1], patch)
+        return batch
 
     def _part(self, drawn: Tensor) -> Tensor:
         """This process's part of what was drawn for all."""

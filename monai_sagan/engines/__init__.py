@@ -1,5 +1,6 @@
-"""SAGAN's engines."""
+"""Engines that train and validate."""
 
-from monai_sagan.engines.trainer import SaganTrainer
+from monai_sagan.engines.trainer import SaganTrainer, StagedTrainer
+from monai_sagan.engines.validation import StagedEvaluator
 
-__all__ = ["SaganTrainer"]
+__all__ = ["SaganTrainer", "StagedEvaluator", "StagedTrainer"]

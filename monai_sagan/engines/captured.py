@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["WARM_UP", "CapturedStep", "CudaGraph", "EventOutput", "Step", "can_capture"]
+from monai_sagan.methods.method import EventOutput
+
+__all__ = ["WARM_UP", "CapturedStep", "CudaGraph", "Step", "can_capture"]
 
 logger = logging.getLogger(__name__)
 
-EventOutput = tuple[Any, dict[str, Tensor]]  # an event of an iteration, and the outputs that are new at it
 Step = Callable[..., Iterable[EventOutput]]  # step(variant, *inputs)
 Found = TypeVar("Found")
 

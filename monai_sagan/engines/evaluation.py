@@ -99,7 +99,7 @@ def evaluate(
     for name, model in trained.items():
         begin = time.monotonic()
         scores[name], maps = model.score(pixels, batch_size, keep=told)
-        if model.settings.mask_at_test:
+        if masked := getattr(model.settings, "mask_at_test", False):
             plain = Scorer(model.network, model.settings.image_size, amp=amp)
             scores[f"{name}_masked"] = plain.score(pixels, batch_size, MASK_SEED)
         in_networks += time.monotonic() - begin
@@ -111,7 +111,7 @@ def evaluate(
             except SaganError as error:  # a broken mask must not cost the scores
                 troubles.append(f"localization was left out: {error}")
                 told = []
-        if model.settings.mask_at_test:
+        if masked:
             metrics[f"{name}_masked"] = image_metrics(scores[f"{name}_masked"], labels) | _mark(name)
     if rows := _baselines(splits, images, pixels):
         metrics["baselines"] = {name: image_metrics(values, labels) for name, values in rows.items()}

@@ -114,10 +114,10 @@ class FolderBatches(EvaluationBatches):
 
 
 class AnomalyInferer(Inferer):
-    """Restore images (B, C, H, W) in [-1, 1] and map what differs, as the settings of the model's run say.
+    """Detect anomalies in images (B, C, H, W) in [-1, 1], as the settings of the model's run say.
 
-    A call returns ``restored`` (B, C, H, W) in (-1, 1), ``anomaly_map`` (B, 1, H, W) in [0, 1] and ``anomaly_score``
-    (B,) in [0, 1]; it leaves the network's mode to the evaluator.
+    A call returns ``anomaly_map`` (B, 1, H, W), ``anomaly_score`` (B,) and, of methods that restore, ``restored``
+    (B, C, H, W) in [-1, 1]; it leaves the network's mode to the evaluator.
 
     Args:
         settings: of the run that trained the model.
@@ -135,8 +135,12 @@ class AnomalyInferer(Inferer):
     def __call__(self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         scorer = Scorer.of(cast(nn.Module, network), self.settings, self.amp)
         found = [scorer(part) for part in inputs.split(self.step)]
-        maps, scores, restored = (torch.cat(tensors) for tensors in zip(*found, strict=True))
-        return {"restored": restored, "anomaly_map": maps, "anomaly_score": scores}
+        output = {
+            "anomaly_map": torch.cat([one.anomaly_map for one in found]),
+            "anomaly_score": torch.cat([one.score for one in found]),
+        }
+        restored = [one.restored for one in found if one.restored is not None]
+        return output | ({"restored": torch.cat(restored)} if restored else {})
 
 
 class WriteScores:

@@ -2,7 +2,6 @@
 
 from monai_sagan.handlers.average import AverageWeights
 from monai_sagan.handlers.checkpoint import ResumeCheckpoint
-from monai_sagan.handlers.decay import LinearDecay
 from monai_sagan.handlers.history import History
 from monai_sagan.handlers.keep_models import KeepModels, scores_and_labels
 from monai_sagan.handlers.nonfinite import StopOnNonFinite
@@ -14,7 +13,6 @@ __all__ = [
     "AverageWeights",
     "History",
     "KeepModels",
-    "LinearDecay",
     "OracleTest",
     "Progress",
     "ResumeCheckpoint",

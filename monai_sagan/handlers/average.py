@@ -21,14 +21,16 @@ class AverageWeights:
         network: the one that is trained.
         decay: share of the old average that an update leaves, in [0, 1); 0 keeps no average.
         interval: iterations between updates.
+        start: epochs before the first update, which takes the weights as they are.
     """
 
-    def __init__(self, network: nn.Module, decay: float, interval: int = 1) -> None:
+    def __init__(self, network: nn.Module, decay: float, interval: int = 1, start: int = 0) -> None:
         self._trained = network
         self._mean = get_ema_multi_avg_fn(decay)
         self._average = AveragedModel(network, multi_avg_fn=self._mean) if decay else None
         self.network: nn.Module = network if self._average is None else self._average.module
         self.interval = interval
+        self.start = start
 
     def attach(self, engine: Engine) -> None:
         """Update the average each ``interval`` iterations of ``engine``, the trainer."""
@@ -36,7 +38,9 @@ class AverageWeights:
             engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._update, self._average)
 
     @torch.no_grad()
-    def _update(self, average: AveragedModel) -> None:
+    def _update(self, engine: Engine, average: AveragedModel) -> None:
+        if engine.state.epoch <= self.start:
+            return
         if average.n_averaged == 0:
             average.update_parameters(self._trained)
             return

@@ -36,6 +36,7 @@ class KeepModels:
         iterations_per_epoch: of the trainer.
         metric: its name among the evaluator's metrics; its standard error, if one of them is called ``<metric>_se``, is
             saved with it.
+        choose: False saves each model as ``best``, too, whatever its metric.
     """
 
     def __init__(
@@ -45,11 +46,13 @@ class KeepModels:
         content: Callable[..., dict[str, Any]],
         iterations_per_epoch: int,
         metric: str = "aucp",
+        choose: bool = True,
     ) -> None:
         self.best, self.last = Path(best), Path(last)
         self.content = content
         self.iterations_per_epoch = iterations_per_epoch
         self.metric = metric
+        self.choose = choose
         self.highest = -math.inf
         self.history: list[tuple[int, float]] = []
 
@@ -67,9 +70,11 @@ class KeepModels:
         self.history.append((iteration, value))
         better = math.isfinite(value) and value > self.highest
         shown = f"{value:.4f}" + (f" (standard error {error:.4f})" if math.isfinite(error) else "")
-        logger.info(f"validation at iteration {iteration}: {self.metric} {shown}{', the best so far' * better}")
+        best = ", the best so far" if better and self.choose else ""
+        logger.info(f"validation at iteration {iteration}: {self.metric} {shown}{best}")
         if better:
             self.highest = value
+        if better or not self.choose:
             save_tensors(content, self.best)
 
     def state_dict(self) -> dict[str, Any]:

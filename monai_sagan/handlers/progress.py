@@ -13,6 +13,8 @@ from ignite.engine import Engine, Events
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from monai_sagan.engines.stages import Stages
+
 __all__ = ["Progress"]
 
 logger = logging.getLogger(__name__)
@@ -23,10 +25,12 @@ class Progress:
 
     Args:
         interval: iterations between updates; the losses are read from the device only then.
+        stages: of the trainer; where there are several, the present one is named.
     """
 
-    def __init__(self, interval: int = 50) -> None:
+    def __init__(self, interval: int = 50, stages: Stages | None = None) -> None:
         self.interval = interval
+        self.stages = stages
         self._bar: tqdm[Any] | None = None
         self._above_bar = ExitStack()  # log lines are printed above the bar while it is there
         self._since = (0, 0.0)
@@ -52,7 +56,7 @@ class Progress:
             return
         output: dict[str, Any] = engine.state.output  # type: ignore[assignment]
         losses = {k: float(v) for k, v in output.items() if torch.is_tensor(v) and not v.ndim}
-        shown = " ".join(f"{name} {value:.4g}" for name, value in losses.items())
+        shown = " ".join([*self._stage(engine.state.epoch), *(f"{name} {value:.4g}" for name, value in losses.items())])
         if self._bar is not None:
             self._bar.set_postfix_str(shown, refresh=False)
             self._bar.update(iteration - self._bar.n)
@@ -61,6 +65,10 @@ class Progress:
         pace = (iteration - begun) / max(time.monotonic() - clock, 1e-9)
         left = (total - iteration) / pace
         logger.info(f"iteration {iteration}/{total} {shown} | {pace:.2f} it/s, {_clock(left)} left")
+
+    def _stage(self, epoch: int) -> list[str]:
+        several = self.stages is not None and len(self.stages.placed) > 1
+        return [f"({self.stages.at(epoch).stage.name})"] if self.stages is not None and several else []
 
     def _close(self, engine: Engine) -> None:
         if self._bar is not None:

@@ -1,1 +1,6 @@
-"""What can be trained: each method with its options."""
+"""What can be trained: each method in a file of its own, behind one face."""
+
+from monai_sagan.methods.method import Computing, Detection, Method, Stage
+from monai_sagan.methods.registry import METHODS, find_method, make_network, resolve_settings
+
+__all__ = ["METHODS", "Computing", "Detection", "Method", "Stage", "find_method", "make_network", "resolve_settings"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,39 +12,42 @@ from torch import Tensor, nn
 
 from monai_sagan.data.batches import images_at_a_time, to_unit_range
 from monai_sagan.errors import SaganError
-from monai_sagan.transforms.functional import anomaly_map, anomaly_score, gaussian_weights, smooth_map
+from monai_sagan.methods import Detection, find_method
+from monai_sagan.methods.sagan import detect_by_restoration
+from monai_sagan.transforms.functional import anomaly_score, gaussian_weights, smooth_map
 
 if TYPE_CHECKING:
     from monai_sagan.settings import Settings
 
-__all__ = ["Detection", "Scorer", "in_precision"]
+__all__ = ["Scored", "Scorer", "in_precision"]
 
 
-class Detection(NamedTuple):
-    """What is found in images (B, C, H, W).
+class Scored(NamedTuple):
+    """A `Detection` whose score is there.
 
     Args:
         anomaly_map: (B, 1, H, W), finite; higher is more abnormal.
-        score: (B,), the map's mean.
-        restored: healthy versions of the images, (B, C, H, W) in [-1, 1].
+        score: (B,).
+        restored: healthy versions of the images, (B, C, H, W) in [-1, 1]; None of methods that do not restore.
     """
 
     anomaly_map: Tensor
     score: Tensor
-    restored: Tensor
+    restored: Tensor | None
 
 
 class Scorer(nn.Module):
-    """Restore images, map what differs from them, and score the maps.
+    """Detect anomalies in images by any method, smooth the maps, and score them.
 
-    ``forward`` takes images (B, C, H, W) in [-1, 1], returns a `Detection`, can be exported, and leaves the network's
+    ``forward`` takes images (B, C, H, W) in [-1, 1], returns `Scored`, can be exported, and leaves the network's
     mode alone. `batches` and `score` take any number of uint8 images.
 
     Args:
-        network: the generator.
+        network: of the method.
         image_size: H and W, in pixels.
+        detect: the method's, called as ``detect(network, image)``.
         passes: 1, or a square number of copies of each image that are shifted apart, so that the borders of the
-            network's patches fall elsewhere; their restored versions and maps are moved back and averaged.
+            network's patches fall elsewhere; their maps, scores and restored versions are moved back and averaged.
         shift: greatest shift up, down, left and right, in pixels; the copies lie evenly between. What comes in repeats
             the border, and counts for nothing when averaging.
         smooth: arguments of `smooth_map`, such as ``{"kind": "gaussian", "sigma": 1}``; None leaves the maps as they
@@ -71,6 +74,7 @@ class Scorer(nn.Module):
         self,
         network: nn.Module,
         image_size: Sequence[int],
+        detect: Callable[[nn.Module, Tensor], Detection] = detect_by_restoration,
         passes: int = 1,
         shift: int = 1,
         smooth: Mapping[str, Any] | None = None,
@@ -78,6 +82,7 @@ class Scorer(nn.Module):
     ) -> None:
         super().__init__()
         self.network = network
+        self.detect = detect
         self.shifts = _copy_shifts(passes, shift, min(image_size))
         self.smooth = dict(smooth or {"kind": "none"})
         self.amp = amp
@@ -97,21 +102,24 @@ class Scorer(nn.Module):
             settings: of the run that trained it.
             amp: see `Scorer`.
         """
-        return cls(network, settings.image_size, **settings.mapping(), amp=amp)
+        detect = find_method(settings.method).detect
+        return cls(network, settings.image_size, detect, **settings.mapping(), amp=amp)
 
-    def forward(self, image: Tensor) -> Detection:
+    def forward(self, image: Tensor) -> Scored:
         with in_precision(image.device, self.amp):
-            restored, maps = self._mean_of_shifted(image) if len(self.shifts) > 1 else self._restore(image)
+            found = self._mean_of_shifted(image) if len(self.shifts) > 1 else self.detect(self.network, image)
+        maps = found.anomaly_map.float()
         if self.smooth["kind"] == "gaussian":
             maps = self.down.to(maps) @ maps @ self.across.to(maps).T
         else:
             maps = smooth_map(maps, image=image, **self.smooth)
-        return Detection(maps, anomaly_score(maps), restored)
+        score = anomaly_score(maps) if found.score is None else found.score.float()
+        return Scored(maps, score, found.restored)
 
     @torch.inference_mode()
     def batches(
         self, images: Tensor, batch_size: int = 256, mask_seed: int | None = None
-    ) -> Iterator[tuple[Tensor, Detection]]:
+    ) -> Iterator[tuple[Tensor, Scored]]:
         """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, on the network's device.
 
         Args:
@@ -141,23 +149,25 @@ class Scorer(nn.Module):
         scores = [found.score.cpu() for _, found in self.batches(images, batch_size, mask_seed)]
         return torch.cat(scores) if scores else torch.zeros(0)
 
-    def _restore(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        restored = self.network(image)
-        return restored, anomaly_map(image, restored)
-
-    def _mean_of_shifted(self, image: Tensor) -> tuple[Tensor, Tensor]:
+    def _mean_of_shifted(self, image: Tensor) -> Detection:
         # The copies of one image follow each other, so that the masks that are drawn do not depend on the batch.
         copies = torch.stack([_moved(image, down, right) for down, right in self.shifts], dim=1)
-        restored = self.network(copies.flatten(0, 1)).unflatten(0, copies.shape[:2])
-        shown = torch.ones_like(image[:1, :1])
-        sum_restored, sum_maps, count = torch.zeros_like(image), torch.zeros_like(image[:, :1]), torch.zeros_like(shown)
+        found = self.detect(self.network, copies.flatten(0, 1))
+        # Maps are averaged, not taken of the mean restoration: that would be a little blurred and glow at edges.
+        maps = self._moved_back(found.anomaly_map)
+        score = None if found.score is None else found.score.unflatten(0, copies.shape[:2]).mean(1)
+        return Detection(maps, score, None if found.restored is None else self._moved_back(found.restored))
+
+    def _moved_back(self, values: Tensor) -> Tensor:
+        """The mean (B, ...) of what was found in the copies (B * passes, ...), each where its image was."""
+        copies = values.unflatten(0, (-1, len(self.shifts)))
+        shown = torch.ones_like(copies[:1, 0, :1])
+        total, count = torch.zeros_like(copies[:, 0]), torch.zeros_like(shown)
         for i, (down, right) in enumerate(self.shifts):
-            back, inside = _moved(restored[:, i], -down, -right), _moved(shown, -down, -right, repeat=False)
-            sum_restored += inside * back
-            # Maps are averaged, not taken of the mean restoration: that would be a little blurred and glow at edges.
-            sum_maps += inside * anomaly_map(image, back)
+            inside = _moved(shown, -down, -right, repeat=False)
+            total += inside * _moved(copies[:, i], -down, -right)
             count += inside
-        return sum_restored / count, sum_maps / count
+        return total / count
 
 
 @contextmanager

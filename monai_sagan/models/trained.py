@@ -15,12 +15,12 @@ from monai_sagan import run_files
 from monai_sagan.data.training_range import IMAGE
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
+from monai_sagan.methods import make_network, resolve_settings
 from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.models.device import network_on
-from monai_sagan.models.scorer import Detection, Scorer
+from monai_sagan.models.scorer import Scored, Scorer
 from monai_sagan.models.weights import is_artifact, read_weights
-from monai_sagan.networks import SaganGenerator
-from monai_sagan.settings import Settings, as_plain, resolve_settings
+from monai_sagan.settings import Settings, as_plain
 
 __all__ = ["Trained", "describe_trained", "load_trained", "read_run", "read_settings", "run_models"]
 
@@ -65,7 +65,7 @@ class Trained:
         """The scorer of the network, as the run's settings say."""
         return Scorer.of(self.network, self.settings, self.amp)
 
-    def batches(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Detection]]:
+    def batches(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Scored]]:
         """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, see `Scorer.batches`.
 
         Args:
@@ -115,7 +115,7 @@ def describe_trained(
         SaganError: when the network has other weights than such settings make: its file could not be read again.
     """
     with torch.device("meta"):
-        wanted = SaganGenerator(**settings.generator()).state_dict()
+        wanted = make_network(settings).state_dict()
     try:
         _check_weights(network.state_dict(), wanted)
     except ValueError as error:
@@ -159,7 +159,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
     content = _content(path)
     try:
         settings = _settings(content["settings"])
-        network = SaganGenerator(**settings.generator(), checks_range=False)  # `restore` scales the images
+        network = make_network(settings)
         _check_weights(content["model"], network.state_dict())
         network.load_state_dict(content["model"])
         return Trained(

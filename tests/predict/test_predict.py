@@ -27,7 +27,7 @@ from monai_sagan.networks import SaganGenerator
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.predict import predict as predict_with_all_cores
 from monai_sagan.predict.results import Results
-from monai_sagan.settings import resolve_settings
+from monai_sagan.methods import resolve_settings
 
 COLUMNS = ["image", "score", "p_value", "flag", "warning", "overlay", "status"]
 

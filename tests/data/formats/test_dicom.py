@@ -27,7 +27,7 @@ from pydicom.uid import (
 from monai_sagan.data.cache import HowToDecode, load_image
 from monai_sagan.data.formats.decode import decode, decode_file, read_image
 from monai_sagan.errors import SaganError
-from monai_sagan.settings import resolve_settings
+from monai_sagan.methods import resolve_settings
 
 GREY = (np.arange(35, dtype=np.uint8) * 7 % 251).reshape(5, 7)  # not square, so that a transposition shows
 COLOR = np.stack([GREY, 255 - GREY, GREY // 2], axis=-1)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from monai_sagan.methods.options import describe, option, resolve
+from monai_sagan.options import describe, option, resolve
 from monai_sagan.settings import Settings
 
 

@@ -1,0 +1,28 @@
+"""Validation of a run of several stages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monai.engines import SupervisedEvaluator
+
+__all__ = ["StagedEvaluator"]
+
+
+class StagedEvaluator(SupervisedEvaluator):
+    """MONAI's evaluator, which waits for the last stage: before it the network detects nothing.
+
+    Args:
+        start: epochs of the trainer before the last stage.
+        args: of ``monai.engines.SupervisedEvaluator``.
+        kwargs: likewise.
+    """
+
+    def __init__(self, *args: Any, start: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.start = start
+
+    def run(self, global_epoch: int = 1) -> None:
+        """Validate after ``global_epoch`` epochs of the trainer, if the last stage has begun."""
+        if global_epoch > self.start:
+            super().run(global_epoch=global_epoch)
