@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from monai_sagan.methods import resolve_settings
+from monai_sagan.methods.sagan import SaganOptions
 from monai_sagan.options import describe
-from monai_sagan.settings import Settings, resolve_settings
 
 PAGE = Path(__file__).parent / "guides" / "training.md"
 BEGIN, END = "<!-- settings: python docs/make_options.py -->\n", "<!-- end of settings -->"
@@ -18,7 +19,7 @@ def with_settings(text: str) -> str:
     assert end, f"{PAGE} has no place for the settings"
     rows = [
         f"| `{row.name}` | {row.values} | `{row.default}` | {row.help} |"
-        for row in describe(Settings, resolve_settings("paper"))
+        for row in describe(SaganOptions, resolve_settings("paper"))
     ]
     return (
         before

@@ -10,7 +10,9 @@ import pytest
 from monai_sagan.data.cache import HowToDecode
 from monai_sagan.models.trained import _settings
 from monai_sagan.networks import SaganGenerator
-from monai_sagan.settings import PRESETS, Settings, as_plain, resolve_flags, resolve_settings
+from monai_sagan.methods import resolve_settings
+from monai_sagan.methods.sagan import Sagan, SaganOptions
+from monai_sagan.settings import as_plain, resolve_flags
 
 COMMON = {
     "image_size": (64, 64),
@@ -66,7 +68,7 @@ def test_published_presets(preset, values):
     for name, value in (COMMON | PUBLISHED | values).items():
         assert getattr(settings, name) == value, name
     assert settings.epochs == 100
-    assert len(values | COMMON | PUBLISHED) + 1 == len(dataclasses.fields(settings))  # the other is in_channels
+    assert len(values | COMMON | PUBLISHED) + 2 == len(dataclasses.fields(settings))  # in_channels and method, too
 
 
 def test_recommended_is_the_default():
@@ -93,10 +95,10 @@ def test_arguments_of_others():
 
 
 def test_defaults_are_the_papers():
-    assert Settings() == resolve_settings("paper")
+    assert SaganOptions() == resolve_settings("paper")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", Sagan.presets)
 def test_given_values_win(preset):
     given = {
         "batch_size": 7,
@@ -192,7 +194,7 @@ def test_unknown_names(refused):
         resolve_settings(bacth_size=3)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", Sagan.presets)
 @pytest.mark.parametrize(
     "given",
     [
@@ -205,7 +207,7 @@ def test_plain_values_bring_the_settings_back(preset, given):
     assert _settings(json.loads(json.dumps(as_plain(settings)))) == settings
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", Sagan.presets)
 def test_generator_is_built_from_its_settings(preset):
     settings = resolve_settings(preset, channels=4, num_res_blocks=1, grid=[4, 2], keep_prob=0.5)
     network = SaganGenerator(**settings.generator())

@@ -56,7 +56,9 @@ def find_overrides(file: str) -> Config | None:
     options = {name for name in config if name not in candidates[0] and _is_option(name, config[name])}
     for place, wanted, found in differences:
         _check(place, wanted, found, options)
-    return {"#".join(place): found for place, _, found in differences} or None
+    # A method's own options stand below "settings"; the settings say them.
+    own = [place for place, wanted, _ in differences if place[0] == "settings" and wanted is None]
+    return {"#".join(place): found for place, _, found in differences if place not in own} or None
 
 
 def tracking_keys() -> set[str]:

@@ -16,7 +16,7 @@ from monai_sagan.methods import find_method
 from monai_sagan.methods.method import Computing, Stage
 from monai_sagan.settings import Settings
 
-__all__ = ["Stages", "make_stages"]
+__all__ = ["Stages", "checkpoint_objects", "make_stages"]
 
 
 class Placed(NamedTuple):
@@ -92,6 +92,11 @@ class Stages:
         """Where stages end, as a value that a resumed run must share; empty for a single stage."""
         ends = {placed.stage.name: placed.end for placed in self.placed[:-1]}
         return {"stages": ends} if ends else {}
+
+
+def checkpoint_objects(stages: Stages, **others: Any) -> dict[str, Any]:
+    """What a checkpoint holds, by name: the modules and optimizers of all stages, and ``others``."""
+    return stages.states() | others
 
 
 def make_stages(

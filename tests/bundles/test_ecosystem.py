@@ -233,7 +233,7 @@ def test_the_schema_misses_what_is_not_there(key, tmp_path):
 def test_a_network_of_other_channels_is_refused():
     files = (str(Path(bundle_path("phantom")) / f"{name}.json") for name in ("metadata", "train"))
     with pytest.raises((ValueError, RuntimeError), match="channel"):
-        verify_net_in_out("network_def", *files, device="cpu", **{"network_def#in_channels": 3})
+        verify_net_in_out("network_def", *files, device="cpu", in_channels=3)
 
 
 # Tracking.

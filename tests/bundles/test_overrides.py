@@ -28,8 +28,6 @@ SMALL = {
     "device": "cpu",
 }
 COUNTS = {"train_normal": 20, "unlabeled_normal": 8, "unlabeled_abnormal": 12, "test_normal": 6, "test_abnormal": 6}
-PARAMS = "$@network.parameters()"
-SGD = {"_target_": "torch.optim.SGD", "params": PARAMS, "lr": "$@settings.learning_rate"}
 
 
 def read(values=None, name="rsna", file="train.json", more=(), **options):
@@ -48,21 +46,19 @@ def read(values=None, name="rsna", file="train.json", more=(), **options):
 
 
 DECIDED = [
-    ("optimizer#lr", 0.001, "learning_rate"),
-    ("optimizer::lr", 0.001, "learning_rate"),
-    ("discriminator_optimizer#lr", "$@settings.learning_rate * 2", "learning_rate"),
-    ("discriminator_optimizer#betas", [0, 0.9], "critic_betas"),
+    ("average#decay", "$@settings.ema_decay * 2", "ema_decay"),
+    ("average::decay", 0.1, "ema_decay"),
+    ("stages#amp", True, "amp"),
+    ("chosen_method#name", "pu", "method"),
+    ("settings#method", "pu", "method"),
     ("train#trainer#max_epochs", 1, "max_iterations"),
     ("train#dataset#batch_size", 4, "batch_size"),
     ("train#dataset#length", 4, "iterations_per_epoch"),
-    ("network_def#channels", 6, "channels"),
-    ("discriminator_def#init", "he", "critic_init"),
+    ("network_def#checkpoint_images", 6, "checkpoint_images"),
     ("chosen_engine#amp", True, "amp"),
     ("settings#channels", 6, "channels"),
     ("flags#strict", True, "strict"),
-    ("train#trainer#lambda_id", 5, "lambda_id"),
     ("train#trainer#engine", "eager", "engine"),
-    ("handlers#decay#share", 0.5, "learning_rate_decay"),
     ("train#handlers#0#interval", 2, "val_interval"),
     ("average#decay", 0.9, "ema_decay"),
     ("planned_splits#seed", 4, "seed"),
@@ -71,8 +67,7 @@ DECIDED = [
     ("validate#evaluator#device", "cpu", "device"),
     ("datalist#split_seed", 4, "split_seed"),
     ("dataset_options", {"split_file": "@split_file", "third_class": "@third_class", "split_seed": 4}, "split_seed"),
-    ("optimizer", {**SGD, "lr": 0.1}, "learning_rate"),
-    ("train#trainer", {"_target_": "monai_sagan.engines.SaganTrainer"}, "device"),  # the class's own defaults would act
+    ("train#trainer", {"_target_": "mine.Trainer", "seed": 4}, "seed"),
 ]
 
 
@@ -85,14 +80,12 @@ def test_what_an_option_decides_is_refused_with_its_name(key, value, option):
 
 
 FREE = [
-    ("optimizer#betas", (0.9, 0.999), [0.9, 0.999]),
-    ("optimizer#weight_decay", 1e-4, 1e-4),
-    ("optimizer", SGD, SGD),
+    ("average#start", (3, 4), [3, 4]),
     ("train#inferer", {"_target_": "monai.inferers.SlidingWindowInferer"}, ...),
     ("handlers#stop_on_nonfinite#_disabled_", True, True),
     ("run", ["$@train#trainer.run()"], ["$@train#trainer.run()"]),
     ("network_def", {"_target_": "mine.Generator", "channels": "$@settings.channels"}, ...),
-    ("network_def#channels", "@channels", "@channels"),  # the option in other words
+    ("network_def#checkpoint_images", "$@checkpoint_images", "$@checkpoint_images"),  # the option in other words
     ("split_images#train", "@split_images#train_normal", "@split_images#train_normal"),
     ("extra", {"_target_": "builtins.dict"}, {"_target_": "builtins.dict"}),
     ("network", Path, "builtins.type"),
@@ -135,7 +128,7 @@ def test_options_are_no_overrides(values):
 def test_several_gpus_and_tracking_are_no_overrides(tmp_path):
     multi = Path(bundle_path("rsna")) / "multi_gpu_train.json"
     assert read(more=[multi]) is None
-    assert read({"optimizer#betas": [0, 0.9]}, more=[multi]) == {"optimizer#betas": [0, 0.9]}
+    assert read({"handlers#progress#interval": 7}, more=[multi]) == {"handlers#progress#interval": 7}
     assert read({"output_dir": str(tmp_path)}, tracking="mlflow") is None
 
 
@@ -147,10 +140,10 @@ def test_a_bundle_of_ones_own_is_compared_below_the_block_at_its_top(tmp_path):
     (folder / "train.json").write_text(json.dumps(config))
     assert read(name=folder) is None
     assert read({"drawer": 4}, name=folder) is None
-    assert "--channels" in read({"network_def#channels": 4}, name=folder)
-    config["optimizer"]["betas"] = [0.9, 0.999]  # not on a command line, but other than in all bundles
+    assert "--channels" in read({"settings#channels": 4}, name=folder)
+    config["handlers"]["progress"]["interval"] = 7  # not on a command line, but other than in all bundles
     (folder / "train.json").write_text(json.dumps(config))
-    assert read(name=folder) == {"optimizer#betas": [0.9, 0.999]}
+    assert read(name=folder) == {"handlers#progress#interval": 7}
 
 
 def test_evaluation_and_inference_have_options_too():
@@ -161,11 +154,11 @@ def test_evaluation_and_inference_have_options_too():
 
 
 def test_a_study_asks_for_the_same(refused):
-    bundle, override = Bundle(Path(bundle_path("rsna")) / "train.json"), {"optimizer#betas": [0, 0.9]}
+    bundle, override = Bundle(Path(bundle_path("rsna")) / "train.json"), {"handlers#progress#interval": 7}
     assert bundle.asked({})["overrides"] is None
     assert bundle.asked(override)["overrides"] == override
-    with refused("train#trainer#lambda_id is decided by --lambda_id"):
-        bundle.asked({"train#trainer#lambda_id": 5})
+    with refused("train#trainer#seed is decided by --seed"):
+        bundle.asked({"train#trainer#seed": 5})
 
 
 # Runs.
@@ -205,15 +198,15 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("way", ["command line", "args_file", "overlay", "component", "merged"])
 def test_it_is_refused_in_one_line_wherever_it_comes_from(way, tmp_path, dataset_dir, capsys):
     config, more = str(Path(bundle_path("rsna")) / "train.json"), tmp_path / "more.json"
-    overlays = {"overlay": {"train#trainer#n_critic": 3}, "component": {"optimizer": {**SGD, "lr": 0.1}}}
-    overlays |= {"args_file": {"train#trainer#n_critic": 3}, "merged": {"+train#trainer": {"n_critic": 3}}}
+    overlays = {"overlay": {"train#trainer#seed": 3}, "component": {"average": {"_target_": "mine.Average", "decay": 0.1}}}
+    overlays |= {"args_file": {"train#trainer#seed": 3}, "merged": {"+train#trainer": {"seed": 3}}}
     more.write_text(json.dumps(overlays.get(way, {})))
     words = ["--config_file", str([config, str(more)]) if way in ("overlay", "component", "merged") else config]
     words += ["--args_file", str(more)] if way == "args_file" else []
-    words += ["--train#trainer#n_critic", "3"] if way == "command line" else []
+    words += ["--train#trainer#seed", "3"] if way == "command line" else []
     words += ["--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "run")]
     assert carry_out(["python", "-m", "monai.bundle", "run", *words]) == 1
-    option = "learning_rate" if way == "component" else "n_critic"
+    option = "ema_decay" if way == "component" else "seed"
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
@@ -222,23 +215,22 @@ def test_it_is_refused_in_one_line_wherever_it_comes_from(way, tmp_path, dataset
 
 
 def test_a_run_with_overrides_is_told_from_one_without(tmp_path, dataset_dir):
-    output, override = tmp_path / "run", {"optimizer#betas": [0.9, 0.999]}
+    output, override = tmp_path / "run", {"handlers#progress#interval": 7}
     train(output, dataset_dir, **override)
     config = json.loads((output / "config.json").read_text())
     assert config["overrides"] == override
-    assert load_tensors(output / "checkpoint.pt")["states"]["optimizer"]["param_groups"][0]["betas"] == (0.9, 0.999)
     before = contents(output)
-    for values in ({}, {"optimizer#betas": [0.5, 0.99]}):
+    for values in ({}, {"handlers#progress#interval": 9}):
         with pytest.raises((SaganError, RuntimeError)) as caught:
             train(output, dataset_dir, **values)
-        assert "was made with overrides {'optimizer#betas': [0.9, 0.999]}" in str(caught.getrepr(chain=True))
+        assert "was made with overrides {'handlers#progress#interval': 7}" in str(caught.getrepr(chain=True))
     assert {name: before[name] for name in ("checkpoint.pt", "model.pt", "scores.csv", "metrics.json")}.items() <= (
         contents(output).items()
     )
     train(output, dataset_dir, **override, max_iterations=6)
     assert load_tensors(output / "model_last.pt")["iteration"] == 6
     packed = json.loads((pack_bundle("rsna", tmp_path / "packed", output) / "configs/train.json").read_text())
-    assert packed["optimizer"]["betas"] == [0.9, 0.999]
+    assert packed["handlers"]["progress"]["interval"] == 7
     assert read(name=tmp_path / "packed", file="configs/train.json") == override
 
 

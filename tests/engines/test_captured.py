@@ -14,7 +14,7 @@ from torch import Tensor
 from monai_sagan import SaganDiscriminator, SaganGenerator, SaganTrainer
 from monai_sagan.data.batches import TrainingBatches
 from monai_sagan.engines.captured import WARM_UP, CapturedStep, can_capture
-from monai_sagan.handlers import History, LinearDecay, StopOnNonFinite
+from monai_sagan.handlers import History, StopOnNonFinite
 
 RATE = 2**-10  # the same number in 32 and in 64 bits
 
@@ -94,7 +94,8 @@ def test_replayed_iterations_equal_eager_ones(n_critic, graphs):
 def test_a_learning_rate_that_falls_reaches_the_graphs(graphs):
     runs = [trainer(graphs, epochs=8, length=2), trainer(epochs=8, length=2)]
     for run in runs:
-        LinearDecay([run.optimizer, run.discriminator_optimizer], RATE, 0.5).attach(run)
+        stage = run.stages.placed[0].stage
+        stage.rate, stage.decay = RATE, 0.5
     assert_equal(*runs)
     assert [graph.replays for graph in graphs] == [5, 5]
     assert runs[0].optimizer.param_groups[0]["lr"] == RATE / 4  # a plain number, as handlers and checkpoints know it
@@ -121,7 +122,7 @@ def test_handlers_find_what_they_find_of_eager_iterations(tmp_path, graphs):
 @pytest.mark.parametrize("name", ["lambda_id", "lambda_rec", "lambda_gp"])
 def test_other_weights_of_the_losses_are_captured_anew(name, graphs):
     def raise_weight(engine: SaganTrainer) -> None:
-        setattr(engine, name, 20.0)
+        setattr(engine.stages.placed[0].stage, name, 20.0)
 
     runs = [trainer(graphs, length=24), trainer(length=24)]
     for run in runs:

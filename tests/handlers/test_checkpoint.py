@@ -16,7 +16,7 @@ from monai_sagan.data.batches import TrainingBatches
 from monai_sagan.engines import SaganTrainer
 from monai_sagan.errors import show_errors_in_one_line
 from monai_sagan.files import load_tensors, save_tensors
-from monai_sagan.handlers import AverageWeights, LinearDecay, ResumeCheckpoint
+from monai_sagan.handlers import AverageWeights, ResumeCheckpoint
 from monai_sagan.handlers.checkpoint import check_settings
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
 from monai_sagan.records import drop_records, keep_records, record_text
@@ -53,8 +53,10 @@ def train(folder, epochs, random_pixels, broken_off_at=None, share=0.5, first_we
 
     checkpoint = ResumeCheckpoint(folder / "checkpoint.pt", objects, {"channels": 4, "max_iterations": epochs * LENGTH})
     data = TrainingBatches(random_pixels(6), random_pixels(6, seed=1), 2, LENGTH, augment=True)
-    handlers = [average, LinearDecay(optimizers, 1e-3, share), checkpoint]
+    handlers = [average, checkpoint]
     trainer = SaganTrainer("cpu", epochs, data, network, optimizers[0], critic, optimizers[1], train_handlers=handlers)
+    stage = trainer.stages.placed[0].stage
+    stage.rate, stage.decay = 1e-3, share
     trainer.add_event_handler(Events.ITERATION_COMPLETED, watch)
     if broken_off_at:
         with pytest.raises(BrokenOffError):
