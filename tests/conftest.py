@@ -13,9 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.models.trained import describe_trained
 from monai_sagan.networks import SaganGenerator
-from monai_sagan.methods import resolve_settings
 
 torch.set_num_threads(1)  # tiny tensors: on a busy machine more threads only wait for each other
 

@@ -8,10 +8,10 @@ import json
 import pytest
 
 from monai_sagan.data.cache import HowToDecode
-from monai_sagan.models.trained import _settings
-from monai_sagan.networks import SaganGenerator
 from monai_sagan.methods import resolve_settings
 from monai_sagan.methods.sagan import Sagan, SaganOptions
+from monai_sagan.models.trained import _settings
+from monai_sagan.networks import SaganGenerator
 from monai_sagan.settings import as_plain, resolve_flags
 
 COMMON = {

@@ -22,7 +22,7 @@ class StagedEvaluator(SupervisedEvaluator):
         super().__init__(*args, **kwargs)
         self.start = start
 
-    def run(self, global_epoch: int = 1) -> None:
+    def run(self, global_epoch: int = 1) -> None:  # type: ignore[override]  # as MONAI has it
         """Validate after ``global_epoch`` epochs of the trainer, if the last stage has begun."""
         if global_epoch > self.start:
             super().run(global_epoch=global_epoch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from monai.engines.utils import IterationEvents
@@ -84,7 +84,7 @@ class GanStage(Stage):
         """The weights of the losses."""
         return self.lambda_id, self.lambda_rec, self.lambda_gp
 
-    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Hashable, list[Tensor]]:
+    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[tuple[bool, int], list[Tensor]]:
         """Whether the generator is updated, too; the images; the place of the gradient penalty; the Bernoulli gates."""
         generator_too = iteration % self.n_critic == 0
         images = [batch["normal"], batch[self.fake_source]]
@@ -93,9 +93,9 @@ class GanStage(Stage):
         gates = [draw_uniform(x[:, :1]) for x in _streams(generator_too, *images)] if self._takes_uniform else []
         return (generator_too, len(images)), [*images, alpha, *gates]
 
-    def step(self, variant: Hashable, *inputs: Tensor) -> Iterator[EventOutput]:
+    def step(self, variant: tuple[bool, int], *inputs: Tensor) -> Iterator[EventOutput]:
         """The paper's algorithm, one iteration on given images and draws."""
-        generator_too, count = variant  # type: ignore[misc]
+        generator_too, count = variant
         normal, alpha, gates = inputs[0], inputs[count], inputs[count + 1 :]
         streams = _streams(generator_too, *inputs[:count])
         images, uniform = torch.cat(streams), {"uniform": torch.cat(gates)} if gates else {}
@@ -115,7 +115,7 @@ class GanStage(Stage):
             self.discriminator.requires_grad_(False)
             terms = self._generator_losses(normal, *parts)
             loss = terms["adversarial"] + self.lambda_id * terms["identity"]
-            if "reconstruction" in terms:
+            if self.lambda_rec is not None:
                 loss = loss + self.lambda_rec * terms["reconstruction"]
             shown = of_all_processes(loss=loss, **terms)
             yield IterationEvents.LOSS_COMPLETED, {Keys.LOSS: shown.pop("loss")}

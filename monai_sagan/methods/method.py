@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -82,8 +82,8 @@ class Stage(ABC):
         return ()
 
     @abstractmethod
-    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Hashable, list[Tensor]]:
-        """The variant of this iteration's step and its inputs: everything random is drawn here.
+    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Any, list[Tensor]]:
+        """The variant of this iteration's step, which is hashable, and its inputs: everything random is drawn here.
 
         Args:
             batch: images (B, C, H, W) in [-1, 1] by stream, on the device.
@@ -91,7 +91,7 @@ class Stage(ABC):
         """
 
     @abstractmethod
-    def step(self, variant: Hashable, *inputs: Tensor) -> Iterator[EventOutput]:
+    def step(self, variant: Any, *inputs: Tensor) -> Iterator[EventOutput]:
         """One update: yields MONAI's events with detached outputs. It draws nothing and waits for no device, so that
         a GPU can replay it."""
 

@@ -105,5 +105,5 @@ def make_network(settings: Settings, checkpoint_images: int | None = None) -> nn
             )
         if checkpoint_images < 1:
             raise SaganError(f"checkpoint_images is {checkpoint_images}; it counts images, at least 1, or is null")
-        network.checkpoint_images = checkpoint_images
+        network.checkpoint_images = checkpoint_images  # type: ignore[assignment]
     return network

@@ -239,4 +239,5 @@ def _no_model(path: str | Path, error: Exception) -> SaganError:
 
 def _settings(values: Mapping[str, Any]) -> Settings:
     given = {name: "none" if name.endswith("_norm") and value is None else value for name, value in values.items()}
-    return resolve_settings("paper", **given)
+    settings: Settings = resolve_settings("paper", **given)
+    return settings

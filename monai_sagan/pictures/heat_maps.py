@@ -53,7 +53,7 @@ def pick_images(scores: Tensor, count: int = 4) -> list[int]:
     return list(dict.fromkeys(picked))
 
 
-def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float) -> Tensor:
+def triptychs(image: Tensor, restored: Tensor | None, anomaly_map: Tensor, scale: float) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
 
     Args:

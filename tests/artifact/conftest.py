@@ -15,9 +15,9 @@ import torch
 from monai_sagan.artifact.export import export_artifact
 from monai_sagan.data.training_range import measure_typical
 from monai_sagan.files import save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.models.trained import describe_trained, load_trained
 from monai_sagan.networks import SaganGenerator
-from monai_sagan.methods import resolve_settings
 
 MODELS = {
     "grey": {"num_res_blocks": 0},

@@ -198,7 +198,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("way", ["command line", "args_file", "overlay", "component", "merged"])
 def test_it_is_refused_in_one_line_wherever_it_comes_from(way, tmp_path, dataset_dir, capsys):
     config, more = str(Path(bundle_path("rsna")) / "train.json"), tmp_path / "more.json"
-    overlays = {"overlay": {"train#trainer#seed": 3}, "component": {"average": {"_target_": "mine.Average", "decay": 0.1}}}
+    overlays = {
+        "overlay": {"train#trainer#seed": 3},
+        "component": {"average": {"_target_": "mine.Average", "decay": 0.1}},
+    }
     overlays |= {"args_file": {"train#trainer#seed": 3}, "merged": {"+train#trainer": {"seed": 3}}}
     more.write_text(json.dumps(overlays.get(way, {})))
     words = ["--config_file", str([config, str(more)]) if way in ("overlay", "component", "merged") else config]

@@ -16,10 +16,10 @@ from monai_sagan.data.cache import ImageCache
 from monai_sagan.engines import evaluation
 from monai_sagan.engines.evaluation import evaluate
 from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import load_trained
-from monai_sagan.methods import resolve_settings
 
 GREY = resolve_settings("paper").decoding()
 

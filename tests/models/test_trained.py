@@ -11,10 +11,10 @@ from monai_sagan.data.digests import describe_run, seen_images, splits_digest
 from monai_sagan.data.training_range import compare_typical, measure_typical
 from monai_sagan.engines.inference import AnomalyInferer
 from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import describe_trained, load_trained, read_run
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
-from monai_sagan.methods import resolve_settings
 
 
 @pytest.mark.parametrize("preset", ["paper", "official", "recommended"])

@@ -8,9 +8,9 @@ import pytest
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
+from monai_sagan.methods import resolve_settings
 from monai_sagan.pictures.maps import how_maps_are_made, map_words
 from monai_sagan.report.color_bar import color_bar
-from monai_sagan.methods import resolve_settings
 
 
 @pytest.mark.parametrize(

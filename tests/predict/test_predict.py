@@ -22,12 +22,12 @@ from monai_sagan.cli import main
 from monai_sagan.data.cache import HowToDecode, load_image
 from monai_sagan.data.training_range import measure_typical
 from monai_sagan.files import save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.models.trained import describe_trained
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.predict import predict as predict_with_all_cores
 from monai_sagan.predict.results import Results
-from monai_sagan.methods import resolve_settings
 
 COLUMNS = ["image", "score", "p_value", "flag", "warning", "overlay", "status"]
 

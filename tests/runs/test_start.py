@@ -13,9 +13,9 @@ import torch
 
 from monai_sagan.data.digests import describe_run
 from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.records import write_records
 from monai_sagan.runs.start import end_run, start_run
-from monai_sagan.methods import resolve_settings
 from monai_sagan.settings import as_plain
 
 
