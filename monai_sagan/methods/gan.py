@@ -13,8 +13,15 @@ from torch import Tensor, nn
 from monai_sagan import losses
 from monai_sagan.methods.method import Computing, EventOutput, Stage
 from monai_sagan.methods.updates import descend, draw_uniform, of_all_processes
+from monai_sagan.networks import SaganDiscriminator
 
-__all__ = ["GanStage"]
+__all__ = ["GanStage", "make_critic"]
+
+
+def make_critic(in_channels: int, channels: int, init: str, computing: Computing) -> SaganDiscriminator:
+    """The critic, on the device, with the channels last, for which convolutions are faster."""
+    critic = SaganDiscriminator(in_channels, channels, init=init).to(computing.device)
+    return critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 class GanStage(Stage):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from monai_sagan.errors import SaganError
-from monai_sagan.methods.gan import GanStage
+from monai_sagan.methods.gan import GanStage, make_critic
 from monai_sagan.methods.method import Computing, Detection, Method
-from monai_sagan.networks import SaganDiscriminator, SaganGenerator
+from monai_sagan.networks import SaganGenerator
 from monai_sagan.networks.patches import check_grid
 from monai_sagan.options import option
 from monai_sagan.settings import Settings
@@ -127,8 +127,7 @@ class Sagan(Method):
 
     def stages(self, network: nn.Module, settings: SaganOptions, computing: Computing) -> Sequence[GanStage]:
         """Generator and critic, trained together."""
-        critic = SaganDiscriminator(settings.in_channels, settings.channels, init=settings.critic_init)
-        critic.to(computing.device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        critic = make_critic(settings.in_channels, settings.channels, settings.critic_init, computing)
         stage = GanStage(
             network,
             torch.optim.Adam(network.parameters(), settings.learning_rate, (0.5, 0.999), fused=True),

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import os
 import pickle
 import re
 from pathlib import Path
@@ -13,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from golden import golden, made_from_names
 from torch import nn
 
 from monai_sagan import SaganDiscriminator, SaganError, SaganGenerator, load_official_weights
@@ -61,19 +59,6 @@ def critic_shapes(c: int, num_layers: int = 6) -> dict[str, tuple[int, ...]]:
     for i in range(num_layers):
         shapes |= {f"main.{2 * i}.weight": (widths[i + 1], widths[i], 4, 4), f"main.{2 * i}.bias": (widths[i + 1],)}
     return shapes | {"conv1.weight": (1, widths[-1], 3, 3)}
-
-
-def made_from_names(shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
-    """The parameters of the golden numbers, each made from its own name; see golden/README.md."""
-    state = {}
-    for name, shape in shapes.items():
-        seed = int(hashlib.sha256(name.encode()).hexdigest()[:8], 16)
-        t = torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed))
-        if t.ndim > 1:
-            state[name] = t / math.prod(shape[1:]) ** 0.5
-        else:
-            state[name] = 1 + 0.1 * t if name.endswith("weight") else 0.1 * t
-    return state
 
 
 def generator(num_res_blocks: int = 1) -> SaganGenerator:
@@ -203,16 +188,9 @@ def test_a_missing_file_is_named(tmp_path):
         load_official_weights(generator(), tmp_path / "G.ckpt")
 
 
-@pytest.fixture(scope="module")
-def golden() -> dict[str, np.ndarray]:
-    data = os.environ.get("MONAI_SAGAN_DATA")
-    if not data:
-        pytest.skip("MONAI_SAGAN_DATA is not set: no golden numbers")
-    path = Path(data).parent / "golden" / "dim8.npz"
-    if not path.is_file():
-        pytest.skip(f"no golden numbers at {path}")
-    with np.load(path) as arrays:
-        return dict(arrays)
+@pytest.fixture(scope="module", name="golden")
+def _golden() -> dict[str, np.ndarray]:
+    return golden("dim8.npz")
 
 
 def test_shapes_are_the_published_ones(golden):
