@@ -120,10 +120,9 @@ def test_detections_are_finite_and_do_not_depend_on_the_batch(method, finished):
     assert together.score.isfinite().all()
     assert torch.equal(together.anomaly_map, again.anomaly_map)
     assert torch.equal(together.score, again.score)
-    torch.testing.assert_close(
-        torch.cat([one.anomaly_map for one in alone]), together.anomaly_map, atol=1e-5, rtol=1e-4
-    )
-    torch.testing.assert_close(torch.cat([one.score for one in alone]), together.score, atol=1e-5, rtol=1e-4)
+    for name in ("anomaly_map", "score"):
+        apart = torch.cat([getattr(one, name) for one in alone])
+        torch.testing.assert_close(apart, getattr(together, name), atol=1e-5, rtol=1e-4)
     if together.restored is not None:
         assert together.restored.shape == image.shape
         assert together.restored.abs().max() <= 1
@@ -144,7 +143,7 @@ def interruptions():
             yield from ((method, at) for at in (end - 2, end, end + 1) if at < ends[-1])
 
 
-@pytest.mark.parametrize(("method", "stop_at"), interruptions())
+@pytest.mark.parametrize(("method", "stop_at"), list(interruptions()))
 def test_an_interrupted_run_equals_an_undisturbed_one(method, stop_at, finished, tmp_path):
     expected = finished(method)
     Run(method, tmp_path, finished.pixels).run(stop_at)
@@ -174,7 +173,7 @@ def test_the_model_file_brings_the_network_back(method, finished, tmp_path):
     trained = load_trained(tmp_path / "model.pt")
     assert trained.settings == run.settings
     assert same(run.network.state_dict(), trained.network.state_dict())
-    assert trained.score(finished.pixels(20))[0].tolist() == content["valid_normal_scores"].tolist()
+    torch.testing.assert_close(trained.score(finished.pixels(20))[0], content["valid_normal_scores"])
 
 
 @each
@@ -201,16 +200,19 @@ def test_presets_and_options(method, refused):
         resolve_settings("recommended", method, no_such_option=1)
 
 
-@pytest.mark.parametrize(("method", "channels"), itertools.product(METHODS, (1, 3)))
+@pytest.mark.parametrize(("method", "channels"), list(itertools.product(METHODS, (1, 3))))
 def test_images_that_a_method_cannot_take_are_refused_in_one_line(method, channels, refused):
     """Any size is either taken or refused before anything is built."""
     from monai_sagan.errors import SaganError
 
     for size in ([64, 64], [96, 64], [70, 70], [64, 65]):
+        refusal = ""
         try:
             settings = tiny(method, image_size=size, in_channels=channels)
         except SaganError as error:
-            assert "\n" not in str(error)
+            refusal = str(error)
+        if refusal:
+            assert "\n" not in refusal
             assert size != [64, 64]
             continue
         image = torch.zeros(1, channels, *size)
