@@ -103,7 +103,7 @@ def test_predict_scores_as_the_evaluation_did(method, run_of, dataset, tmp_path)
     for row in rows:
         name = Path(row["image"]).name
         Image.open(dataset / "images" / name).save(tmp_path / "in" / name)
-        expected[name] = float(row["aucp"])
+        expected[name] = float(row["score"])
     predict(export_artifact(run, tmp_path / "artifact"), tmp_path / "in", tmp_path / "out", jobs=1)
     with (tmp_path / "out" / "scores.csv").open() as file:
         found = {Path(row["image"]).name: float(row["score"]) for row in csv.DictReader(file)}
