@@ -27,7 +27,7 @@ __all__ = ["main"]
 
 READER_OPTIONS = "further options are those of the dataset's reader, for example --split_file FILE or --split_seed 1"
 
-TAKEN = {"dataset_dir", "left_out", "notes", "any_images"}
+TAKEN = {"dataset_dir", "any_images"}
 
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}

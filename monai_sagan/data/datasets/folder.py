@@ -22,14 +22,11 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from monai_sagan.data.datasets.image_table import find_table, read_table
-from monai_sagan.data.datasets.items import Datalist, Item
-from monai_sagan.data.datasets.med_ad import find_med_ad, read_med_ad
+from monai_sagan.data.datasets.items import Datalist, Item, Reading
 from monai_sagan.data.datasets.near_names import advice, near_folders
 from monai_sagan.data.datasets.patient_ids import subject_of
-from monai_sagan.data.datasets.source_files import LeftOut, Notes, report_left_out
+from monai_sagan.data.datasets.source_files import report_left_out
 from monai_sagan.data.datasets.unread import no_images, unread_kinds
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
@@ -64,39 +61,20 @@ def almost_folder(folder: Path) -> str | None:
     return " and ".join(f"{names[0]}/" for names in there) if all(there) else None
 
 
-def read_folder(
-    dataset_dir: str | Path,
-    slice_axis: int = 2,
-    slice_range: Sequence[float] = (0.0, 1.0),
-    shares: Sequence[float] = (0.4, 0.4, 0.2),
-    split_seed: int = 0,
-    left_out: LeftOut | None = None,
-    notes: Notes | None = None,
-) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items of a folder of images.
-
-    Where the folder has a list, ``data.json`` (see `read_med_ad`) or ``images.csv`` (see `read_table`), that decides.
+def read_folder(dataset_dir: str | Path, slice_axis: int = 2, slice_range: Sequence[float] = (0.0, 1.0)) -> Reading:
+    """Read a folder of images.
 
     Args:
         dataset_dir: the folder.
         slice_axis: the axis of NIfTI volumes along which slices are taken, 0, 1 or 2: x, y or z.
         slice_range: where along that axis, as shares of the volume's extent from 0 to 1; the ends of a volume are
             often empty.
-        shares: of `read_table`, where the folder has a table without a column ``split``.
-        split_seed: likewise.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
-        notes: takes up what else is to be said, see `read_table`.
 
     Raises:
         SaganError: naming the folder that is missing or holds no image, or the option that is out of range.
     """
     folder = Path(dataset_dir)
     axis, keep = check_slices(slice_axis, slice_range)
-    if find_med_ad(folder):
-        return read_med_ad(folder, left_out)
-    if find_table(folder):
-        options: dict[str, Any] = {"slice_axis": axis, "slice_range": keep, "left_out": left_out, "notes": notes}
-        return read_table(folder, shares=shares, split_seed=split_seed, **options)
     _check_folders(folder)
     kinds = [f"unlabeled/{kind}" for kind in KINDS]
     labels_known = all((folder / kind).is_dir() for kind in kinds)
@@ -120,34 +98,24 @@ def read_folder(
     for name in NEEDED:
         if not datalist[name]:
             raise no_images(folder / name, _files(folder / name))
-    report_left_out(folder, reasons, left_out)
-    report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), left_out, logging.WARNING)
-    return datalist
+    left_out = report_left_out(folder, reasons)
+    strays = report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), logging.WARNING)
+    return Reading(datalist, left_out | strays)
 
 
-def read_images(
-    dataset_dir: str | Path,
-    slice_axis: int = 2,
-    slice_range: Sequence[float] = (0.0, 1.0),
-    left_out: LeftOut | None = None,
-    notes: Notes | None = None,
-) -> Datalist:
-    """All images of a folder that is in no layout, as one list ``images``, to look at: training needs to know more.
+def read_images(dataset_dir: str | Path, slice_axis: int = 2, slice_range: Sequence[float] = (0.0, 1.0)) -> Reading:
+    """Read a folder in no layout as one list ``images``, to look at; a note says how to arrange them for training.
 
     Args:
         dataset_dir: the folder.
         slice_axis: as in `read_folder`.
         slice_range: likewise.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
-        notes: takes up how to arrange the images to train on them.
     """
     folder, reasons = Path(dataset_dir), Counter[str]()
     items = _items(folder, "", None, *check_slices(slice_axis, slice_range), reasons)
-    if notes is not None:
-        hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
-        notes["to train"] = "; ".join([ARRANGE, *(f"{name}/: {hint}" for name, hint in hints.items() if hint)])
-    report_left_out(folder, reasons, left_out)
-    return {"images": items}
+    hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
+    arrange = "; ".join([ARRANGE, *(f"{name}/: {hint}" for name, hint in hints.items() if hint)])
+    return Reading({"images": items}, report_left_out(folder, reasons), {"to train": arrange})
 
 
 def _check_folders(folder: Path) -> None:

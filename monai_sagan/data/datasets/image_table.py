@@ -25,16 +25,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_sagan.data.datasets.columns import read_known_rows
-from monai_sagan.data.datasets.items import Datalist, Item, split_published
+from monai_sagan.data.datasets.items import Datalist, Item, Reading, split_published
 from monai_sagan.data.datasets.patient_ids import clean_id, name_subjects
 from monai_sagan.data.datasets.rows import PACKED, find_packed
-from monai_sagan.data.datasets.source_files import (
-    LeftOut,
-    Notes,
-    check_some_there,
-    listed_path,
-    report_left_out,
-)
+from monai_sagan.data.datasets.source_files import check_some_there, listed_path, report_left_out
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
@@ -65,10 +59,8 @@ def read_table(
     split_seed: int = 0,
     slice_axis: int = 2,
     slice_range: Sequence[float] = (0.0, 1.0),
-    left_out: LeftOut | None = None,
-    notes: Notes | None = None,
-) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items that a table lists.
+) -> Reading:
+    """Read a table of images; a note says which columns were read, and which not.
 
     Args:
         dataset_dir: the folder of the table, or the table itself.
@@ -81,8 +73,6 @@ def read_table(
         slice_axis: of NIfTI volumes that a row names as a whole, see `monai_sagan.data.formats.nifti`; each of
             their slices is an image, and the volume their patient where no column says another.
         slice_range: the part of a volume that is used, two shares from 0 to 1.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
-        notes: takes up which columns were read, and which not.
 
     Raises:
         SaganError: naming the table and the row or column that is wrong, the first image where all are missing, or an
@@ -97,8 +87,6 @@ def read_table(
         has = f" (not read: {', '.join(unread)})" if unread else ""
         raise SaganError(f"{path} has neither a column split nor a column label{has}; add one of them")
     logger.info(f"{path}, columns: {table_rows.in_words()}")
-    if notes is not None:
-        notes["columns"] = table_rows.in_words()
     items = [_item(path, row, columns) for row in rows]
     items = items if "patient" in columns else name_subjects(items, path.parent)
     _check_once(path, items, "")
@@ -107,10 +95,9 @@ def read_table(
     rows = [row for row, group in zip(rows, slices, strict=True) for _ in group]
     items = [item for group in slices for item in group]
     _check_once(path, items, ", by itself and with its volume")
-    reasons: dict[str, int] = {}
-    datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed, reasons)
-    report_left_out(path, reasons, left_out)
-    return datalist
+    datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed)
+    unused = {"without a label, of a patient in the test": len(items) - sum(map(len, datalist.values()))}
+    return Reading(datalist, report_left_out(path, unused), {"columns": table_rows.in_words()})
 
 
 def _item(path: Path, row: dict[str, str], columns: dict[str, str]) -> Item:
@@ -194,7 +181,8 @@ def _as_listed(path: Path, rows: Sequence[dict[str, str]], items: Sequence[Item]
     return datalist
 
 
-def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, reasons: dict[str, int]) -> Datalist:
+def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int) -> Datalist:
+    """Split by label and by patient; an image without a label is left out if its patient is in the test."""
     try:
         known, unlabeled, test = (round(10_000 * float(share)) for share in shares)
     except (TypeError, ValueError, OverflowError):
@@ -205,9 +193,7 @@ def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, r
     kinds = [[item for item in items if item["label"] == label] for label in (0, 1)]
     datalist = split_published(kinds[0], kinds[1], (known, unlabeled, known + unlabeled, test, test), split_seed)
     tested = {item["patient"] for item in datalist["test"] if "patient" in item}
-    unknown = [item for item in items if item["label"] is None]
-    datalist["unlabeled"] += [item for item in unknown if item.get("patient") not in tested]
-    reasons["without a label, of a patient in the test"] = sum(item.get("patient") in tested for item in unknown)
+    datalist["unlabeled"] += [i for i in items if i["label"] is None and i.get("patient") not in tested]
     return datalist
 
 

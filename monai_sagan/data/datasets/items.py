@@ -1,24 +1,39 @@
 """Lists of images: the schema that every dataset reader fills in, and the split of those that have none.
 
 An item is ``{"image": path, "label": 0 or 1 or None, "patient": id}``, the latter only where it is known; with it,
-``patient_column`` is the column that names it, where that is called otherwise. A reader returns ``{"normal": [...],
-"unlabeled": [...], "test": [...]}``.
+``patient_column`` is the column that names it, where that is called otherwise. A datalist is ``{"normal": [...],
+"unlabeled": [...], "test": [...]}``; a reader returns it in a `Reading`.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Datalist", "Item", "by_patient", "shuffled", "split_published"]
+__all__ = ["Datalist", "Item", "Reading", "by_patient", "shuffled", "split_published"]
 
 Item = dict[str, Any]
 Datalist = dict[str, list[Item]]
 
 LISTS = ("normal", "unlabeled", "test")  # of a datalist
+
+
+class Reading(NamedTuple):
+    """The result of a dataset reader.
+
+    Args:
+        datalist: the ``normal``, ``unlabeled`` and ``test`` items.
+        left_out: the number of images that the datalist lacks, by the reason.
+        notes: further remarks for people, such as which columns of a table were read, by topic.
+    """
+
+    datalist: Datalist
+    left_out: Mapping[str, int]
+    notes: Mapping[str, str] = MappingProxyType({})
 
 
 def split_published(normal: Sequence[Item], abnormal: Sequence[Item], counts: Sequence[int], seed: int) -> Datalist:
@@ -60,7 +75,7 @@ def _fill(items: Sequence[Item], sizes: dict[str, int], places: dict[Hashable, s
 
 
 def _proportional(total: int, counts: Sequence[int]) -> list[int]:
-    ends = [round(total * sum(counts[: i + 1]) / sum(counts)) for i in range(len(counts))]
+    ends = [round(total * sum(counts[: i + 1]) / max(sum(counts), 1)) for i in range(len(counts))]
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 

@@ -24,9 +24,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_sagan.data.datasets.items import Datalist, Item
+from monai_sagan.data.datasets.items import Datalist, Item, Reading, split_published
 from monai_sagan.data.datasets.patient_ids import clean_id, name_subjects
-from monai_sagan.data.datasets.source_files import LeftOut, check_some_there, listed_path, report_left_out
+from monai_sagan.data.datasets.source_files import check_some_there, listed_path, report_left_out
 from monai_sagan.errors import SaganError
 
 __all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
@@ -44,16 +44,16 @@ def find_med_ad(folder: Path) -> str | None:
     return "data.json" if (folder / "data.json").is_file() else None
 
 
-def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items of a dataset in the Med-AD layout.
+def read_med_ad(dataset_dir: str | Path, resplit: int | None = None) -> Reading:
+    """Read a dataset in the Med-AD layout.
 
     Args:
         dataset_dir: the folder.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
+        resplit: a seed that splits the images again by chance, into lists of the same sizes; None keeps the lists.
 
     Raises:
         SaganError: naming the missing folder or the broken part of a JSON file, the first image where all are missing,
-            or a file listed twice.
+            a file listed twice, or with ``resplit`` images without a label.
     """
     folder = Path(dataset_dir)
     if not folder.is_dir():
@@ -69,8 +69,17 @@ def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Dat
         datalist = {name: name_subjects(items, folder / "images") for name, items in datalist.items()}
     there = _check_files(folder, datalist)
     listed = {item["image"] for items in datalist.values() for item in items}
-    report_left_out(folder, {"in images/, but not in data.json": len(there - listed)}, left_out)
-    return datalist
+    left_out = report_left_out(folder, {"in images/, but not in data.json": len(there - listed)})
+    return Reading(datalist if resplit is None else _split_again(folder, datalist, resplit), left_out)
+
+
+def _split_again(folder: Path, datalist: Datalist, seed: int) -> Datalist:
+    items = sorted((item for items in datalist.values() for item in items), key=lambda item: str(item["image"]))
+    kinds = [[item for item in items if item["label"] == label] for label in (0, 1)]
+    if len(kinds[0]) + len(kinds[1]) < len(items):
+        raise SaganError(f"{folder / 'data.json'} has images without a label; resplit needs the labels of all")
+    unlabeled, test = ([sum(i["label"] == k for i in datalist[name]) for k in (0, 1)] for name in ("unlabeled", "test"))
+    return split_published(*kinds, (len(datalist["normal"]), *unlabeled, *test), seed)
 
 
 def split_as_listed(

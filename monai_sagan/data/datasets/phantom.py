@@ -249,7 +249,7 @@ def _draw_all(folder: Path, recipe: dict[str, Any]) -> None:
 
 
 def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> Datalist:
-    """What `read_med_ad` gives for phantoms, written first if they are not there.
+    """The datalist of `read_med_ad` for phantoms, written first if they are not there.
 
     Args:
         dataset_dir: the folder; it is made if it is not there.
@@ -262,4 +262,4 @@ def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size:
     if not (Path(dataset_dir) / "data.json").is_file():
         write_phantom(dataset_dir, seed, image_size)
     _check_version(Path(dataset_dir))
-    return read_med_ad(Path(dataset_dir))
+    return read_med_ad(Path(dataset_dir)).datalist

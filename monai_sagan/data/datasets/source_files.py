@@ -1,7 +1,4 @@
-"""What all dataset readers share: rows, boxes and paths of tables, listings of folders, and what is left out and why.
-
-Left out is a dictionary ``{reason: number of images}``; every reader logs it, and adds it to the one that it is given.
-"""
+"""Shared by all dataset readers: rows, boxes and paths of tables, listings of folders, the log of images left out."""
 
 from __future__ import annotations
 
@@ -18,8 +15,6 @@ from monai_sagan.files import stored_name
 __all__ = [
     "PACKED",
     "PICTURES",
-    "LeftOut",
-    "Notes",
     "check_some_there",
     "files_by_stem",
     "find_packed",
@@ -32,10 +27,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-LeftOut = dict[str, int]
 PICTURES = (".png", ".jpg", ".jpeg")  # DICOM files are often passed on as such
 UNPACK = "unpack the archive again, or put PNG or JPEG files of the same names there"
-Notes = dict[str, str]  # what else a reader says of a dataset, by a word for it
 
 
 def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False) -> list[float]:
@@ -148,19 +141,15 @@ def _cause(name: str) -> str:
     return "" if os.path.basename(name).isascii() else "; if its letters look wrong, save what lists it again in UTF-8"
 
 
-def report_left_out(
-    dataset_dir: Path, found: Mapping[str, int], left_out: LeftOut | None, level: int = logging.INFO
-) -> None:
-    """Log which images a reader left out, and add them to ``left_out``.
+def report_left_out(dataset_dir: Path, found: Mapping[str, int], level: int = logging.INFO) -> dict[str, int]:
+    """Log how many images a reader left out, by the reason, and return the reasons that apply to any image.
 
     Args:
         dataset_dir: of the images, for the log.
-        found: how many images, by the reason.
-        left_out: what is added to, or None.
+        found: the number of images by the reason.
         level: of the log: a warning where it may be a mistake.
     """
     found = {reason: count for reason, count in found.items() if count}
     for reason, count in found.items():
         logger.log(level, f"left out of {dataset_dir}: {count} images, {reason}")
-    if left_out is not None:
-        left_out.update(found)
+    return found
