@@ -82,12 +82,12 @@ def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False
     lines += _table(used, good)
     sources = patient_sources((item for items in used.values() for item in items), good)
     told = ", ".join(f"{source}: {count}" for source, count in sources.items())
-    notes = ({"patients": told} if told else {}) | dataset.notes
+    notes = {**({"patients": told} if told else {}), **dataset.notes}
     reasons = Counter(f"foreground {reason.partition(', ')[2]}" for reason in empty.values())
     lines += [
         "",
         *(f"{word:<10} {note}" for word, note in notes.items()),
-        *_left_out(dataset.left_out | reasons),
+        *_left_out({**dataset.left_out, **reasons}),
         *_kinds(good),
     ]
     how = "decoded" if checked else "headers read; add --check to decode all pixels"

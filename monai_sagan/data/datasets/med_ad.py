@@ -79,7 +79,7 @@ def _split_again(folder: Path, datalist: Datalist, seed: int) -> Datalist:
     if len(kinds[0]) + len(kinds[1]) < len(items):
         raise SaganError(f"{folder / 'data.json'} has images without a label; resplit needs the labels of all")
     unlabeled, test = ([sum(i["label"] == k for i in datalist[name]) for k in (0, 1)] for name in ("unlabeled", "test"))
-    return split_published(*kinds, (len(datalist["normal"]), *unlabeled, *test), seed)
+    return split_published(kinds[0], kinds[1], (len(datalist["normal"]), *unlabeled, *test), seed)
 
 
 def split_as_listed(

@@ -8,20 +8,16 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
-from monai_sagan.data.datasets.rows import PACKED, find_packed, read_rows
 from monai_sagan.errors import SaganError
 from monai_sagan.files import stored_name
 
 __all__ = [
-    "PACKED",
     "PICTURES",
     "check_some_there",
     "files_by_stem",
-    "find_packed",
     "images_by_stem",
     "listed_path",
     "read_box",
-    "read_rows",
     "report_left_out",
 ]
 
