@@ -22,7 +22,7 @@ LOCK, DRAFT = ".lock", ".draft-"
 SIGNS = {
     "training run": (run_files.CHECKPOINT, run_files.MODEL, run_files.LAST_MODEL),
     "prediction": ("predict.json",),
-    "prepared dataset": ("prepared.json",),
+    "prepared dataset": (run_files.PREPARED,),
     "exported model": ("artifact.json",),
     "bundle": ("train.json", "configs/train.json"),
     "study": ("table.md",),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from monai_sagan import run_files
 from monai_sagan.data.array_store import ArrayFile, StoredImages
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.formats.decode import split_fragment
@@ -43,7 +44,6 @@ __all__ = ["HowToDecode", "ImageCache", "decode_images", "load_image"]
 
 logger = logging.getLogger(__name__)
 
-PIXELS, NOTES = "pixels.npy", "images.json"  # in the cache's folder
 FORMAT = 4  # part of every key; raise it when the same files would be decoded to other pixels
 
 
@@ -159,7 +159,7 @@ class ImageCache:
         if not self.folder.is_dir():
             return None
         try:
-            file, notes = ArrayFile(self.folder / PIXELS), self._notes()
+            file, notes = ArrayFile(self.folder / run_files.CACHED_PIXELS), self._notes()
             shape = (count, self.how.channels, *self.how.image_size)
             whole = file.shape == shape and file.dtype == np.uint8 and len(notes["images"]) == count
             rows = [int(row) for name in ("unreadable", "left_out") for row, _ in notes[name].items()]
@@ -172,7 +172,7 @@ class ImageCache:
         return None
 
     def _notes(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / NOTES).read_text(encoding="utf-8")))
+        return dict(json.loads((self.folder / run_files.CACHED_IMAGES).read_text(encoding="utf-8")))
 
     def _readable_now(self, paths: list[str], jobs: int | None) -> bool:
         """Whether an image that could not be read can be read now; then all is decoded again."""
@@ -198,11 +198,11 @@ class ImageCache:
         shape = (len(paths), self.how.channels, *self.how.image_size)
         try:
             unfinished.mkdir(parents=True)
-            np.lib.format.open_memmap(unfinished / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-            _take_space(unfinished / PIXELS)
-            with closing(ArrayFile(unfinished / PIXELS, "r+")) as pixels:
+            np.lib.format.open_memmap(unfinished / run_files.CACHED_PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+            _take_space(unfinished / run_files.CACHED_PIXELS)
+            with closing(ArrayFile(unfinished / run_files.CACHED_PIXELS, "r+")) as pixels:
                 notes = self._decode(paths, pixels, jobs)
-            (unfinished / NOTES).write_text(json.dumps(notes), encoding="utf-8")
+            (unfinished / run_files.CACHED_IMAGES).write_text(json.dumps(notes), encoding="utf-8")
             shutil.rmtree(self.folder, ignore_errors=True)  # one whose unreadable images can be read now
             with contextlib.suppress(OSError):  # another run was first: its folder is as good
                 unfinished.rename(self.folder)

@@ -44,15 +44,8 @@ def make_splits(
     """
     if anomaly_ratio == "none":
         anomaly_ratio = None
-    if not isinstance(anomaly_ratio, (int, float, type(None))):
-        raise SaganError(f"anomaly_ratio is {anomaly_ratio!r}; it is a share from 0 to 1, or none")
-    if not 0 < valid_fraction < 1:
-        raise SaganError(f"valid_fraction is {valid_fraction}; it is a share above 0 and below 1, for example 0.1")
-    for name in ("normal", "unlabeled"):
-        if not datalist.get(name):
-            raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
-    if unlabeled_size is not None and (type(unlabeled_size) is not int or unlabeled_size < 1):
-        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a whole number of images, 1 or more")
+    _check_options(datalist, anomaly_ratio, unlabeled_size, valid_fraction)
+    assert not isinstance(anomaly_ratio, str)
     sides: Sides = {}
     normal, valid_normal = _carve(datalist["normal"], valid_fraction, seed, sides)
     if anomaly_ratio is None:
@@ -64,20 +57,26 @@ def make_splits(
         unlabeled, valid_unlabeled = _carve_ratio(
             datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1, sides
         )
-    splits = {
-        "train_normal": normal,
-        "train_unlabeled": unlabeled,
-        "valid_normal": valid_normal,
-        "valid_unlabeled": valid_unlabeled,
-        "test": list(datalist.get("test", [])),
-    }
-    for name in SPLITS[:4]:
-        if not splits[name]:
-            raise SaganError(
-                f"the split {name} is empty: {len(datalist['normal'])} normal and {len(datalist['unlabeled'])} "
-                f"unlabeled images are too few for valid_fraction {valid_fraction} and anomaly_ratio {anomaly_ratio}"
-            )
-    return splits
+    parts = (normal, unlabeled, valid_normal, valid_unlabeled)
+    if not all(parts):
+        raise SaganError(
+            f"the split {SPLITS[[*map(bool, parts)].index(False)]} is empty: {len(datalist['normal'])} normal and "
+            f"{len(datalist['unlabeled'])} unlabeled images are too few for valid_fraction {valid_fraction} and "
+            f"anomaly_ratio {anomaly_ratio}"
+        )
+    return dict(zip(SPLITS, (*parts, list(datalist.get("test", []))), strict=True))
+
+
+def _check_options(datalist: Datalist, ratio: object, unlabeled_size: object, valid_fraction: float) -> None:
+    if not isinstance(ratio, (int, float, type(None))):
+        raise SaganError(f"anomaly_ratio is {ratio!r}; it is a share from 0 to 1, or none")
+    if not 0 < valid_fraction < 1:
+        raise SaganError(f"valid_fraction is {valid_fraction}; it is a share above 0 and below 1, for example 0.1")
+    for name in ("normal", "unlabeled"):
+        if not datalist.get(name):
+            raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
+    if unlabeled_size is not None and (type(unlabeled_size) is not int or unlabeled_size < 1):
+        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a whole number of images, 1 or more")
 
 
 def _carve_ratio(

@@ -12,7 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from monai_sagan import run_files
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.datasets.med_ad import ITEM_FILE, LIST_FILE
 from monai_sagan.data.formats.decode import check_min_foreground, split_fragment
 from monai_sagan.data.formats.tasks import DecodeTask, LeftOut, Result, Unreadable, group_by_file, run_tasks, save_png
 from monai_sagan.data.unreadable import check_unreadable, write_skipped
@@ -87,7 +89,7 @@ def _prepare_all(
     folder: Path, items: Mapping[str, Item], names: Mapping[str, str], how: How, jobs: int | None
 ) -> dict[str, dict[str, Any]]:
     """What became of each image: its description, why it is left out, or the error."""
-    journal = folder / "prepared.jsonl"
+    journal = folder / run_files.PREPARED_JOURNAL
     sources = {image: _source(image) for image in items}
     there = set(os.listdir(folder / "images"))
     done = {
@@ -158,7 +160,7 @@ def _names(images: Sequence[str]) -> dict[str, str]:
 
 def _begin(folder: Path, recipe: dict[str, Any]) -> None:
     """Note down in the folder what it is made of, if it is new or was begun so; clean it of what was not finished."""
-    note = folder / "prepared.json"
+    note = folder / run_files.PREPARED
     if note.is_file():
         before = _read_note(note)
         if before.get("version") != VERSION:
@@ -182,7 +184,7 @@ def _read_note(note: Path) -> dict[str, Any]:
 
 def _only_begun(folder: Path) -> bool:
     """Whether a folder holds no more than a call leaves that was killed before it wrote its note."""
-    begun = re.compile(r"images|\.lock|\.prepared\.json\..*")
+    begun = re.compile(rf"images|\.lock|\.{re.escape(run_files.PREPARED)}\..*")
     names = os.listdir(folder)
     return all(map(begun.fullmatch, names)) and ("images" not in names or not os.listdir(folder / "images"))
 
@@ -219,26 +221,29 @@ def _finish(
     items = {item["image"]: item for part in good.values() for item in part}
     bad_masks: dict[str, str] = {}
     notes = {names[i]: _note(folder, item, entries[i], names[i], image_size, bad_masks) for i, item in items.items()}
-    write_skipped(folder / "skipped.csv", unreadable, empty | bad_masks)
-
-    def listed(split: str, label: int | None) -> list[str]:
-        return [names[item["image"]] for item in good[split] if item["label"] == label]
-
-    normal, unlabeled = ([names[item["image"]] for item in good[split]] for split in ("normal", "unlabeled"))
-    known = all(item["label"] is not None for item in good["unlabeled"])
-    kinds = {"0": listed("unlabeled", 0), "1": listed("unlabeled", 1)}
-    unknown = listed("test", None)
-    lists = {
-        "train": {"0": normal, "unlabeled": kinds if known else unlabeled},
-        "test": {"0": listed("test", 0), "1": listed("test", 1)} | ({"unlabeled": unknown} if unknown else {}),
-    }
-    write_text(folder / "items.json", json.dumps(notes, indent=1) + "\n")
-    write_text(folder / "data.json", json.dumps(lists, indent=1) + "\n")
+    write_skipped(folder / run_files.SKIPPED, unreadable, empty | bad_masks)
+    write_text(folder / ITEM_FILE, json.dumps(notes, indent=1) + "\n")
+    write_text(folder / LIST_FILE, json.dumps(_lists(good, names), indent=1) + "\n")
     logger.info(f"prepared {len(items)} images, skipped {len(skipped)}; they are in {folder}")
     if skipped or bad_masks:
         parts = (("unreadable images", unreadable), ("images of too little foreground", empty), ("masks", bad_masks))
         counts = ", ".join(f"{len(found)} {kind}" for kind, found in parts if found)
-        logger.warning(f"skipped {counts}: {folder / 'skipped.csv'} lists them")
+        logger.warning(f"skipped {counts}: {folder / run_files.SKIPPED} lists them")
+
+
+def _lists(datalist: Datalist, names: Mapping[str, str]) -> dict[str, Any]:
+    """The content of ``data.json``."""
+
+    def listed(split: str, *labels: int | None) -> list[str]:
+        return [names[item["image"]] for item in datalist[split] if item["label"] in labels]
+
+    unknown = listed("test", None)
+    known = all(item["label"] is not None for item in datalist["unlabeled"])
+    kinds = {str(label): listed("unlabeled", label) for label in (0, 1)}
+    return {
+        "train": {"0": listed("normal", 0), "unlabeled": kinds if known else listed("unlabeled", 0, 1, None)},
+        "test": {str(label): listed("test", label) for label in (0, 1)} | ({"unlabeled": unknown} if unknown else {}),
+    }
 
 
 def _note(

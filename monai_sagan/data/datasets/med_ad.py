@@ -34,6 +34,7 @@ __all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
 logger = logging.getLogger(__name__)
 
 LAYOUT = '{"train": {"0": [files], "unlabeled": {"0": [files], "1": [files]}}, "test": {"0": [files], "1": [files]}}'
+LIST_FILE, ITEM_FILE = "data.json", "items.json"
 COLUMNS = ("patient", "boxes", "mask", "view", "sex", "age", "site")
 
 Lists = list[tuple[str, int | None, list[str]]]  # the name in a datalist, the label, the files
@@ -41,7 +42,7 @@ Lists = list[tuple[str, int | None, list[str]]]  # the name in a datalist, the l
 
 def find_med_ad(folder: Path) -> str | None:
     """What tells that the folder is in the Med-AD layout."""
-    return "data.json" if (folder / "data.json").is_file() else None
+    return LIST_FILE if (folder / LIST_FILE).is_file() else None
 
 
 def read_med_ad(dataset_dir: str | Path, resplit: int | None = None) -> Reading:
@@ -57,8 +58,10 @@ def read_med_ad(dataset_dir: str | Path, resplit: int | None = None) -> Reading:
     """
     folder = Path(dataset_dir)
     if not folder.is_dir():
-        raise SaganError(f"no folder {folder}; give --dataset_dir a folder with images/ and data.json (Med-AD layout)")
-    lists = _read_lists(folder / "data.json")
+        raise SaganError(
+            f"no folder {folder}; give --dataset_dir a folder with images/ and {LIST_FILE} (Med-AD layout)"
+        )
+    lists = _read_lists(folder / LIST_FILE)
     known = _read_items(folder)
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
     for name, label, files in lists:
@@ -69,7 +72,7 @@ def read_med_ad(dataset_dir: str | Path, resplit: int | None = None) -> Reading:
         datalist = {name: name_subjects(items, folder / "images") for name, items in datalist.items()}
     there = _check_files(folder, datalist)
     listed = {item["image"] for items in datalist.values() for item in items}
-    left_out = report_left_out(folder, {"in images/, but not in data.json": len(there - listed)})
+    left_out = report_left_out(folder, {f"in images/, but not in {LIST_FILE}": len(there - listed)})
     return Reading(datalist if resplit is None else _split_again(folder, datalist, resplit), left_out)
 
 
@@ -77,7 +80,7 @@ def _split_again(folder: Path, datalist: Datalist, seed: int) -> Datalist:
     items = sorted((item for items in datalist.values() for item in items), key=lambda item: str(item["image"]))
     kinds = [[item for item in items if item["label"] == label] for label in (0, 1)]
     if len(kinds[0]) + len(kinds[1]) < len(items):
-        raise SaganError(f"{folder / 'data.json'} has images without a label; resplit needs the labels of all")
+        raise SaganError(f"{folder / LIST_FILE} has images without a label; resplit needs the labels of all")
     unlabeled, test = ([sum(i["label"] == k for i in datalist[name]) for k in (0, 1)] for name in ("unlabeled", "test"))
     return split_published(kinds[0], kinds[1], (len(datalist["normal"]), *unlabeled, *test), seed)
 
@@ -133,7 +136,7 @@ def _read_json(path: Path, holds: str) -> Any:
     try:
         return json.loads(path.read_bytes())  # in whichever UTF it is
     except FileNotFoundError:
-        raise SaganError(f"{path} is missing; the Med-AD layout is images/ and data.json: {holds}") from None
+        raise SaganError(f"{path} is missing; the Med-AD layout is images/ and {LIST_FILE}: {holds}") from None
     except (ValueError, OSError, RecursionError) as error:
         raise SaganError(f"{path} is not readable JSON ({error}); it holds {holds}") from None
 
@@ -163,7 +166,7 @@ def _read_lists(path: Path) -> Lists:
 
 
 def _read_items(folder: Path) -> dict[str, Item]:
-    path = folder / "items.json"
+    path = folder / ITEM_FILE
     if not path.is_file():
         return {}
     content = _read_json(path, "{file: {" + ", ".join(COLUMNS) + "}}")
@@ -206,13 +209,13 @@ def _check_files(folder: Path, datalist: Datalist) -> set[str]:
     try:
         there = {str(path) for path in (folder / "images").iterdir()}
     except OSError:
-        raise SaganError(f"no folder {folder / 'images'}; the images that data.json lists belong there") from None
+        raise SaganError(f"no folder {folder / 'images'}; the images that {LIST_FILE} lists belong there") from None
     seen: set[str] = set()
     for item in (item for items in datalist.values() for item in items):
         if item["image"] in seen:
             name = Path(item["image"]).name
-            raise SaganError(f"{name} is listed twice in {folder / 'data.json'}; an image belongs to one split")
+            raise SaganError(f"{name} is listed twice in {folder / LIST_FILE}; an image belongs to one split")
         seen.add(item["image"])
     missing = sorted(image for image in seen - there if not Path(image).is_file())
-    check_some_there(missing, len(seen), f"images of {folder / 'data.json'}", "restore them, or give another folder")
+    check_some_there(missing, len(seen), f"images of {folder / LIST_FILE}", "restore them, or give another folder")
     return there
