@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import contextlib
 import logging
 import os
@@ -11,13 +10,12 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from monai_sagan._version import __version__
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.bundle.folders import nearest
-from monai_sagan.bundle.texts import as_typed, is_text
+from monai_sagan.bundle.words import parse_options, split_options
 from monai_sagan.errors import SaganError, no_room
 from monai_sagan.files import print_any_name
 from monai_sagan.packages import pip_install
@@ -48,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _check_names(parser, arguments, rest)
         arguments.words = rest
-        arguments.options = {} if arguments.verb is _train else _options(rest)
+        arguments.options = {} if arguments.verb is _train else parse_options(rest)
         _check_options(arguments)
         code = arguments.verb(arguments) or 0
         sys.stdout.flush()
@@ -91,32 +89,12 @@ def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace,
         from monai_sagan.data.datasets.layouts import option_names
 
         known = option_names() | TAKEN
-    for name in (word[2:].partition("=")[0] for word in rest if word.startswith("--")):
+    for name in split_options(rest)[0]:
         near = nearest(name, {*arguments.flags, *known}) if known or not arguments.takes_options else ""
         if near and name not in known:
             raise SaganError(f"no option --{name}; the nearest is --{near}")
     if rest and not arguments.takes_options:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-
-
-def _options(words: Sequence[str]) -> dict[str, Any]:
-    """``--key value`` pairs; values are Python literals where they read as such, else text, as paths and names are."""
-    options: dict[str, Any] = {}
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or not name or not (equals or rest):
-            raise SaganError(f"{word!r} is not understood; options are given as --key value")
-        value = value if equals else rest.pop(0)
-        if is_text(name):
-            options[name] = as_typed(name, value)
-            continue
-        try:
-            options[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            options[name] = {"true": True, "false": False}.get(value.lower(), value)
-    return options
 
 
 def _check_options(arguments: argparse.Namespace) -> None:
