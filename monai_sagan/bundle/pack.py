@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from monai_sagan import run_files
 from monai_sagan.bundle.config import PACKED_MODEL
-from monai_sagan.bundle.folders import bundle_path, new_folder
+from monai_sagan.bundle.folders import bundle_path
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors, write_text
+from monai_sagan.output_folder import new_folder
 
 if TYPE_CHECKING:
     from monai_sagan.models.trained import Trained

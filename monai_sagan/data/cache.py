@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -36,6 +34,7 @@ from monai_sagan.data.formats.tasks import (
 )
 from monai_sagan.distributed import is_main, main_first
 from monai_sagan.errors import SaganError
+from monai_sagan.files import build_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -194,24 +193,19 @@ class ImageCache:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _write(self, paths: list[str], jobs: int | None) -> None:
-        unfinished = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex}")
         shape = (len(paths), self.how.channels, *self.how.image_size)
         try:
-            unfinished.mkdir(parents=True)
-            np.lib.format.open_memmap(unfinished / run_files.CACHED_PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-            _take_space(unfinished / run_files.CACHED_PIXELS)
-            with closing(ArrayFile(unfinished / run_files.CACHED_PIXELS, "r+")) as pixels:
-                notes = self._decode(paths, pixels, jobs)
-            (unfinished / run_files.CACHED_IMAGES).write_text(json.dumps(notes), encoding="utf-8")
-            shutil.rmtree(self.folder, ignore_errors=True)  # one whose unreadable images can be read now
-            with contextlib.suppress(OSError):  # another run was first: its folder is as good
-                unfinished.rename(self.folder)
+            with build_folder(self.folder, replace=self.folder.exists()) as draft:
+                np.lib.format.open_memmap(draft / run_files.CACHED_PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+                _take_space(draft / run_files.CACHED_PIXELS)
+                with closing(ArrayFile(draft / run_files.CACHED_PIXELS, "r+")) as pixels:
+                    notes = self._decode(paths, pixels, jobs)
+                (draft / run_files.CACHED_IMAGES).write_text(json.dumps(notes), encoding="utf-8")
         except OSError as error:
-            raise SaganError(
-                f"cannot write to {self.folder.parent} ({error.strerror or error}); give another --cache_dir"
-            ) from None
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            if error.errno != errno.ENOTEMPTY:  # else another run was first: its folder is as good
+                raise SaganError(
+                    f"cannot write to {self.folder.parent} ({error.strerror or error}); give another --cache_dir"
+                ) from None
         bad = len(notes["unreadable"]) + len(notes["left_out"])
         logger.info(f"decoded {len(paths) - bad} images into {self.folder}")
 
