@@ -209,9 +209,14 @@ def test_a_failure_leaves_what_was_there(tmp_path, error, before):
         for name in before:
             (place / name).touch()
     found = listed(tmp_path)
-    with pytest.raises(error), build_folder(place, replace=True) as draft:
-        (draft / "a.txt").touch()
-        raise error
+
+    def fail():
+        with build_folder(place, replace=True) as draft:
+            (draft / "a.txt").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert listed(tmp_path) == found
 
 
