@@ -1,4 +1,4 @@
-"""The verbs of ``monai-sagan``: a line in `VERBS` for each, with a function that adds its arguments and one to run it."""
+"""The verbs of ``monai-sagan``: a line in `VERBS` each, a function that adds its arguments, and one that runs it."""
 
 from __future__ import annotations
 
