@@ -1,18 +1,18 @@
 """Images of your own in plain folders, without any table.
 
     DIR/normal/           images known to be normal
-    DIR/unlabeled/        images of which nobody knows; or, for a benchmark, unlabeled/normal/ and unlabeled/abnormal/
+    DIR/unlabeled/        images with unknown labels; or, for a benchmark, unlabeled/normal/ and unlabeled/abnormal/
     DIR/test/normal/      optional, to measure: labeled images that training never sees
     DIR/test/abnormal/
-    DIR/test/             images in the folder itself, or in test/unlabeled/: scored, and of no say in any measure
+    DIR/test/             images in the folder itself, or in test/unlabeled/: scored, but excluded from all metrics
 
 Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM (also without a suffix)
 and NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
 their own, ``volume.nii.gz#z41``, each with the label of the volume. Their patient is the subject that BIDS names in the
 path (``sub-01``), else the volume; other files have one by such a name, or by their DICOM header. Any other file of
-several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Nothing is
-opened but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they
-are DICOM. Whose images these are, and under which terms, you know.
+several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Only the headers
+of NIfTI files are read, and the first 132 bytes of files without a known suffix, which may be DICOM. The terms of the
+images are yours to know.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from monai_sagan.data.datasets.unread import no_images, unread_kinds
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
-__all__ = ["almost_folder", "find_folder", "list_images", "read_folder", "read_images"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
 PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1),
          ("test", "test/unlabeled", None))  # fmt: skip
 NEEDED = ("normal", "unlabeled")
-KINDS = ("normal", "abnormal")  # the sub-folders of unlabeled/ that tell its labels
+KINDS = ("normal", "abnormal")  # the subfolders of unlabeled/ that label it
 LAYOUT = "normal/, unlabeled/ and, to measure, test/normal/ and test/abnormal/"
 ARRANGE = (
     f"sort the images into {LAYOUT}; or list them in images.csv, with the columns image and split (normal, unlabeled, "
@@ -50,13 +50,13 @@ SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "Syst
 
 
 def find_folder(folder: Path) -> str | None:
-    """What tells that the folder is in this layout."""
+    """The folders by which this layout is recognized, or None."""
     there = [name for name in NEEDED if (folder / name).is_dir()]
     return "normal/ and unlabeled/" if len(there) == 2 else None
 
 
 def almost_folder(folder: Path) -> str | None:
-    """What tells that the folder would be in this layout if its folders were called so, or None."""
+    """Misspelled folders by which this layout would be recognized, or None."""
     there = [[name] if (folder / name).is_dir() else near_folders(folder, name) for name in NEEDED]
     return " and ".join(f"{names[0]}/" for names in there) if all(there) else None
 
@@ -146,7 +146,7 @@ def _items(
 
 
 def _strays(folder: Path, parts: Sequence[str]) -> dict[str, int]:
-    """How many images lie where none belong, by the reason that names the place."""
+    """The number of images outside the layout, by the reason that names the place."""
     from monai_sagan.data.formats.decode import is_image_file
 
     counts: Counter[str] = Counter()
@@ -164,14 +164,7 @@ def list_images(
     slice_range: tuple[float, float] = (0.0, 1.0),
     without: Sequence[Path] = (),
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Every file below a folder, in order, with the names of its images: a volume's slices; none if it is no image.
-
-    Args:
-        folder: to look through, all below it included.
-        slice_axis: of volumes, 0, 1 or 2: x, y or z.
-        slice_range: where along that axis, as shares of the volume's extent from 0 to 1.
-        without: folders below it that are passed over.
-    """
+    """Yield every file below a folder, in order, with the names of its images: the slices of a volume, or none."""
     from monai_sagan.data.formats.decode import is_image_file
 
     for path in _files(folder, without):
@@ -182,9 +175,9 @@ def list_images(
 
 
 def _files(folder: Path, without: Sequence[Path] = ()) -> Iterator[Path]:
-    """All files below a folder in order of their names, but hidden ones, those of the system, and what is no file.
+    """Yield all regular files below a folder, sorted, without hidden ones and those of the system.
 
-    Links to folders are followed, once each; one that leads to nothing is a file that is missing.
+    Links to folders are followed once; a broken link counts as a file that is missing.
     """
     seen = {os.path.realpath(path) for path in without}
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -204,4 +197,4 @@ def _slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
     try:
         return nifti_slices(str(path), axis, keep)
     except SaganError:
-        return [str(path)]  # listed as it is: whoever decodes it says what is wrong
+        return [str(path)]  # a broken file is reported when it is decoded

@@ -1,4 +1,4 @@
-"""Images of your own and one table that says what is known of them.
+"""Images of your own and one table that describes them.
 
     DIR/images.csv    a row for each image: its path, and where it belongs (``split``) or what it shows (``label``)
 
@@ -10,10 +10,10 @@
 | patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
 
 Usual other names of the columns of images and patients are understood, see `monai_sagan.data.datasets.columns`; which
-columns were read, and which not, is logged. With ``split``, labels are needed to measure only, of test images; one
-without is scored all the same. Without it, images are split by their labels and by patient, and those of unknown label
+columns were read, and which not, is logged. With ``split``, only test images need labels, for metrics; one without
+is scored, too. Without it, images are split by their labels and by patient, and those of unknown label
 are unlabeled. Where no column names patients, file names do (``sub-01``), else DICOM headers, and slices or frames of
-a file belong together. Whose images these are, and under which terms, you know.
+a file belong together. The terms of the images are yours to know.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from monai_sagan.data.datasets.source_files import check_some_there, listed_path
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_table", "read_table"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ FILES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED))
 
 
 def find_table(folder: Path, table: str = "images.csv") -> str | None:
-    """What tells that there is such a table: in the folder, or the path itself."""
+    """The table in a folder, or the path itself if it is one; else None."""
     if folder.is_file() and folder.name.lower().endswith(FILES):
         return folder.name
     found = find_packed(folder / table)
@@ -65,12 +65,11 @@ def read_table(
     Args:
         dataset_dir: the folder of the table, or the table itself.
         table: its name.
-        image_column: the column of paths; None takes the first of image, path and file that there is, or the one of
-            another usual name.
+        image_column: the column of paths; None takes the first of image, path and file, or one of another usual name.
         shares: without a column ``split``, the shares of the normal images that are known to be normal, unlabeled and
             for the test; of the abnormal images the last one is for the test, all others are unlabeled.
         split_seed: of that split.
-        slice_axis: of NIfTI volumes that a row names as a whole, see `monai_sagan.data.formats.nifti`; each of
+        slice_axis: of complete NIfTI volumes that a row names, see `monai_sagan.data.formats.nifti`; each of
             their slices is an image, and the volume their patient where no column says another.
         slice_range: the part of a volume that is used, two shares from 0 to 1.
 
@@ -165,7 +164,7 @@ def _slices(item: Item, axis: int, keep: tuple[float, float]) -> list[Item]:
     try:
         names = nifti_slices(item["image"], axis, keep)
     except SaganError:
-        return [item]  # whoever decodes it says what is wrong
+        return [item]  # a broken file is reported when it is decoded
     return [{"patient": item["image"]} | item | {"image": name} for name in names]
 
 
@@ -198,7 +197,7 @@ def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int) -
 
 
 def _with_patient(item: Item) -> Item:
-    """Where no column says it, the patient that a DICOM header names, or the file that a slice or frame is from."""
+    """Without a patient's column, the patient in a DICOM header, or the file of a slice or frame."""
     from monai_sagan.data.formats.decode import describe_file, is_dicom, split_fragment
 
     file, fragment = split_fragment(item["image"])

@@ -7,8 +7,8 @@ The original layout, in DIR or in DIR/LAG_database_part_1, with or without the l
     .../attention_map/, .../label/            not read
 
 The published split follows the files' numbers: its normal test images come from one range of them, its abnormal ones
-from another. Where numbers tell a camera or a site, that helps a detector, so a split by chance is the control.
-Nobody says which images are of one patient. Source: https://github.com/smilell/AG-CNN (on request, academic purpose
+from another. Where numbers correlate with a camera or a site, that helps a detector: a split by chance is the
+control. Patients are not known. Source: https://github.com/smilell/AG-CNN (on request, academic purpose
 only); cite Li et al., CVPR 2019, https://doi.org/10.1109/CVPR.2019.01082.
 """
 
@@ -22,7 +22,7 @@ from monai_sagan.data.datasets.med_ad import split_as_listed
 from monai_sagan.data.datasets.source_files import files_by_stem, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_lag", "read_lag"]
+__all__: list[str] = []
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (1500, 832, 900, 811, 811)
@@ -32,7 +32,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
 def find_lag(folder: Path) -> str | None:
-    """What tells that the folder is in the original layout."""
+    """The folders by which the original layout is recognized, or None."""
     root = _root(folder)
     there = [str((root / kind).relative_to(folder)) for kind in (NORMAL, ABNORMAL) if (root / kind).is_dir()]
     return " and ".join(there) or None

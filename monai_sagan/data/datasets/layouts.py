@@ -16,7 +16,7 @@ from monai_sagan.data.datasets.rsna import almost_rsna, find_rsna, read_rsna
 from monai_sagan.data.datasets.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
-__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "option_names", "read_datalist", "read_dataset"]
+__all__ = ["Dataset", "read_datalist", "read_dataset"]
 
 
 def _nothing(folder: Path) -> str | None:
@@ -31,8 +31,8 @@ class Layout(NamedTuple):
         find: returns the part of a folder by which it is recognized, or None.
         read: the reader.
         looks: its parts, in one line.
-        almost: returns a part that would make it this layout if another one were not missing, or None; the reader
-            then names the missing part.
+        almost: returns a part that would make it this layout if another one were not missing, or None; the reader then
+            names the missing part.
     """
 
     find: Callable[[Path], str | None]
@@ -43,6 +43,9 @@ class Layout(NamedTuple):
 
 class Dataset(NamedTuple):
     """A dataset as it was read.
+
+    >>> Dataset("folder", "normal/ and unlabeled/", {"normal": []}, {}, {}).layout
+    'folder'
 
     Args:
         layout: its name.
@@ -94,6 +97,13 @@ def read_dataset(
 ) -> Dataset:
     """Read a folder in whichever layout it is.
 
+    >>> for name in ("normal", "unlabeled"):
+    ...     Path(name).mkdir()
+    ...     Path(name, "1.png").touch()
+    >>> dataset = read_dataset(".")
+    >>> dataset.layout, dataset.datalist["normal"]
+    ('folder', [{'image': 'normal/1.png', 'label': 0}])
+
     Args:
         dataset_dir: the folder, or a table.
         layout: one of `LAYOUTS`; None finds it.
@@ -113,13 +123,19 @@ def read_dataset(
 def read_datalist(dataset_dir: str | Path, layouts: Sequence[str], **options: object) -> Datalist:
     """Read a folder in the first of some ``layouts`` that it is in: the ``datalist`` of a bundle's config.
 
+    >>> for name in ("normal", "unlabeled"):
+    ...     Path("mine", name).mkdir(parents=True)
+    ...     Path("mine", name, "1.png").touch()
+    >>> {name: len(items) for name, items in read_datalist("mine", ["med_ad", "folder"]).items()}
+    {'normal': 1, 'unlabeled': 1, 'test': 0}
+
     Args:
         dataset_dir: the folder, or a table.
         layouts: names in `LAYOUTS`; where the folder is in none of them, the last one's reader says what is missing.
-        options: of the readers; one that the layout's own reader does not have keeps its default.
+        options: of the readers; one that the reader of the found layout does not have keeps its default.
 
     Raises:
-        SaganError: of the reader, or naming an option that the layout's reader does not have.
+        SaganError: of the reader, or naming an option that the reader of the found layout does not have.
     """
     _check_names(layouts)
     folder = Path(dataset_dir)

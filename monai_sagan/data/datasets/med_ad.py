@@ -3,13 +3,13 @@
     DIR/images/<file>
     DIR/data.json    {"train": {"0": [file, ...], "unlabeled": {"0": [...], "1": [...]}},
                       "test": {"0": [...], "1": [...]}}
-    DIR/items.json   what else is known of an image; an addition of this package, not needed, and each key of it, too:
+    DIR/items.json   further facts about images; an optional addition of this package, as is each key:
                      {file: {"patient": "p1", "boxes": [[x, y, width, height], ...], "mask": "masks/<file>",
                              "view": "AP", "sex": "F", "age": 43, "site": "..."}, ...}
 
-``unlabeled`` may also be one list, of images whose labels nobody knows; so may ``test``, or it has such a list under
+``unlabeled`` may also be one list, of images with unknown labels; so may ``test``, or it has such a list under
 "unlabeled" beside the others. Where items.json names no patient at all, file names do (``sub-01``). Boxes are in
-pixels of the file in images/, [] says that there is none; a mask has the size of that file, its path starts at DIR.
+pixels of the file in images/, [] means none; a mask has the size of that file, and its path starts at DIR.
 Source: Cai et al., DDAD-ASR (https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly
 (https://doi.org/10.1016/j.media.2025.103500); for academic use, and the terms of each original dataset hold.
 """
@@ -29,7 +29,7 @@ from monai_sagan.data.datasets.patient_ids import clean_id, name_subjects
 from monai_sagan.data.datasets.source_files import check_some_there, listed_path, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ Lists = list[tuple[str, int | None, list[str]]]  # the name in a datalist, the l
 
 
 def find_med_ad(folder: Path) -> str | None:
-    """What tells that the folder is in the Med-AD layout."""
+    """The file by which the Med-AD layout is recognized, or None."""
     return LIST_FILE if (folder / LIST_FILE).is_file() else None
 
 
@@ -91,17 +91,17 @@ def split_as_listed(
     dataset_dir: Path,
     absent: Callable[[str, int | None], Item] | None = None,
 ) -> Datalist:
-    """Split a dataset by a published list in the form of ``data.json``.
+    """Split a dataset by a published list in the form of ``data.json``; file names count without suffix.
 
     Args:
-        split_file: names files; only their names without suffix count.
+        split_file: the list.
         items: by the name of their file without suffix; a label that is None is taken from the list.
         dataset_dir: for the message.
-        absent: of a dataset whose tables do not tell which images belong to it: makes the item of a listed file that is
-            not there, from its name and label; unless that are most of them.
+        absent: of a dataset without tables: makes the item of a listed file that is not there, from its name and label,
+            unless most of them are missing.
 
     Raises:
-        SaganError: naming a listed image that is none of the items, is listed twice, or has another label.
+        SaganError: naming a listed image that is not an item, is listed twice, or has another label.
     """
     path = Path(split_file)
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
@@ -120,7 +120,7 @@ def split_as_listed(
             item = absent(file, label) if absent and stem not in items else items.get(stem)
             if item is None:
                 raise SaganError(
-                    f"{path} lists {file}, which is no normal or abnormal image of {dataset_dir}; give the list of "
+                    f"{path} lists {file}, which is not a normal or abnormal image of {dataset_dir}; give the list of "
                     f"this dataset"
                 )
             if stem in seen:
@@ -205,7 +205,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_files(folder: Path, datalist: Datalist) -> set[str]:
-    """Every file is listed once, and not all are missing; returns the files in images/."""
+    """Check that each file is listed once, and that not all are missing; return the files in images/."""
     try:
         there = {str(path) for path in (folder / "images").iterdir()}
     except OSError:

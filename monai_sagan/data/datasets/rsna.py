@@ -34,7 +34,7 @@ from monai_sagan.data.datasets.source_files import (
 from monai_sagan.data.formats.decode import describe_file
 from monai_sagan.errors import SaganError
 
-__all__ = ["almost_rsna", "find_rsna", "read_rsna"]
+__all__: list[str] = []
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (3851, 4000, 5012, 1000, 1000)
@@ -50,13 +50,13 @@ Boxes = dict[str, list[list[float]]]
 
 
 def find_rsna(folder: Path) -> str | None:
-    """What tells that the folder is in the challenge's own layout."""
+    """The table by which the challenge's layout is recognized, or None."""
     table = find_packed(folder / CLASSES)
     return table.name if table else None
 
 
 def almost_rsna(folder: Path) -> str | None:
-    """What tells that ``folder`` would be in that layout if it had the table of classes, or None."""
+    """The folder of images by which the layout would be recognized without its table, or None."""
     return f"{IMAGES}/" if (folder / IMAGES).is_dir() else None
 
 
@@ -124,7 +124,7 @@ def _read_items(folder: Path, third_class: str | None) -> tuple[dict[str | None,
     for name in sorted(kinds.keys() & paths.keys()):
         kind = kinds[name]
         items[kind][name] = {"image": paths[name], "label": labels[kind], "patient": name}
-        if name in boxes and kind != THIRD:  # in the third class something else is abnormal, and nobody says where
+        if name in boxes and kind != THIRD:  # in the third class something else is abnormal, in an unknown place
             items[kind][name]["boxes"] = boxes[name]
     return items, len(there.keys() - kinds.keys())
 
@@ -178,7 +178,7 @@ def _scale(picture: str) -> float | None:
 
 
 def _agreed(folder: Path, classes: dict[str, str], boxes: Boxes) -> dict[str, str | None]:
-    """The class of each image of both tables, None where none of them tells."""
+    """The class of each image of both tables; None where neither has it."""
     for name, kind in classes.items():
         if name in boxes and bool(boxes[name]) != (kind == OPACITY):
             raise SaganError(

@@ -40,7 +40,7 @@ from monai_sagan.data.datasets.source_files import (
 )
 from monai_sagan.errors import SaganError
 
-__all__ = ["almost_vindr_cxr", "find_vindr_cxr", "read_vindr_cxr"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ SUFFIXES = (".dicom", ".dcm")
 
 
 class Readings(dict[str, dict[str, list[list[float]] | None]]):
-    """For each image what each reader says: None is no finding, else the boxes of the findings."""
+    """For each image the finding of each reader: None for no finding, else the boxes of the findings."""
 
     def add(self, path: Path, name: str, reader: str, finds: bool) -> None:
-        """Take up that a reader finds something, or nothing; twice the same is fine."""
+        """Add that a reader finds something, or nothing; the same twice is allowed."""
         said = self.setdefault(name, {}).setdefault(reader, [] if finds else None)
         if (said is not None) != finds:
             raise SaganError(
@@ -64,14 +64,14 @@ class Readings(dict[str, dict[str, list[list[float]] | None]]):
             )
 
     def add_box(self, path: Path, name: str, reader: str, box: list[float]) -> None:
-        """Take up a box of a reader who finds something."""
+        """Add a box of a reader who finds something."""
         boxes = self[name][reader]
         if boxes is not None and box not in boxes:
             boxes.append(box)
 
 
 def find_vindr_cxr(folder: Path) -> str | None:
-    """What tells that the folder is in one of the two original layouts."""
+    """The parts by which one of the two original layouts is recognized, or None."""
     for name in (_labels("train"), TABLE):
         if (table := find_packed(folder / name)) and (folder / "train").is_dir():
             return f"train/ and {table.relative_to(folder).as_posix()}"
@@ -79,7 +79,7 @@ def find_vindr_cxr(folder: Path) -> str | None:
 
 
 def almost_vindr_cxr(folder: Path) -> str | None:
-    """What tells that ``folder`` would be in one of them if it had the table, or None."""
+    """The images by which one of them would be recognized without its table, or None."""
     return "train/*.dicom" if next((folder / "train").glob(f"*{SUFFIXES[0]}"), None) else None
 
 
@@ -195,7 +195,7 @@ def _item(path: str, said: list[list[list[float]] | None], agreement: str) -> It
     if nothing == len(said) or (agreement == "majority" and 2 * nothing > len(said)):
         return {"image": path, "label": 0, "boxes": []}
     boxes = [box for found in said if found is not None for box in found]
-    # Without a box the finding concerns the whole image: where it is, nobody says.
+    # A finding without a box concerns the image as such.
     return {"image": path, "label": 1, "boxes": boxes} if boxes else {"image": path, "label": 1}
 
 
@@ -228,7 +228,7 @@ def _read_physionet(folder: Path, part: str) -> Readings:
         if reader not in readings.get(name, {}):
             raise SaganError(f"{path} has a row of {name!r} by {reader!r} that {_labels(part)} lacks; fix one of them")
         if row["class_name"] == NO_FINDING and not any(cells):
-            continue  # of a finding that concerns the whole image there is no box
+            continue  # a finding that concerns the image as such has no box
         readings.add(path, name, reader, finds=True)
         readings.add_box(path, name, reader, read_box(path, name, cells, corners=True))
     return readings
