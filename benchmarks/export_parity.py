@@ -47,7 +47,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     trained = load_trained(args.run_dir / "model.pt")
-    paths = [item["image"] for item in read_med_ad(args.dataset_dir)["test"]][: args.limit]
+    paths = [item["image"] for item in read_med_ad(args.dataset_dir).datalist["test"]][: args.limit]
     mode = "L" if trained.settings.in_channels == 1 else "RGB"
     images = [np.atleast_3d(np.asarray(read_image(path).convert(mode))).transpose(2, 0, 1) for path in paths]
     expected = _by_checkpoint(trained, paths)

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--shift", type=int, default=1)
     args = parser.parse_args()
     config = json.loads((args.run_dir / "config.json").read_text())
-    datalist = read_med_ad(args.dataset_dir)
+    datalist = read_med_ad(args.dataset_dir).datalist
     splits = make_splits(datalist, *(config[n] for n in ("anomaly_ratio", "unlabeled_size", "valid_fraction", "seed")))
     trained = load_trained(args.run_dir / "model.pt")
     with tempfile.TemporaryDirectory() as cache_dir:

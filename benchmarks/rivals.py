@@ -25,7 +25,7 @@ def main() -> None:
     parser.add_argument("--anomaly_ratio", type=float)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     args = parser.parse_args()
-    datalist = read_med_ad(args.dataset_dir)
+    datalist = read_med_ad(args.dataset_dir).datalist
     with tempfile.TemporaryDirectory() as cache_dir:
         cache = ImageCache(datalist, HowToDecode((64, 64)), cache_dir)
         for seed in args.seeds:

@@ -1,24 +1,36 @@
-"""Files that are either whole or not there, whenever the process dies, and names of files that fit anywhere."""
+"""Files and folders that are either complete or not there, whenever the process dies; file names that fit anywhere."""
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
 import pickletools
 import re
 import sys
+import tempfile
 import uuid
 import warnings
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = ["fitting", "load_tensors", "print_any_name", "save_tensors", "stored_name", "write_text", "write_whole"]
+__all__ = [
+    "build_folder",
+    "fitting",
+    "load_tensors",
+    "print_any_name",
+    "save_tensors",
+    "stored_name",
+    "take_place",
+    "write_text",
+    "write_whole",
+]
 
 ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # how `write_text` writes a byte of a name that is not UTF-8
 PLAIN = re.compile(  # what pickles of tensors and plain values name
@@ -61,6 +73,62 @@ def _to_disk(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def build_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
+    """Give a folder to fill beside ``path``; filled, it becomes ``path``, while any failure leaves ``path`` as it was.
+
+    >>> folder = Path(tempfile.mkdtemp(), "results")
+    >>> with build_folder(folder) as draft:
+    ...     _ = (draft / "a.txt").write_text("a")
+    ...     folder.exists()
+    False
+    >>> [file.name for file in folder.iterdir()]
+    ['a.txt']
+
+    Args:
+        path: of the folder; those above it are made, too.
+        replace: what ``path`` holds by then; False leaves it alone.
+
+    Raises:
+        OSError: when it cannot be written; of errno ENOTEMPTY, when ``path`` holds anything and is not to be replaced.
+    """
+    path = Path(path).absolute()
+    made = [parent for parent in path.parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{fitting(path.name)}-") as scratch:
+            draft = Path(scratch, "new")
+            draft.mkdir()
+            yield draft
+            if path.exists() and not replace and (not path.is_dir() or any(path.iterdir())):
+                raise OSError(errno.ENOTEMPTY, "it is not empty", str(path))
+            if path.is_dir() and path.samefile(os.curdir) and not replace:  # a shell may stand in it: it stays
+                for entry in draft.iterdir():
+                    entry.rename(path / entry.name)
+            else:
+                take_place(draft, path, Path(scratch, "old"))
+    except BaseException:
+        for parent in made:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def take_place(new: Path, place: Path, old: Path) -> None:
+    """Move a file or folder to ``place``; a filled folder, which no system replaces, becomes ``old``."""
+    try:
+        os.replace(new, place)
+    except OSError:
+        if not place.is_dir():
+            raise
+        place.rename(old)
+        try:
+            os.replace(new, place)
+        except OSError:
+            old.rename(place)
+            raise
 
 
 def fitting(name: str, most: int = 180) -> str:

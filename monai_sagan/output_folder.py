@@ -14,15 +14,16 @@ from typing import IO, Any
 
 from monai_sagan import run_files
 from monai_sagan.errors import SaganError
+from monai_sagan.files import build_folder
 
-__all__ = ["check_kind", "config_kind", "folder_kind", "hold_folder"]
+__all__ = ["check_kind", "config_kind", "folder_kind", "hold_folder", "new_folder"]
 
 LOCK, DRAFT = ".lock", ".draft-"
 # Files that give a kind away, the surest first: of kinds that write no config.json, and of what older versions wrote.
 SIGNS = {
     "training run": (run_files.CHECKPOINT, run_files.MODEL, run_files.LAST_MODEL),
     "prediction": ("predict.json",),
-    "prepared dataset": ("prepared.json",),
+    "prepared dataset": (run_files.PREPARED,),
     "exported model": ("artifact.json",),
     "bundle": ("train.json", "configs/train.json"),
     "study": ("table.md",),
@@ -73,6 +74,23 @@ def check_kind(folder: str | Path, kind: str) -> None:
 
 def _a(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
+@contextmanager
+def new_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a folder to fill, which becomes ``directory`` when it is complete; any failure leaves nothing.
+
+    Raises:
+        SaganError: when ``directory`` has something in it or cannot be written.
+    """
+    target = Path(directory).absolute()
+    try:
+        if target.is_dir() and any(target.iterdir()):
+            raise SaganError(f"{target} is not empty; name a new folder")
+        with build_folder(target) as draft:
+            yield draft
+    except OSError as error:
+        raise SaganError(f"cannot write to {target} ({error.strerror or error}); name another folder") from None
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.files import take_place, write_whole
 from monai_sagan.output_folder import DRAFT
 
 __all__ = ["drop_records", "keep_records", "record", "record_text", "replace_together", "write_records"]
@@ -124,6 +123,4 @@ def _check_places(places: Mapping[Path, Path]) -> None:
 def _replace(places: Mapping[Path, Path], replaced: Path) -> None:
     replaced.mkdir()
     for entry, place in places.items():
-        if place.is_dir():  # os.replace() takes no folder's place
-            place.rename(replaced / place.name)
-        os.replace(entry, place)
+        take_place(entry, place, replaced / place.name)

@@ -1,4 +1,4 @@
-"""The names of the files and folders that a run writes into its ``output_dir``."""
+"""The names of the files and folders in output folders: of runs, prepared datasets and caches of images."""
 
 CONFIG = "config.json"
 LOG = "log.txt"
@@ -16,3 +16,9 @@ HEATMAPS = "heatmaps"
 GALLERY = "gallery"  # in HEATMAPS
 CASES = "gallery.json"  # in GALLERY
 REPORT = "report.html"
+
+PREPARED = "prepared.json"  # how a prepared dataset was begun
+PREPARED_JOURNAL = "prepared.jsonl"  # its images so far
+
+CACHED_PIXELS = "pixels.npy"
+CACHED_IMAGES = "images.json"  # the description of each

@@ -11,6 +11,7 @@ import pytest
 from monai_sagan._version import __version__
 from monai_sagan.bundle import folders
 from monai_sagan.cli import main
+from monai_sagan.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -75,6 +76,15 @@ def test_incomplete_command_shows_the_usage(argv, capsys):
     with pytest.raises(SystemExit, match=r"^2$"):
         main(argv)
     assert capsys.readouterr().err.startswith("usage: monai-sagan")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_shows_its_help(verb, capsys):
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main([*verb.split(), "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.startswith(f"usage: monai-sagan {verb} ")
+    assert (VERBS[verb].options or "") in shown
 
 
 def test_help_imports_nothing_heavy():

@@ -108,12 +108,12 @@ def test_a_table_with_escaped_names_is_read(tmp_path):
     names = [os.fsdecode(name + b".png") for name in NAMES if b"\n" not in name and b'"' not in name]
     lines = ["image,label", *(f"base/normal/{name},0" for name in names)]
     write_text(tmp_path / "images.csv", "\n".join(lines) + "\n")
-    items = [item for part in read_table(tmp_path).values() for item in part]
+    items = [item for part in read_table(tmp_path).datalist.values() for item in part]
     assert {Path(item["image"]).name for item in items} == set(names)
     assert all(read_image(item["image"]).size == (64, 64) for item in items)
     literal = tmp_path / "base" / "normal" / "scan\\udce9.png"  # a file that is called so is meant before all others
     Image.new("L", (3, 3)).save(literal)
-    assert str(literal) in {item["image"] for part in read_table(tmp_path).values() for item in part}
+    assert str(literal) in {item["image"] for part in read_table(tmp_path).datalist.values() for item in part}
 
 
 def test_names_that_fit():

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import multiprocessing
 import os
 import pickle
 import random
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 import torch
 
-from monai_sagan.files import load_tensors, save_tensors, write_whole
+from monai_sagan.files import build_folder, load_tensors, save_tensors, write_whole
 
 
 def names(folder):
@@ -178,3 +181,106 @@ def test_a_killed_process_leaves_a_whole_file(tmp_path):
         assert content["number"] >= saved.value > 0
         assert len(content["values"]) == 300_000
         assert (content["values"] == content["number"]).all()
+
+
+# Folders that take their place when they are complete.
+
+
+def listed(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_new_folder_appears_when_it_is_complete(tmp_path, replace):
+    place = tmp_path / "above" / "place"
+    with build_folder(place, replace) as draft:
+        (draft / "in").mkdir()
+        (draft / "in" / "a.txt").write_text("a")
+        assert not place.exists()
+    assert listed(tmp_path / "above") == ["place", "place/in", "place/in/a.txt"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize("before", [None, [], ["old.txt"]])
+def test_a_failure_leaves_what_was_there(tmp_path, error, before):
+    place = tmp_path / "above" / "place"
+    if before is not None:
+        place.mkdir(parents=True)
+        for name in before:
+            (place / name).touch()
+    found = listed(tmp_path)
+
+    def fail():
+        with build_folder(place, replace=True) as draft:
+            (draft / "a.txt").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert listed(tmp_path) == found
+
+
+def test_a_filled_folder_is_replaced_only_where_that_is_meant(tmp_path):
+    place = tmp_path / "place"
+    for _ in range(2):
+        with build_folder(place, replace=True) as draft:
+            (draft / f"{len(listed(place)) if place.exists() else 0}.txt").touch()
+    assert listed(tmp_path) == ["place", "place/1.txt"]
+    with pytest.raises(OSError, match="not empty") as caught, build_folder(place) as draft:
+        (draft / "a.txt").touch()
+    assert caught.value.errno == errno.ENOTEMPTY
+    assert listed(tmp_path) == ["place", "place/1.txt"]
+
+
+def test_the_empty_folder_one_stands_in_stays_the_same(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with build_folder(".") as draft:
+        (draft / "a.txt").touch()
+    assert os.listdir(".") == ["a.txt"]
+
+
+def build_forever(place, built):
+    for number in itertools.count(1):
+        with build_folder(place) as draft:
+            for i in range(20):
+                (draft / f"{i}.txt").write_text(str(number))
+        built.value = number
+        place = place.with_name(f"place{number}")
+
+
+def test_a_killed_process_leaves_complete_folders(tmp_path):
+    draw = random.Random(1)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["torch", "monai_sagan.data.cache"])
+    for attempt in range(3):
+        built = context.Value("q", 0)
+        first = tmp_path / str(attempt) / "place"
+        process = context.Process(target=build_forever, args=(first, built), daemon=True)
+        process.start()
+        deadline = time.monotonic() + 60
+        while not built.value and time.monotonic() < deadline:
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.1))
+        os.kill(process.pid, signal.SIGKILL)
+        process.join(timeout=30)
+        assert process.exitcode == -signal.SIGKILL
+        folders = [path for path in first.parent.iterdir() if not path.name.startswith(".")]
+        assert len(folders) >= built.value > 0
+        assert all(len(listed(folder)) == 20 for folder in folders)
+
+
+def test_a_process_killed_while_it_builds_leaves_the_old_folder(tmp_path):
+    place = tmp_path / "place"
+    place.mkdir()
+    (place / "old.txt").write_text("old")
+    code = (
+        "import os, signal, sys\nfrom monai_sagan.files import build_folder\n"
+        "with build_folder(sys.argv[1], replace=True) as draft:\n"
+        "    (draft / 'new.txt').touch()\n    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(place)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert listed(place) == ["old.txt"]
+    with build_folder(place, replace=True) as draft:
+        (draft / "new.txt").touch()
+    assert listed(place) == ["new.txt"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from monai_sagan import run_files
 from monai_sagan.output_folder import check_kind, folder_kind, hold_folder
 
 OUTPUTS = {  # a kind, and what folders of it hold: those of older versions, too
@@ -118,3 +120,15 @@ def test_a_file_in_its_place(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"), hold_folder(tmp_path / "file", "study"):
         pass
+
+
+@pytest.mark.parametrize("part", ["data", "bundle"])
+def test_names_of_output_files_are_spelled_once(part):
+    """Elsewhere they are `run_files`' constants; phantoms and the Med-AD layout have names of their own."""
+    names = {value for key, value in vars(run_files).items() if key.isupper() and "." in value}
+    paths = sorted((Path(run_files.__file__).parent / part).rglob("*.py"))
+    for path in paths:
+        found = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+        assert not found & names, f"{path.name} spells {found & names}"
+    assert len(paths) > 5
+    assert len(names) > 10

@@ -21,6 +21,7 @@ from scipy.stats import norm
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_sagan.bundle import check_command_line
+from monai_sagan.bundle.words import join_options, parse_options
 from monai_sagan.data.datalist import make_splits
 from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.metrics.roc import delong
@@ -583,8 +584,8 @@ def test_a_study_from_the_command_line(tmp_path, capsys, refused):
     add_study_arguments(parser)
     words = [str(tmp_path / "fakes.json"), "--config_file", str(CONFIG), "--output_dir", str(tmp_path / "study")]
     arguments = parser.parse_args([*words, "--seeds", "3", "--jobs", "3"])
-    overrides = {name: str(value) for name, value in TINY.items()}
-    overrides |= {"dataset_dir": str(data), "augment": "false", "anomaly_ratio": "0.5"}
+    words = join_options(TINY | {"dataset_dir": str(data), "augment": "false", "anomaly_ratio": 0.5})
+    overrides = parse_options(words)
     folder = tmp_path / "study"
 
     (folder / "failing" / "seed3" / "config.json").mkdir(parents=True)  # no file can be put there
@@ -608,7 +609,7 @@ def test_a_study_from_the_command_line(tmp_path, capsys, refused):
     config = json.loads((folder / "pseudo" / "seed3" / "config.json").read_text())
     assert (config["fake_source"], config["seed"], config["augment"]) == ("pseudo", 3, False)
     with refused("learning_rate"):
-        study_command(arguments, overrides | {"learning_rate": "0.001"})
+        study_command(arguments, overrides | {"learning_rate": 0.001})
 
 
 @pytest.mark.parametrize("key", ["seed", "output_dir", "cache_dir", "device"])

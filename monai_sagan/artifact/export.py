@@ -6,9 +6,7 @@ import contextlib
 import importlib.util
 import io
 import logging
-import os
 import shutil
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
@@ -31,6 +29,7 @@ from monai_sagan.files import write_text
 from monai_sagan.metrics import normal_threshold
 from monai_sagan.models.facts import FACTS, FORMAT_VERSION, FORMATS, LICENSE, SELF_TEST, Facts, digest, seal
 from monai_sagan.models.trained import Trained, load_trained, run_models
+from monai_sagan.output_folder import new_folder
 from monai_sagan.packages import pip_install
 from monai_sagan.settings import as_plain
 
@@ -82,27 +81,15 @@ def export_artifact(
             folder is not empty, or the exported model scores otherwise. Then nothing is written.
     """
     _check_format(format)
-    target = Path(directory).absolute()
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise SaganError(f"{target} is not empty; name a new folder")
-    trained = load_trained(_model_file(Path(run), which))
-    license_path = Path(license_file or _own_license())
-    if not license_path.is_file():
-        raise SaganError(f"no file {license_path}; give the text of the license of the weights")
-    facts = _describe(trained, format, name or _name(Path(run)), "Apache-2.0" if license_file is None else LICENSE)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-            draft = Path(temporary) / target.name
-            draft.mkdir()
-            shutil.copyfile(license_path, draft / LICENSE)
-            _write(trained, facts, draft)
-            if target.exists():
-                target.rmdir()
-            os.rename(draft, target)
-    except OSError as error:
-        raise SaganError(f"cannot write to {target} ({error.strerror or error}); name another folder") from None
-    return target
+    with new_folder(directory) as draft:
+        trained = load_trained(_model_file(Path(run), which))
+        license_path = Path(license_file or _own_license())
+        if not license_path.is_file():
+            raise SaganError(f"no file {license_path}; give the text of the license of the weights")
+        facts = _describe(trained, format, name or _name(Path(run)), "Apache-2.0" if license_file is None else LICENSE)
+        shutil.copyfile(license_path, draft / LICENSE)
+        _write(trained, facts, draft)
+    return Path(directory).absolute()
 
 
 def _check_format(format: str) -> None:

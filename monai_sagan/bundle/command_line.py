@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from monai_sagan.bundle.folders import nearest
 from monai_sagan.bundle.overrides import tracking_keys
 from monai_sagan.bundle.texts import keep_texts
+from monai_sagan.bundle.words import split_options
 from monai_sagan.errors import SaganError, show_errors_in_one_line
 from monai_sagan.files import print_any_name
 
@@ -73,21 +73,13 @@ def _monai_parameters(name: str) -> list[str]:
 
 def _named_options(words: Sequence[str], parameters: Sequence[str]) -> dict[str, str]:
     """The options of a command line by name, as python-fire reads them for a function with such ``parameters``."""
-    rest, loose, options = _before_separator(words), list[str](), dict[str, str]()
-    while rest:
-        word = rest.pop(0)
-        if not _is_flag(word):
-            loose.append(word)
-            continue
-        name, equals, value = word.lstrip("-").partition("=")
-        name = name.replace("-", "_")
-        if not equals and rest and not _is_flag(rest[0]):
-            value = rest.pop(0)
-        elif not equals and name not in parameters:
-            name = name.removeprefix("no")  # fire: "--noamp" alone says that amp is False
-        options[name] = value
-    free = [name for name in parameters if name not in options]
-    return options | dict(zip(free, loose, strict=False))
+    options, loose = split_options(_before_separator(words))
+    named = {
+        name if word is not None or name in parameters else name.removeprefix("no"): word or ""
+        for name, word in options.items()  # fire: "--noamp" alone says that amp is False
+    }
+    free = [name for name in parameters if name not in named]
+    return named | dict(zip(free, loose, strict=False))
 
 
 def _before_separator(words: Sequence[str]) -> list[str]:
@@ -96,10 +88,6 @@ def _before_separator(words: Sequence[str]) -> list[str]:
     if "--" in words:
         words = words[: len(words) - 1 - words[::-1].index("--")]
     return words[: words.index("-")] if "-" in words else words
-
-
-def _is_flag(word: str) -> bool:
-    return re.match("--|-[a-zA-Z]", word) is not None
 
 
 def _paths(value: Any) -> list[str]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import difflib
 import os
 import shutil
-import tempfile
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Collection
 from pathlib import Path
 
 from monai_sagan.errors import SaganError
+from monai_sagan.output_folder import new_folder
 
-__all__ = ["bundle_names", "bundle_path", "copy_bundle", "copy_files", "nearest", "new_folder"]
+__all__ = ["bundle_names", "bundle_path", "copy_bundle", "copy_files", "nearest"]
 
 NEAR = 0.65  # of difflib's ratio: two letters of three that changed places are near, "budgt" and "audit" are not
 
@@ -55,38 +54,9 @@ def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
     return Path(directory).resolve()
 
 
-@contextmanager
-def new_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """A folder to fill, which becomes ``directory`` when it is whole; a failure half-way leaves nothing.
-
-    Raises:
-        SaganError: when ``directory`` has something in it or cannot be written.
-    """
-    target = Path(directory).resolve()
-    try:
-        if target.exists() and any(target.iterdir()):
-            raise SaganError(f"{target} is not empty; name a new folder")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as temporary:
-            folder = Path(temporary) / "bundle"
-            folder.mkdir()
-            yield folder
-            _move(folder, target)
-    except OSError as error:
-        raise SaganError(f"cannot copy the bundle to {target}: {error.strerror or error}") from error
-
-
 def copy_files(source: str | os.PathLike[str], folder: Path) -> None:
     """Copy the files of ``source`` into ``folder``; the copies may be changed, though an installed package may not."""
     shutil.copytree(source, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
-
-
-def _move(folder: Path, target: Path) -> None:
-    if not target.exists():
-        folder.rename(target)
-        return
-    for entry in folder.iterdir():  # an empty target stays the same folder: a shell may stand in it
-        entry.rename(target / entry.name)
 
 
 def _bundles_folder() -> Path:

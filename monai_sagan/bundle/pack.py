@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from monai_sagan import run_files
 from monai_sagan.bundle.config import PACKED_MODEL
-from monai_sagan.bundle.folders import bundle_path, new_folder
+from monai_sagan.bundle.folders import bundle_path
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors, write_text
+from monai_sagan.output_folder import new_folder
 
 if TYPE_CHECKING:
     from monai_sagan.models.trained import Trained
@@ -81,37 +83,41 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
 
     model = run_models(run)["aucp"]
     trained = load_trained(model)
-    made_by = _read(run / "config.json").get("bundle", name)
+    made_by = _read(run / run_files.CONFIG).get("bundle", name)
     if made_by != name:
         raise SaganError(f"{run} is a run of the bundle {made_by}, not of {name}; pack {made_by}, or give another run")
     made_with, digests = _made_with(run, trained, configs["train.json"]), _digests(run)
     if trained.run and trained.run["splits"] != splits_digest(digests):
-        raise SaganError(f"{run / 'splits.json'} is not of the run that made {model}; give a run that is whole")
-    save_tensors(trained.network.state_dict(), models / "model.pt")
+        raise SaganError(f"{run / run_files.SPLITS} is not of the run that made {model}; give a complete run")
+    save_tensors(trained.network.state_dict(), models / run_files.MODEL)
     export_artifact(model, models / PACKED_MODEL, "safetensors", name=name)
-    write_text(models / "splits.json", json.dumps(digests) + "\n")
-    write_text(models / "config.json", json.dumps(made_with, indent=2) + "\n")
-    if (run / "history.csv").is_file():
-        shutil.copyfile(run / "history.csv", models / "history.csv")
+    write_text(models / run_files.SPLITS, json.dumps(digests) + "\n")
+    write_text(models / run_files.CONFIG, json.dumps(made_with, indent=2) + "\n")
+    if (run / run_files.HISTORY).is_file():
+        shutil.copyfile(run / run_files.HISTORY, models / run_files.HISTORY)
 
     train = configs["train.json"]
     train |= {key: value for key, value in made_with.items() if key in train}
-    for place, value in (_read(run / "config.json").get("overrides") or {}).items():
+    for place, value in (_read(run / run_files.CONFIG).get("overrides") or {}).items():
         _put(train, place.split("#"), value)
-    path_in = "monai_sagan.bundle.path_in"
-    inside = {"_target_": path_in, "folder": "@bundle_root"}
-    configs["inference.json"]["model"] = inside | {"name": f"models/{PACKED_MODEL}"}
-    evaluate = configs["evaluate.json"]
-    for config in ("evaluate", "inference"):  # nothing is written into the bundle
-        configs[f"{config}.json"]["output_dir"] = f"runs/{name}/{config.replace('evaluate', 'evaluation')}"
-    for value in evaluate.values():  # what an evaluation writes beside a run, such as the cache, is not in a bundle
-        if isinstance(value, dict) and value.get("_target_") == path_in:
-            value["folder"] = "@output_dir"
-    evaluate["run_dir"] = inside | {"name": "models"}
+    _use_packed_model(name, configs)
     formats = configs["metadata.json"]["network_data_format"]
     for one in (formats["inputs"]["image"], formats["outputs"]["pred"]):
         one |= {"num_channels": trained.settings.in_channels, "spatial_shape": list(trained.settings.image_size)}
     configs["metadata.json"]["eval_metrics"] = _metrics(run)
+
+
+def _use_packed_model(name: str, configs: Mapping[str, Any]) -> None:
+    """Let ``inference.json`` and ``evaluate.json`` read the model in ``models/`` and write outside of the bundle."""
+    path_in = "monai_sagan.bundle.path_in"
+    inside = {"_target_": path_in, "folder": "@bundle_root"}
+    inference, evaluate = configs["inference.json"], configs["evaluate.json"]
+    inference |= {"model": inside | {"name": f"models/{PACKED_MODEL}"}, "output_dir": f"runs/{name}/inference"}
+    evaluate["output_dir"] = f"runs/{name}/evaluation"
+    for value in evaluate.values():  # what an evaluation writes beside a run, such as the cache, is not in a bundle
+        if isinstance(value, dict) and value.get("_target_") == path_in:
+            value["folder"] = "@output_dir"
+    evaluate["run_dir"] = inside | {"name": "models"}
 
 
 def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[st
     from monai_sagan.methods import resolve_settings
     from monai_sagan.settings import as_plain
 
-    config = _read(run / "config.json")
+    config = _read(run / run_files.CONFIG)
     preset = config.get("preset", "recommended")
     by_itself = as_plain(resolve_settings(preset, trained.settings.method))
     made = as_plain(trained.settings)
@@ -142,7 +148,7 @@ def _put(config: Any, place: Sequence[str], value: Any) -> None:
 
 def _digests(run: Path) -> dict[str, list[dict[str, Any]]]:
     """The run's ``splits.json`` without paths, patients and test images."""
-    splits = _read(run / "splits.json")
+    splits = _read(run / run_files.SPLITS)
     kept = {name: items for name, items in splits.items() if name != "test"}
     try:
         return {
@@ -150,12 +156,12 @@ def _digests(run: Path) -> dict[str, list[dict[str, Any]]]:
             for name, pairs in ((name, enumerate(items)) for name, items in kept.items())
         } | {"test": []}
     except (KeyError, TypeError):
-        raise SaganError(f"{run / 'splits.json'} is broken; give the folder of a training run that is whole") from None
+        raise SaganError(f"{run / run_files.SPLITS} is broken; give the complete folder of a training run") from None
 
 
 def _metrics(run: Path) -> dict[str, float]:
     """The measured AUC and AP of the packed model, where the run was evaluated."""
-    found = _read(run / "metrics.json").get("aucp", {}) if (run / "metrics.json").is_file() else {}
+    found = _read(run / run_files.METRICS).get("aucp", {}) if (run / run_files.METRICS).is_file() else {}
     return {name: found[name] for name in ("auc", "ap") if found.get(name) is not None}
 
 
@@ -164,7 +170,7 @@ def _with_figures(readme: str, run: Path) -> str:
     found = _metrics(run)
     if not found:
         return readme
-    whole = _read(run / "metrics.json")
+    whole = _read(run / run_files.METRICS)
     counts = " and ".join(f"{whole[f'n_{kind}']} {kind}" for kind in ("normal", "abnormal") if f"n_{kind}" in whole)
     figures = ", ".join(f"{name.upper()} {100 * value:.2f}" for name, value in found.items())
     text = (
@@ -190,4 +196,4 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise SaganError(f"{path} cannot be read ({error.strerror}); give the folder of a training run") from None
     except (ValueError, TypeError):
-        raise SaganError(f"{path} is broken; give the folder of a training run that is whole") from None
+        raise SaganError(f"{path} is broken; give the complete folder of a training run") from None

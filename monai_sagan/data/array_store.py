@@ -18,22 +18,15 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["ArrayFile", "StoredImages", "in_parts", "joined", "on_device", "write_rows"]
+__all__: list[str] = []
 
 AT_A_TIME = 2**24  # values that go to a GPU at a time
 
 
 class ArrayFile:
-    """A ``.npy`` file whose rows are read, and in another mode written, one by one.
+    """A ``.npy`` file that is read, and in mode "r+" written, row by row; it may be replaced meanwhile.
 
-    No mapping lasts: pages that were once read of one count as memory of the process, in the end those of all the file.
-
-    Args:
-        path: of the file; it stays open, so that another may take its place meanwhile.
-        mode: "r" to read, "r+" to write, too.
-
-    Raises:
-        OSError, ValueError: when it is not an array file, or shorter than its header says.
+    It is not mapped: pages of a mapping that were read once count as memory of the process.
     """
 
     def __init__(self, path: str | Path, mode: str = "r") -> None:
@@ -44,7 +37,7 @@ class ArrayFile:
         self._lock = threading.Lock()  # place and reading belong together
 
     def read(self, rows: Pixels) -> Pixels:
-        """Some ``rows`` by their indices (B,), as an array of their own.
+        """Read rows by their indices (B,).
 
         Raises:
             SaganError: when the file has become shorter meanwhile.
@@ -58,13 +51,13 @@ class ArrayFile:
         return found
 
     def write(self, row: int, values: Pixels) -> None:
-        """Put values of the array's type into a row."""
+        """Write values of the array's type into a row."""
         with self._lock:
             self._file.seek(self.offset + row * self._row_size)
             self._file.write(np.ascontiguousarray(values, self.dtype).data)
 
     def close(self) -> None:
-        """Close the file; nothing is read or written any more."""
+        """Close the file."""
         self._file.close()
 
     def __del__(self) -> None:
@@ -73,16 +66,7 @@ class ArrayFile:
 
 
 def write_rows(path: Path, rows: Iterable[Pixels], shape: Sequence[int]) -> int:
-    """Write a uint8 ``.npy`` file row by row, without knowing how many rows there will be; returns their number.
-
-    Args:
-        path: of the new file, see `ArrayFile`.
-        rows: uint8 arrays of one shape.
-        shape: of each row.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
+    """Write uint8 rows of one ``shape`` to a ``.npy`` file, one by one; return their number."""
     count = 0
 
     def write_header() -> None:  # NumPy pads it, so that the number of rows can grow
@@ -102,12 +86,7 @@ def write_rows(path: Path, rows: Iterable[Pixels], shape: Sequence[int]) -> int:
 
 
 class StoredImages:
-    """Images uint8 (N, C, H, W) that are read when they are indexed: where a tensor is only cut, it takes its place.
-
-    Args:
-        file: an array (M, C, H, W).
-        rows: which N of its rows these are, in their order.
-    """
+    """Images uint8 (N, C, H, W) in ``rows`` of a file, read when they are indexed like a tensor's."""
 
     def __init__(self, file: ArrayFile, rows: Sequence[int] | Pixels) -> None:
         self.file = file
@@ -130,13 +109,7 @@ class StoredImages:
 
 
 def in_parts(count: int, shape: Sequence[int], values: int = AT_A_TIME) -> Iterator[slice]:
-    """Slices that cut images into parts of so many ``values`` at most, but of one image at least.
-
-    Args:
-        count: of the images.
-        shape: of the images, (N, C, H, W).
-        values: in all images of a part.
-    """
+    """Slices that cut images of ``shape`` (N, C, H, W) into parts of so many ``values``, but at least one image."""
     step = max(values // max(math.prod(shape[1:]), 1), 1)
     return (slice(start, start + step) for start in range(0, count, step))
 
@@ -144,13 +117,7 @@ def in_parts(count: int, shape: Sequence[int], values: int = AT_A_TIME) -> Itera
 def joined(
     one: Tensor | StoredImages, other: Tensor | StoredImages, which: slice = slice(None)
 ) -> Tensor | StoredImages:
-    """Those of the images of ``one`` and then ``other`` that a slice cuts out; stored ones of one file stay stored.
-
-    Args:
-        one: uint8 (N, C, H, W).
-        other: uint8 (M, C, H, W).
-        which: a slice of the N + M images; all of them unless given.
-    """
+    """Join images uint8 (N, C, H, W) and (M, C, H, W), and cut out ``which``; those of one file stay stored."""
     import torch
 
     if isinstance(one, StoredImages) and isinstance(other, StoredImages) and one.file is other.file:
@@ -159,12 +126,7 @@ def joined(
 
 
 def on_device(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
-    """Where training takes images from: a GPU holds them all as uint8, on the CPU stored ones are read when needed.
-
-    Args:
-        images: uint8 (N, C, H, W).
-        device: where training computes.
-    """
+    """Move images to a GPU as uint8; on the CPU stored ones stay on the disk until they are needed."""
     if not isinstance(images, StoredImages):
         return images.to(device)
     if device.type == "cpu":

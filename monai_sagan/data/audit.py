@@ -137,7 +137,7 @@ def splits_to_evaluate(datalist: Datalist, run_dir: str | Path, output_dir: str 
         _check_unseen(test, seen, f"{words} by {run_dir}")
     if any(one["splits"] != splits_digest(trained) for one in runs):
         logger.warning(
-            f"{run / 'splits.json'} is not of the run that made the models: the training images are left out"
+            f"{run / run_files.SPLITS} is not of the run that made the models: the training images are left out"
         )
         trained = {"test": []}
     splits = trained | {"test": test}

@@ -14,23 +14,32 @@ from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
 from monai_sagan.transforms.functional import foreign_patch, small_affine
 
-__all__ = ["EvaluationBatches", "TrainingBatches", "images_at_a_time", "to_unit_range", "validation_batches"]
+__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range", "validation_batches"]
 
 STREAMS = ("normal", "unlabeled", "pseudo")
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """Scale uint8 images (B, C, H, W), 0 to 255, to float32 in [-1, 1]."""
+    """Scale uint8 images (B, C, H, W), 0 to 255, to float32 in [-1, 1].
+
+    >>> to_unit_range(torch.tensor([0, 255], dtype=torch.uint8))
+    tensor([-1.,  1.])
+    """
     return images.float().div_(127.5).sub_(1)
 
 
 class TrainingBatches:
     """Batches of ``normal``, ``unlabeled`` and ``pseudo`` images (B, C, H, W) in [-1, 1], all drawn by (seed, step).
 
-    Each stream goes through its images in a new random order each time round. A pseudo-anomaly is a normal image of
+    Each stream goes through its images in a new random order in each round. A pseudo-anomaly is a normal image of
     the batch with a patch of another normal image. Streams that are not asked for are neither read nor drawn. A GPU
-    holds all pixels as uint8; on the CPU stored images are read from the disk as their turn comes. Of several processes
-    each gives its part of the batch that one process would give.
+    holds all pixels as uint8; on the CPU stored images are read from the disk when they are needed. Each of several
+    processes gives its part of the batch that one process would give.
+
+    >>> images = torch.zeros(4, 1, 8, 8, dtype=torch.uint8)
+    >>> batch = TrainingBatches(images, images, batch_size=2, length=10).batch(0)
+    >>> {name: tuple(part.shape) for name, part in batch.items()}["normal"]
+    (2, 1, 8, 8)
 
     Args:
         normal: uint8 (N, C, H, W), a tensor or stored images.
@@ -41,7 +50,7 @@ class TrainingBatches:
         device: where the images are blended.
         augment: rotate, scale and shift every image a little (`small_affine`).
         paired: the i-th unlabeled image always comes with the i-th normal one, as in the published code.
-        streams: what a batch holds.
+        streams: the streams of a batch.
 
     Raises:
         SaganError: when there are fewer normal or unlabeled images than a batch takes.
@@ -85,7 +94,7 @@ class TrainingBatches:
         return self.length
 
     def set_step(self, step: int) -> None:
-        """Go on with the batch of iteration ``step``, counted from 0."""
+        """Continue with the batch of iteration ``step``, counted from 0."""
         self._step = step
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
@@ -142,22 +151,21 @@ class TrainingBatches:
 
 
 def images_at_a_time(batch_size: int, size: Sequence[int]) -> int:
-    """How many images take the memory of ``batch_size`` images of 64 x 64 pixels: as many smaller ones, fewer larger.
-
-    Args:
-        batch_size: of images of up to 64 x 64 pixels.
-        size: of the images, ending in height and width, in pixels.
-    """
+    """The number of images that take the memory of ``batch_size`` images of 64 x 64 pixels."""
     return max(batch_size * 64 * 64 // max(size[-2] * size[-1], 64 * 64), 1)
 
 
 class EvaluationBatches:
     """Batches of ``image`` (B, C, H, W) in [-1, 1] and, where given, ``label`` (B,), in order.
 
+    >>> batches = EvaluationBatches(torch.zeros(3, 1, 8, 8, dtype=torch.uint8), batch_size=2)
+    >>> [len(batch["image"]) for batch in batches]
+    [2, 1]
+
     Args:
         images: uint8 (N, C, H, W), a tensor or stored images.
         labels: int64 (N,), 0 and 1.
-        batch_size: B for images of up to 64 x 64 pixels, see `images_at_a_time`; the last batch may be smaller.
+        batch_size: B for images of up to 64 x 64 pixels, fewer larger ones; the last batch may be smaller.
     """
 
     def __init__(self, images: Tensor | StoredImages, labels: Tensor | None = None, batch_size: int = 64) -> None:
@@ -181,6 +189,10 @@ def validation_batches(
     """Batches for AUCp, the AUC of validation normals (label 0) against validation unlabeled images (label 1).
 
     See https://github.com/mahfuzmohammad/AUCp. No true label is used; here the normals are kept out of training.
+
+    >>> images = torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    >>> [batch["label"].tolist() for batch in validation_batches(images, images)]
+    [[0, 0, 1, 1]]
 
     Args:
         normal: uint8 (N, C, H, W), a tensor or stored images.

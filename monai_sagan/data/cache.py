@@ -1,14 +1,12 @@
-"""Decode each image once: a uint8 array on disk that any number of runs share and read from as they go."""
+"""Decode each image once, into a uint8 array on disk that any number of runs share."""
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import hashlib
 import json
 import logging
 import os
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from monai_sagan import run_files
 from monai_sagan.data.array_store import ArrayFile, StoredImages
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.formats.decode import split_fragment
@@ -35,24 +34,29 @@ from monai_sagan.data.formats.tasks import (
 )
 from monai_sagan.distributed import is_main, main_first
 from monai_sagan.errors import SaganError
+from monai_sagan.files import build_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HowToDecode", "ImageCache", "decode_images", "load_image"]
+__all__ = ["HowToDecode", "ImageCache", "load_image"]
 
 logger = logging.getLogger(__name__)
 
-PIXELS, NOTES = "pixels.npy", "images.json"  # in the cache's folder
 FORMAT = 4  # part of every key; raise it when the same files would be decoded to other pixels
 
 
 def load_image(path: str | Path, how: HowToDecode) -> Pixels:
-    """One image as uint8 (C, H, W), decoded in this process.
+    """Decode one image in this process: uint8 (C, H, W).
+
+    >>> from PIL import Image
+    >>> Image.new("L", (3, 2), 7).save("a.png")
+    >>> load_image("a.png", HowToDecode((4, 4))).shape
+    (1, 4, 4)
 
     Args:
         path: of an image file, with its fragment if it has one.
-        how: what makes pixels of it.
+        how: how it becomes pixels.
 
     Raises:
         SaganError: naming the file, when it is unreadable or has too little foreground.
@@ -65,14 +69,10 @@ def load_image(path: str | Path, how: HowToDecode) -> Pixels:
 
 
 def decode_images(paths: Sequence[str], how: HowToDecode, jobs: int | None = None) -> Iterator[Result]:
-    """The result of each image: its pixels, uint8 (C, H, W), with its description, or why there are none.
+    """Yield the result of each image: its pixels, uint8 (C, H, W), and its description, or why there are none.
 
-    Worker processes decode, a file of many slices once; those of one file come together, the files in their order.
-
-    Args:
-        paths: of image files, each with its fragment if it has one.
-        how: what makes pixels of them.
-        jobs: processes at a time; None takes one for each core.
+    Worker processes decode, a file of many slices once; images of one file follow each other, the files keep their
+    order.
     """
     for results in run_tasks([_task(group, how) for group in group_by_file(paths)], jobs):
         yield from results
@@ -99,18 +99,26 @@ def _take_space(path: Path) -> None:
 class ImageCache:
     """All images of a datalist, decoded and resized once.
 
-    They lie in a folder of ``cache_dir`` whose name is a hash of what it holds: the files' paths, sizes and times, and
-    how they are decoded: an array with a row for each image, and what was met, each image's description, and which
-    ones are unreadable or left out, and why. The folder is written under another name and renamed when complete, so
-    that two runs that start at once both succeed and a broken one leaves nothing that looks whole. Unreadable images
-    are tried again each time, for a decoder may have been installed meanwhile.
+    They are in a folder of ``cache_dir`` whose name is a hash of its content: the files' paths, sizes and times, and
+    how they are decoded. It holds an array with a row for each image, and each image's description or why it is
+    unreadable or left out. The folder appears when it is complete, so two runs that start at once both succeed and
+    an interrupted one leaves nothing. Unreadable images are tried again each time: a decoder may have been
+    installed.
+
+    >>> from PIL import Image
+    >>> Image.new("L", (3, 2), 7).save("a.png")
+    >>> items = [{"image": "a.png", "label": 0}]
+    >>> images = ImageCache({"normal": items}, HowToDecode((4, 4)), "cache", jobs=1)
+    >>> images.pixels(items).shape, images.images["a.png"]["width"]
+    (torch.Size([1, 1, 4, 4]), 3)
 
     Args:
-        datalist: lists of items; what `stored` and `pixels` are asked for later must be among them.
+        datalist: lists of items; those passed to `stored` and `pixels` later must be among them.
         how: how files become pixels.
         cache_dir: where the folder is.
-        mixed_images: accept images of different sizes or color modes; False names the first that differs, for where
-            images were prepared alike a difference is a mistake, and where it goes with the label it is a leak.
+        mixed_images: accept images of different sizes or color modes; False names the first that differs: where
+            images
+            were prepared alike a difference is a mistake, and where it goes with the label it is a leak.
         jobs: decoding processes at a time; None takes one for each core.
 
     Raises:
@@ -147,7 +155,7 @@ class ImageCache:
             self._check_alike(path, image)
 
     def stored(self, items: Sequence[Item]) -> StoredImages:
-        """The images of ``items``, uint8 (N, C, H, W), which are read from the disk when they are indexed."""
+        """The images of ``items``, uint8 (N, C, H, W), read from the disk when they are indexed."""
         return StoredImages(self._file, [self._row[item["image"]] for item in items])
 
     def pixels(self, items: Sequence[Item]) -> Tensor:
@@ -155,27 +163,27 @@ class ImageCache:
         return self.stored(items)[:]
 
     def _opened(self, count: int) -> tuple[ArrayFile, dict[str, Any]] | None:
-        """The array and the notes of the folder; None where it is not there, or not what `_write` wrote."""
+        """The array and the notes of the folder; None if it is missing or damaged."""
         if not self.folder.is_dir():
             return None
         try:
-            file, notes = ArrayFile(self.folder / PIXELS), self._notes()
+            file, notes = ArrayFile(self.folder / run_files.CACHED_PIXELS), self._notes()
             shape = (count, self.how.channels, *self.how.image_size)
             whole = file.shape == shape and file.dtype == np.uint8 and len(notes["images"]) == count
             rows = [int(row) for name in ("unreadable", "left_out") for row, _ in notes[name].items()]
             if whole and all(0 <= row < count for row in rows):
                 return file, notes
-            reason = "its files do not fit together"
+            reason = "its files do not match"
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
         logger.warning(f"{self.folder} is damaged ({reason}): all images are decoded again")
         return None
 
     def _notes(self) -> dict[str, Any]:
-        return dict(json.loads((self.folder / NOTES).read_text(encoding="utf-8")))
+        return dict(json.loads((self.folder / run_files.CACHED_IMAGES).read_text(encoding="utf-8")))
 
     def _readable_now(self, paths: list[str], jobs: int | None) -> bool:
-        """Whether an image that could not be read can be read now; then all is decoded again."""
+        """Whether an unreadable image can be read now; then all are decoded again."""
         bad = [paths[int(row)] for row in self._notes()["unreadable"]]
         return any(not isinstance(result, Unreadable) for result in decode_images(bad, self.how, jobs))
 
@@ -194,29 +202,24 @@ class ImageCache:
         return hashlib.sha256(content.encode()).hexdigest()[:16]
 
     def _write(self, paths: list[str], jobs: int | None) -> None:
-        unfinished = self.folder.with_name(f".{self.folder.name}.{uuid.uuid4().hex}")
         shape = (len(paths), self.how.channels, *self.how.image_size)
         try:
-            unfinished.mkdir(parents=True)
-            np.lib.format.open_memmap(unfinished / PIXELS, mode="w+", dtype=np.uint8, shape=shape)
-            _take_space(unfinished / PIXELS)
-            with closing(ArrayFile(unfinished / PIXELS, "r+")) as pixels:
-                notes = self._decode(paths, pixels, jobs)
-            (unfinished / NOTES).write_text(json.dumps(notes), encoding="utf-8")
-            shutil.rmtree(self.folder, ignore_errors=True)  # one whose unreadable images can be read now
-            with contextlib.suppress(OSError):  # another run was first: its folder is as good
-                unfinished.rename(self.folder)
+            with build_folder(self.folder, replace=self.folder.exists()) as draft:
+                np.lib.format.open_memmap(draft / run_files.CACHED_PIXELS, mode="w+", dtype=np.uint8, shape=shape)
+                _take_space(draft / run_files.CACHED_PIXELS)
+                with closing(ArrayFile(draft / run_files.CACHED_PIXELS, "r+")) as pixels:
+                    notes = self._decode(paths, pixels, jobs)
+                (draft / run_files.CACHED_IMAGES).write_text(json.dumps(notes), encoding="utf-8")
         except OSError as error:
-            raise SaganError(
-                f"cannot write to {self.folder.parent} ({error.strerror or error}); give another --cache_dir"
-            ) from None
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
+            if error.errno != errno.ENOTEMPTY:  # else another run was first: its folder is as good
+                raise SaganError(
+                    f"cannot write to {self.folder.parent} ({error.strerror or error}); give another --cache_dir"
+                ) from None
         bad = len(notes["unreadable"]) + len(notes["left_out"])
         logger.info(f"decoded {len(paths) - bad} images into {self.folder}")
 
     def _decode(self, paths: list[str], pixels: ArrayFile, jobs: int | None) -> dict[str, Any]:
-        """Fill ``pixels``; the rows of images that are unreadable or left out stay black."""
+        """Fill ``pixels``; the rows of unreadable and skipped images stay black."""
         images: list[dict[str, Any] | None] = [None] * len(paths)
         notes: dict[str, Any] = {"images": images, "unreadable": {}, "left_out": {}}
         results = decode_images(paths, self.how, jobs)

@@ -1,4 +1,4 @@
-"""The splits that a run uses, from the lists of a dataset reader."""
+"""The splits of a run, made from the lists of a dataset reader."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from fractions import Fraction
 from monai_sagan.data.datasets.items import Datalist, Item, by_patient, shuffled
 from monai_sagan.errors import SaganError
 
-__all__ = ["SPLITS", "Datalist", "Item", "make_splits"]
+__all__ = ["make_splits"]
 
-Sides = dict[Hashable, bool]  # whether a patient's images are kept for validation
+Sides = dict[Hashable, bool]  # whether a patient's images are for validation
 
 SPLITS = ("train_normal", "train_unlabeled", "valid_normal", "valid_unlabeled", "test")
 
@@ -24,15 +24,23 @@ def make_splits(
 ) -> Datalist:
     """Carve validation images out of the training ones, by ``seed`` and by patient, and set the anomaly ratio.
 
-    The labels of unlabeled images are read for one purpose, to build a given anomaly ratio; training and the choice
-    of a checkpoint never see them.
+    The labels of unlabeled images serve only to build a given anomaly ratio; training and the choice of a checkpoint
+    never see them.
+
+    >>> normal = [{"image": f"n{i}.png", "label": 0} for i in range(10)]
+    >>> unlabeled = [{"image": f"u{i}.png", "label": i % 2} for i in range(10)]
+    >>> splits = make_splits({"normal": normal, "unlabeled": unlabeled, "test": []}, anomaly_ratio=0.25)
+    >>> {name: len(items) for name, items in splits.items()}
+    {'train_normal': 9, 'train_unlabeled': 5, 'valid_normal': 1, 'valid_unlabeled': 1, 'test': 0}
 
     Args:
         datalist: ``normal``, ``unlabeled`` and ``test`` items; ``test`` may be empty.
-        anomaly_ratio: exact share of abnormal images among the unlabeled ones, in [0, 1]; None takes them all,
-            and so does "none", for MONAI drops a None given on the command line.
+        anomaly_ratio: exact share of abnormal images among the unlabeled ones, in [0, 1]; None takes them all, and
+            so
+            does "none", for MONAI drops a None given on the command line.
         unlabeled_size: unlabeled images for training; None takes as many as there are, or with an ``anomaly_ratio``
-            as many as there are of both kinds, at most one for each normal training image (as the paper does).
+            as
+            many as there are of both kinds, at most one for each normal training image (as the paper does).
         valid_fraction: share of the normal and of the unlabeled images kept out of training, above 0 and below 1.
         seed: of all choices.
 
@@ -44,15 +52,8 @@ def make_splits(
     """
     if anomaly_ratio == "none":
         anomaly_ratio = None
-    if not isinstance(anomaly_ratio, (int, float, type(None))):
-        raise SaganError(f"anomaly_ratio is {anomaly_ratio!r}; it is a share from 0 to 1, or none")
-    if not 0 < valid_fraction < 1:
-        raise SaganError(f"valid_fraction is {valid_fraction}; it is a share above 0 and below 1, for example 0.1")
-    for name in ("normal", "unlabeled"):
-        if not datalist.get(name):
-            raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
-    if unlabeled_size is not None and (type(unlabeled_size) is not int or unlabeled_size < 1):
-        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a whole number of images, 1 or more")
+    _check_options(datalist, anomaly_ratio, unlabeled_size, valid_fraction)
+    assert not isinstance(anomaly_ratio, str)
     sides: Sides = {}
     normal, valid_normal = _carve(datalist["normal"], valid_fraction, seed, sides)
     if anomaly_ratio is None:
@@ -64,26 +65,32 @@ def make_splits(
         unlabeled, valid_unlabeled = _carve_ratio(
             datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1, sides
         )
-    splits = {
-        "train_normal": normal,
-        "train_unlabeled": unlabeled,
-        "valid_normal": valid_normal,
-        "valid_unlabeled": valid_unlabeled,
-        "test": list(datalist.get("test", [])),
-    }
-    for name in SPLITS[:4]:
-        if not splits[name]:
-            raise SaganError(
-                f"the split {name} is empty: {len(datalist['normal'])} normal and {len(datalist['unlabeled'])} "
-                f"unlabeled images are too few for valid_fraction {valid_fraction} and anomaly_ratio {anomaly_ratio}"
-            )
-    return splits
+    parts = (normal, unlabeled, valid_normal, valid_unlabeled)
+    if not all(parts):
+        raise SaganError(
+            f"the split {SPLITS[[*map(bool, parts)].index(False)]} is empty: {len(datalist['normal'])} normal and "
+            f"{len(datalist['unlabeled'])} unlabeled images are too few for valid_fraction {valid_fraction} and "
+            f"anomaly_ratio {anomaly_ratio}"
+        )
+    return dict(zip(SPLITS, (*parts, list(datalist.get("test", []))), strict=True))
+
+
+def _check_options(datalist: Datalist, ratio: object, unlabeled_size: object, valid_fraction: float) -> None:
+    if not isinstance(ratio, (int, float, type(None))):
+        raise SaganError(f"anomaly_ratio is {ratio!r}; it is a share from 0 to 1, or none")
+    if not 0 < valid_fraction < 1:
+        raise SaganError(f"valid_fraction is {valid_fraction}; it is a share above 0 and below 1, for example 0.1")
+    for name in ("normal", "unlabeled"):
+        if not datalist.get(name):
+            raise SaganError(f"the dataset has no {name} images; SAGAN trains on normal and on unlabeled ones")
+    if unlabeled_size is not None and (type(unlabeled_size) is not int or unlabeled_size < 1):
+        raise SaganError(f"unlabeled_size is {unlabeled_size!r}; it is a number of images, 1 or more")
 
 
 def _carve_ratio(
     items: Sequence[Item], ratio: float, size: int | None, valid_fraction: float, most: int, seed: int, sides: Sides
 ) -> tuple[list[Item], list[Item]]:
-    """Training and validation items with ``ratio`` abnormal ones in each, chosen apart for the two labels."""
+    """Training and validation items with ``ratio`` abnormal ones in each, chosen separately for each label."""
     if not 0 <= ratio <= 1:
         raise SaganError(f"anomaly_ratio is {ratio}; it is a share from 0 to 1, or none to take the images as they are")
     if any(item["label"] is None for item in items):
@@ -114,9 +121,9 @@ def _check_enough(items: Sequence[Item], count: int, kind: str) -> None:
 
 
 def _carve(items: Sequence[Item], fraction: float, seed: int, sides: Sides) -> tuple[list[Item], list[Item]]:
-    """Items to train on, and a share of them to validate on; all images of a patient fall on one side.
+    """Items to train on, and a share of them to validate on; all images of a patient are on one side.
 
-    ``sides`` holds the patients whose side earlier lists have decided, and takes up the others.
+    ``sides`` holds the patients whose side is decided, and takes up the others.
     """
     groups = by_patient(items)
     keys = sorted(shuffled(list(groups), seed), key=lambda key: key not in sides)

@@ -1,4 +1,4 @@
-"""Which images a model has seen: their digests stand in its file, so that no evaluation scores it on them."""
+"""The images that a model has seen: their digests are in its file, so that no evaluation scores it on them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,22 @@ from monai_sagan.data.datalist import Datalist
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["SIDES", "describe_run", "seen_images", "splits_digest"]
+__all__: list[str] = []
 
 SIDES = {"train_normal": "training", "train_unlabeled": "training", "valid_normal": "validation",
          "valid_unlabeled": "validation", "test": "test"}  # fmt: skip
 
 
 def splits_digest(splits: Datalist) -> str:
-    """Digest of the pixels of all images of ``splits`` but the test's, in their order: what decides a training."""
+    """Digest of the pixels of all images but the test's, in order: everything that decides a training."""
     pixels = [[item["digest"] for item in splits[name]] for name, side in SIDES.items() if side != "test"]
     return hashlib.sha256(json.dumps(pixels).encode()).hexdigest()[:16]
 
 
 def describe_run(splits: Datalist, seed: int) -> dict[str, Any]:
-    """What a model's file says of its run: ``seed``, ``splits`` (see `splits_digest`), and the images it has seen.
+    """The entry ``run`` of a model file: ``seed``, ``splits`` (see `splits_digest`), and the images that it has seen.
 
-    Args:
-        splits: of the run, of items that `monai_sagan.data.unreadable.keep_readable` described.
-        seed: of the run.
-
-    Returns:
-        these, and ``training`` and ``validation``: the digests of these images, sorted, uint8 (N, 12).
+    These are ``training`` and ``validation``: the digests of these images, sorted, uint8 (N, 12).
     """
     images = {
         side: _as_tensor(item["digest"] for name in SIDES if SIDES[name] == side for item in splits[name])
@@ -44,12 +39,7 @@ def describe_run(splits: Datalist, seed: int) -> dict[str, Any]:
 
 
 def seen_images(run: Mapping[str, Any], side: str) -> set[str]:
-    """The digests of images that a model has seen, as items have them.
-
-    Args:
-        run: what `describe_run` returned.
-        side: ``"training"`` or ``"validation"``.
-    """
+    """The digests of images on a ``side``, "training" or "validation", that a model has seen."""
     return {bytes(row).hex() for row in run[side].tolist()}
 
 

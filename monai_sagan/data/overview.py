@@ -1,4 +1,4 @@
-"""What a dataset holds, in words: which layout, which images in which split, what is left out, what is broken."""
+"""A dataset in words: its layout, the images of each split, those left out, and those that are broken."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from monai_sagan.data.unreadable import by_file
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_whole
 
-__all__ = ["Findings", "describe_dataset", "look_at_files", "write_items"]
+__all__: list[str] = []
 
 COLUMNS = ("split", "image", "label", "patient", "view", "sex", "age", "site", "boxes")
 
 
 class Findings(NamedTuple):
-    """What was found in files, by the image's name.
+    """The result of looking at files, by the image's name.
 
     Args:
         good: descriptions.
         bad: why an image is unreadable.
-        empty: why one is left out, for want of foreground.
+        empty: why one is skipped: too little foreground.
     """
 
     good: dict[str, dict[str, Any]]
@@ -41,13 +41,10 @@ class Findings(NamedTuple):
 def look_at_files(
     datalist: Datalist, check: bool = False, jobs: int | None = None, min_foreground: float = 0.0
 ) -> Findings:
-    """What the headers of all images say, and which images are unreadable or empty and why.
+    """Read the headers of all images, or with ``check`` their pixels, and find the unreadable and the empty ones.
 
-    Args:
-        datalist: lists of items.
-        check: decode all pixels, too; else only what the headers give away is found.
-        jobs: processes at a time; None takes one for each core.
-        min_foreground: share of an image's pixels, 0 to 1, below which it counts as empty; only pixels tell.
+    ``min_foreground`` is the share of an image's pixels, 0 to 1, below which it counts as empty; it needs the
+    pixels.
 
     Raises:
         SaganError: for a share below 0 or above 1, or a number of ``jobs`` below 1.
@@ -69,25 +66,19 @@ def look_at_files(
 
 
 def describe_dataset(dataset: Dataset, findings: Findings, checked: bool = False) -> str:
-    """The text that ``monai-sagan data`` prints.
-
-    Args:
-        dataset: of `read_dataset`.
-        findings: of `look_at_files`.
-        checked: whether pixels were decoded.
-    """
+    """The text that ``monai-sagan data`` prints; ``checked`` says whether pixels were decoded."""
     good, bad, empty = findings
     lines = [f"layout     {dataset.layout}, because of {dataset.evidence}", ""]
     used = {name: [i for i in items if i["image"] not in empty] for name, items in dataset.datalist.items()}
     lines += _table(used, good)
     sources = patient_sources((item for items in used.values() for item in items), good)
-    told = ", ".join(f"{source}: {count}" for source, count in sources.items())
-    notes = ({"patients": told} if told else {}) | dataset.notes
+    known = ", ".join(f"{source}: {count}" for source, count in sources.items())
+    notes = {**({"patients": known} if known else {}), **dataset.notes}
     reasons = Counter(f"foreground {reason.partition(', ')[2]}" for reason in empty.values())
     lines += [
         "",
         *(f"{word:<10} {note}" for word, note in notes.items()),
-        *_left_out(dataset.left_out | reasons),
+        *_left_out({**dataset.left_out, **reasons}),
         *_kinds(good),
     ]
     how = "decoded" if checked else "headers read; add --check to decode all pixels"
@@ -149,12 +140,7 @@ def _most_common(values: Sequence[str], shown: int = 6) -> str:
 
 
 def write_items(datalist: Datalist, path: str | Path, described: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-    """Write a table of all images: which is in which split, with all that is known of it.
-
-    Args:
-        datalist: items by the name of their split.
-        path: of the CSV file.
-        described: what the files say, by the image; it fills in what the dataset does not say.
+    """Write a CSV table of all images, with their split and everything that is known of them.
 
     Raises:
         SaganError: when the file cannot be written.
@@ -164,9 +150,9 @@ def write_items(datalist: Datalist, path: str | Path, described: Mapping[str, Ma
         with unfinished.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
             rows = csv.writer(file, lineterminator="\n")
             rows.writerow(COLUMNS)
-            told = described or {}
+            headers = described or {}
             rows.writerows(
-                _row(name, {**told.get(item["image"], {}), **item})
+                _row(name, {**headers.get(item["image"], {}), **item})
                 for name, items in datalist.items()
                 for item in items
             )

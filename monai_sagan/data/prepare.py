@@ -1,4 +1,4 @@
-"""Any dataset, decoded and resized once for all, in the Med-AD layout."""
+"""Decode and resize any dataset once, into the Med-AD layout."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from monai_sagan import run_files
 from monai_sagan.data.datalist import Datalist, Item
+from monai_sagan.data.datasets.med_ad import ITEM_FILE, LIST_FILE
 from monai_sagan.data.formats.decode import check_min_foreground, split_fragment
 from monai_sagan.data.formats.tasks import DecodeTask, LeftOut, Result, Unreadable, group_by_file, run_tasks, save_png
 from monai_sagan.data.unreadable import check_unreadable, write_skipped
@@ -40,9 +42,15 @@ def prepare(
 ) -> Path:
     """Write ``images/*.png``, ``data.json`` and ``items.json``: the Med-AD layout, which every bundle reads.
 
-    Images are resized to a square by Pillow's antialiased bilinear filter, grey or in color as they are; boxes and
-    masks are resized with them. The same command resumes where it was stopped, and writes again what is gone or whose
-    file has changed. Unreadable images are listed in ``skipped.csv``.
+    Images are resized to a square by Pillow's antialiased bilinear filter, grey or in color as they are, with their
+    boxes and masks. The same command resumes an interrupted one, and repeats images that are gone or whose file has
+    changed. Unreadable images are listed in ``skipped.csv``.
+
+    >>> from PIL import Image
+    >>> Image.new("L", (3, 2)).save("a.png")
+    >>> folder = prepare({"normal": [{"image": "a.png", "label": 0}], "unlabeled": [], "test": []}, "set", 16, jobs=1)
+    >>> sorted(path.name for path in folder.iterdir())
+    ['data.json', 'images', 'items.json', 'prepared.json', 'prepared.jsonl', 'skipped.csv']
 
     Args:
         datalist: of any dataset reader.
@@ -52,8 +60,9 @@ def prepare(
             `monai_sagan.data.formats.dicom`.
         max_unreadable: share of unreadable images, 0 to 1, above which no ``data.json`` is written.
         jobs: processes at a time; None takes one for each core.
-        min_foreground: images with a smaller share of pixels above their background, 0 to 1, are left out, and listed
-            in ``skipped.csv``, too.
+        min_foreground: images with a smaller share of pixels above their background, 0 to 1, are left out, and
+            listed in
+            ``skipped.csv``, too.
 
     Returns:
         ``output_dir``.
@@ -86,8 +95,8 @@ def prepare(
 def _prepare_all(
     folder: Path, items: Mapping[str, Item], names: Mapping[str, str], how: How, jobs: int | None
 ) -> dict[str, dict[str, Any]]:
-    """What became of each image: its description, why it is left out, or the error."""
-    journal = folder / "prepared.jsonl"
+    """The journal's entry of each image: its description, why it is left out, or the error."""
+    journal = folder / run_files.PREPARED_JOURNAL
     sources = {image: _source(image) for image in items}
     there = set(os.listdir(folder / "images"))
     done = {
@@ -119,7 +128,7 @@ def _task(images: list[str], folder: Path, names: Mapping[str, str], how: How) -
 
 
 def _found(folder: Path, result: Result) -> dict[str, Any]:
-    """The journal's words for a result."""
+    """The journal's entry for a result."""
     if isinstance(result, Unreadable):
         return {"error": result.reason}
     if isinstance(result, LeftOut):
@@ -131,7 +140,7 @@ def _found(folder: Path, result: Result) -> dict[str, Any]:
 
 
 def _source(image: str) -> list[int]:
-    """By what a source that was replaced is told: its size and time; nothing where there is no file."""
+    """Fingerprint of a source file (size, mtime); empty if it is missing."""
     try:
         stat = os.stat(split_fragment(image)[0])
     except OSError:
@@ -140,7 +149,7 @@ def _source(image: str) -> list[int]:
 
 
 def _names(images: Sequence[str]) -> dict[str, str]:
-    """A file name for each image: its own up to the first dot, and as much of its folders as makes it the only one."""
+    """A file name for each image: its stem, with as many of its folders as make it unique."""
     taken: set[str] = set()
     names: dict[str, str] = {}
     for image in images:
@@ -157,14 +166,14 @@ def _names(images: Sequence[str]) -> dict[str, str]:
 
 
 def _begin(folder: Path, recipe: dict[str, Any]) -> None:
-    """Note down in the folder what it is made of, if it is new or was begun so; clean it of what was not finished."""
-    note = folder / "prepared.json"
+    """Record what a new folder is made of, or check that it was begun so; remove unfinished files."""
+    note = folder / run_files.PREPARED
     if note.is_file():
         before = _read_note(note)
         if before.get("version") != VERSION:
-            raise SaganError(f"{folder} was begun by a version that reads some files otherwise; name a new folder")
+            raise SaganError(f"{folder} was begun by a version that reads some files differently; name a new folder")
         if before != recipe:
-            raise SaganError(f"{folder} was begun from other images or in another way; name a new folder")
+            raise SaganError(f"{folder} was begun from other images or with other options; name a new folder")
     elif not _only_begun(folder):
         raise SaganError(f"{folder} is not empty; name a new folder")
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -177,18 +186,18 @@ def _read_note(note: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(note.read_text(encoding="utf-8")))
     except (ValueError, TypeError):
-        raise SaganError(f"{note} is damaged: how its folder was begun is lost; remove the folder") from None
+        raise SaganError(f"{note} is damaged, so its folder cannot be resumed; remove the folder") from None
 
 
 def _only_begun(folder: Path) -> bool:
-    """Whether a folder holds no more than a call leaves that was killed before it wrote its note."""
-    begun = re.compile(r"images|\.lock|\.prepared\.json\..*")
+    """Whether a folder holds no more than a call leaves that was killed before it wrote `run_files.PREPARED`."""
+    begun = re.compile(rf"images|\.lock|\.{re.escape(run_files.PREPARED)}\..*")
     names = os.listdir(folder)
     return all(map(begun.fullmatch, names)) and ("images" not in names or not os.listdir(folder / "images"))
 
 
 def _entries(journal: Path) -> Iterator[dict[str, Any]]:
-    """What an earlier call finished; a line that it did not finish is cut off, one that is damaged passed over."""
+    """Yield the entries of an earlier call; an unfinished line is cut off, a damaged one skipped."""
     if not journal.is_file():
         return
     whole = journal.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
@@ -219,32 +228,35 @@ def _finish(
     items = {item["image"]: item for part in good.values() for item in part}
     bad_masks: dict[str, str] = {}
     notes = {names[i]: _note(folder, item, entries[i], names[i], image_size, bad_masks) for i, item in items.items()}
-    write_skipped(folder / "skipped.csv", unreadable, empty | bad_masks)
-
-    def listed(split: str, label: int | None) -> list[str]:
-        return [names[item["image"]] for item in good[split] if item["label"] == label]
-
-    normal, unlabeled = ([names[item["image"]] for item in good[split]] for split in ("normal", "unlabeled"))
-    known = all(item["label"] is not None for item in good["unlabeled"])
-    kinds = {"0": listed("unlabeled", 0), "1": listed("unlabeled", 1)}
-    unknown = listed("test", None)
-    lists = {
-        "train": {"0": normal, "unlabeled": kinds if known else unlabeled},
-        "test": {"0": listed("test", 0), "1": listed("test", 1)} | ({"unlabeled": unknown} if unknown else {}),
-    }
-    write_text(folder / "items.json", json.dumps(notes, indent=1) + "\n")
-    write_text(folder / "data.json", json.dumps(lists, indent=1) + "\n")
+    write_skipped(folder / run_files.SKIPPED, unreadable, empty | bad_masks)
+    write_text(folder / ITEM_FILE, json.dumps(notes, indent=1) + "\n")
+    write_text(folder / LIST_FILE, json.dumps(_lists(good, names), indent=1) + "\n")
     logger.info(f"prepared {len(items)} images, skipped {len(skipped)}; they are in {folder}")
     if skipped or bad_masks:
-        parts = (("unreadable images", unreadable), ("images of too little foreground", empty), ("masks", bad_masks))
+        parts = (("unreadable images", unreadable), ("images with too little foreground", empty), ("masks", bad_masks))
         counts = ", ".join(f"{len(found)} {kind}" for kind, found in parts if found)
-        logger.warning(f"skipped {counts}: {folder / 'skipped.csv'} lists them")
+        logger.warning(f"skipped {counts}: {folder / run_files.SKIPPED} lists them")
+
+
+def _lists(datalist: Datalist, names: Mapping[str, str]) -> dict[str, Any]:
+    """The content of ``data.json``."""
+
+    def listed(split: str, *labels: int | None) -> list[str]:
+        return [names[item["image"]] for item in datalist[split] if item["label"] in labels]
+
+    unknown = listed("test", None)
+    known = all(item["label"] is not None for item in datalist["unlabeled"])
+    kinds = {str(label): listed("unlabeled", label) for label in (0, 1)}
+    return {
+        "train": {"0": listed("normal", 0), "unlabeled": kinds if known else listed("unlabeled", 0, 1, None)},
+        "test": {str(label): listed("test", label) for label in (0, 1)} | ({"unlabeled": unknown} if unknown else {}),
+    }
 
 
 def _note(
     folder: Path, item: Item, entry: dict[str, Any], name: str, image_size: int, bad_masks: dict[str, str]
 ) -> dict[str, Any]:
-    """What items.json says of an image; boxes in the pixels of the written image."""
+    """The entry of an image in items.json; boxes in the pixels of the written image."""
     note = {key: item.get(key, entry.get(key)) for key in KEPT}
     note = {key: value for key, value in note.items() if value is not None}
     if "boxes" in item:

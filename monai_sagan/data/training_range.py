@@ -1,4 +1,4 @@
-"""What a model's training images look like, so that an image of another kind can be told: numbers and numpy alone."""
+"""The range of a model's training images, to flag out-of-distribution inputs; needs NumPy only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_sagan.data.array_store import in_parts
 from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.metrics.arrays import on_host
 
-__all__ = ["compare_typical", "measure_typical", "typical_as_json", "typical_from_json"]
+__all__: list[str] = []
 
 RANGES = {
     "mean_brightness": "mean brightness",
@@ -25,15 +25,12 @@ CHUNK = 2**20  # pixels at a time
 
 
 def measure_typical(images: Any) -> dict[str, Any]:
-    """The ranges that training images cover, and their mean; no label has a part in it.
+    """The ranges that training images cover, and their mean; labels are not used.
 
-    Args:
-        images: uint8 (N, C, H, W), as the network sees them: an array, a tensor, or stored images, which are read twice
-            and never all together; N is 1 or more.
-
-    Returns:
-        ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and ``standard_deviation`` of an
-        image's pixels, 0 to 255, and ``likeness``, the correlation of its pixels with those of the mean image, -1 to 1.
+    ``images`` are uint8 (N, C, H, W) as the network sees them; stored ones are read twice, part by part. The result
+    has ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and ``standard_deviation`` of
+    an image's pixels, 0 to 255, and ``likeness``, the correlation of its pixels with those of the mean image, -1 to
+    1.
 
     Raises:
         ValueError: when there are no images.
@@ -48,13 +45,9 @@ def measure_typical(images: Any) -> dict[str, Any]:
 
 
 def compare_typical(image: Pixels, typical: Mapping[str, Any] | None) -> list[str]:
-    """What is unusual about an image: a line for each measure outside its range, with the range; mostly none.
+    """A line for each measure of an image, uint8 (C, H, W), outside its range; usually none.
 
-    More likeness to the mean image than any training image has is not unusual.
-
-    Args:
-        image: uint8 (C, H, W), as the network sees it.
-        typical: what `measure_typical` returned; None finds nothing.
+    A higher likeness to the mean image than that of any training image is not unusual.
     """
     if typical is None:
         return []
@@ -73,7 +66,7 @@ def _chunks(images: Any) -> Iterator[Pixels]:
 
 
 def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:
-    """The numbers of images (N, C, H, W), in the order of `RANGES`: (N, 3) in float64."""
+    """The measures of images (N, C, H, W), in the order of `RANGES`: (N, 3) in float64."""
     flat = pixels.reshape(len(pixels), -1).astype(np.float64)
     mean, deviation = flat.mean(1), flat.std(1)
     reference = mean_image.astype(np.float64).ravel()
@@ -85,11 +78,7 @@ def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:
 
 
 def typical_as_json(typical: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """What `measure_typical` returned as values that JSON holds; the image as its shape and base64.
-
-    Args:
-        typical: see `measure_typical`; None stays None.
-    """
+    """The result of `measure_typical` for JSON; the image as its shape and base64."""
     if typical is None:
         return None
     image = np.ascontiguousarray(np.asarray(typical[IMAGE], dtype=np.uint8))
@@ -101,7 +90,7 @@ def typical_from_json(values: Mapping[str, Any] | None) -> dict[str, Any] | None
     """Undo `typical_as_json`.
 
     Raises:
-        ValueError, KeyError, TypeError: for values of another kind.
+        ValueError, KeyError, TypeError: for malformed values.
     """
     if values is None:
         return None
@@ -109,6 +98,6 @@ def typical_from_json(values: Mapping[str, Any] | None) -> dict[str, Any] | None
     try:
         data = base64.b64decode(coded["base64"], validate=True)
     except binascii.Error as error:
-        raise ValueError(f"{IMAGE} is no base64: {error}") from None
+        raise ValueError(f"{IMAGE} is not base64: {error}") from None
     image = np.frombuffer(data, np.uint8).reshape(coded["shape"])
     return {**{name: [float(low), float(high)] for name in RANGES for low, high in [values[name]]}, IMAGE: image}

@@ -1,4 +1,4 @@
-"""The images of a datalist that can be read, with what their files say; the others are skipped and listed."""
+"""The readable images of a datalist, with what their files say; the others are skipped and listed."""
 
 from __future__ import annotations
 
@@ -15,22 +15,30 @@ from monai_sagan.data.formats.decode import split_fragment
 from monai_sagan.errors import SaganError
 from monai_sagan.records import record
 
-__all__ = ["by_file", "check_unreadable", "keep_readable", "write_skipped"]
+__all__ = ["keep_readable"]
 
 logger = logging.getLogger(__name__)
 
-FROM_FILE = ("patient", "view", "sex", "age")  # what a file's header may add to an item
+FROM_FILE = ("patient", "view", "sex", "age")  # added to an item from its file's header
 
 
 def keep_readable(
     datalist: Datalist, images: ImageCache, output_dir: str | Path, max_unreadable: float = 0.01
 ) -> Datalist:
-    """The datalist without unreadable images; each item gets what its file tells.
+    """The datalist without unreadable images; each item gets what its file says.
 
-    That is its ``size`` in pixels (width, height), a ``digest`` of its decoded pixels, and of a DICOM file the patient
-    (as a hash), view, sex and age, where the dataset does not say them.
+    That is its ``size`` in pixels (width, height), a ``digest`` of its decoded pixels, and of a DICOM file the
+    patient (as a hash), view, sex and age, where the dataset does not say them. Skipped images are logged, and
+    recorded with the reason in ``skipped.csv``.
 
-    What is skipped is logged, and recorded in ``skipped.csv``, as are slices left out for want of foreground.
+    >>> from PIL import Image
+    >>> from monai_sagan.data.cache import HowToDecode, ImageCache
+    >>> Image.new("L", (3, 2)).save("a.png")
+    >>> datalist = {"normal": [{"image": "a.png", "label": 0}, {"image": "lost.png", "label": 0}]}
+    >>> images = ImageCache(datalist, HowToDecode((2, 2)), "cache", jobs=1)
+    >>> (item,) = keep_readable(datalist, images, "run", max_unreadable=0.5)["normal"]
+    >>> item["size"]
+    [3, 2]
 
     Args:
         datalist: lists of items.
@@ -57,15 +65,10 @@ def keep_readable(
 
 
 def check_unreadable(unreadable: Mapping[str, str], total: int, max_unreadable: float) -> None:
-    """Check that few enough images are unreadable.
-
-    Args:
-        unreadable: the reason by the image.
-        total: images that were read or should have been.
-        max_unreadable: the share that is accepted, 0 to 1.
+    """Check that at most the share ``max_unreadable`` of ``total`` images is unreadable.
 
     Raises:
-        SaganError: when there are more, naming the first; or when ``max_unreadable`` is no share.
+        SaganError: when there are more, naming the first; or when ``max_unreadable`` is not a share.
     """
     if not 0 <= max_unreadable <= 1:
         raise SaganError(f"max_unreadable is {max_unreadable}; it is a share from 0 to 1, for example 0.01")
@@ -89,11 +92,7 @@ def _described(item: Item, images: ImageCache) -> Item:
 
 
 def by_file(unreadable: Mapping[str, str]) -> dict[str, str]:
-    """Why images are unreadable, by the image; where several images of one file share a reason, once, by the file.
-
-    Args:
-        unreadable: the reason by the image, which it may name.
-    """
+    """The reasons by image; once by file where several images of one file share a reason."""
     groups: dict[tuple[str, str], list[str]] = {}
     for image, reason in unreadable.items():
         file = split_fragment(image)[0]
@@ -111,13 +110,9 @@ def write_skipped(
     left_out: Mapping[str, str] | None = None,
     status: Mapping[str, str] | None = None,
 ) -> None:
-    """Record ``skipped.csv``: a row for each image, with the reason; one for a file that is unreadable as a whole.
+    """Record ``skipped.csv``: a row with the reason for each image, or for a file that is unreadable as such.
 
-    Args:
-        path: of the file.
-        unreadable: the reason by the image, see `by_file`.
-        left_out: of readable images, the reason by the image.
-        status: a third column, by the image and by the file; None leaves it out.
+    ``status`` is a third column, by image and by file; None leaves it out.
     """
     skipped = {**by_file(unreadable), **(left_out or {})}
 

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +16,7 @@ from torch import Tensor
 from monai_sagan import run_files
 from monai_sagan.data.datalist import Item
 from monai_sagan.data.formats.workers import one_line
-from monai_sagan.files import fitting, write_text
+from monai_sagan.files import build_folder, fitting, write_text
 from monai_sagan.pictures.cases import pick_cases
 from monai_sagan.pictures.maps import COLORS, how_maps_are_made, map_words
 from monai_sagan.pictures.notice import RESEARCH_ONLY, add_notice
@@ -94,13 +91,11 @@ def write_heatmaps(
         warnings: N texts, one for each image that is unlike the training images; None for none.
     """
     folder = Path(folder)
-    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    unfinished.mkdir(parents=True)
     ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
     picked = pick_images(scores, count)
     words = map_words(how_maps_are_made(trained.settings, trained.scale))
     names = []
-    try:
+    with build_folder(folder, replace=True) as draft:
         for index in picked:
             image, found = next(trained.batches(pixels[index : index + 1]))
             item = items[index]
@@ -110,12 +105,8 @@ def write_heatmaps(
             rank = f"{ranks[index]} of {len(scores)}{mark}"
             title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             lesions = lesion_outlines(item, *pixels.shape[-2:])
-            _draw(unfinished / name, (image, found.restored, found.anomaly_map), trained.scale, title, words, lesions)
+            _draw(draft / name, (image, found.restored, found.anomaly_map), trained.scale, title, words, lesions)
             names.append(folder / name)
-        shutil.rmtree(folder, ignore_errors=True)
-        os.replace(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return names
 
 

@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from monai_sagan.bundle.texts import is_text
 from monai_sagan.study.rows import BUDGETS, STUDIES
 
 __all__ = ["add_study_arguments", "study_command"]
@@ -28,8 +27,7 @@ def study_command(arguments: argparse.Namespace, overrides: Mapping[str, Any] | 
 
     Args:
         arguments: what `add_study_arguments` takes.
-        overrides: values by config key; words are read as ``python -m monai.bundle`` reads them, and "true" and
-            "false" are truth values, too.
+        overrides: of all runs, by config key.
 
     Raises:
         SaganError: see `run_study`.
@@ -40,17 +38,9 @@ def study_command(arguments: argparse.Namespace, overrides: Mapping[str, Any] | 
         arguments.study,
         arguments.config_file,
         arguments.output_dir,
-        {key: word if is_text(key) else _value(word) for key, word in (overrides or {}).items()},
+        overrides,
         arguments.seeds,
         arguments.jobs,
         arguments.budget,
     )
     print(f"\n{table.read_text(encoding='utf-8')}\nThe table is in {table.parent}: table.md, table.csv, table.png")
-
-
-def _value(word: Any) -> Any:
-    from fire.parser import DefaultParseValue
-
-    if not isinstance(word, str):
-        return word
-    return {"true": True, "false": False}.get(word.lower(), DefaultParseValue(word))

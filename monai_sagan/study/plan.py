@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from monai_sagan import run_files
 from monai_sagan.bundle.texts import in_config, is_text
+from monai_sagan.bundle.words import join_options
 from monai_sagan.errors import SaganError
 from monai_sagan.study.rows import Rows
 
@@ -85,7 +86,7 @@ class Bundle:
         """
         from monai_sagan.bundle import check_command_line
 
-        check_command_line(["run", "--config_file", str(self.path), *_words(values)], beside)
+        check_command_line(["run", "--config_file", str(self.path), *join_options(values)], beside)
 
     def read(self, key: str, values: Mapping[str, Any]) -> Any:
         """What stands under ``key``, made as a run with the overrides ``values`` would make it."""
@@ -136,10 +137,6 @@ def _own_errors() -> Iterator[None]:
         raise cause from None
 
 
-def _words(values: Mapping[str, Any]) -> list[str]:
-    return [f"--{name}={value if isinstance(value, str) else repr(value)}" for name, value in values.items()]
-
-
 def plan_runs(
     bundle: Bundle,
     folder: Path,
@@ -169,7 +166,7 @@ def plan_runs(
             place = folder / row / f"seed{seed}"
             own |= {"output_dir": str(place)} | ({} if size is None else {"unlabeled_size": size})
             config = ["--config_file", str(bundle.path)]
-            command = (sys.executable, "-m", "monai.bundle", "run", *config, *_words(own))
+            command = (sys.executable, "-m", "monai.bundle", "run", *config, *join_options(own))
             runs.append(Run(row, seed, place, command, own, bundle.asked(own)))
     return runs
 

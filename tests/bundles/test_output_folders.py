@@ -189,7 +189,7 @@ def others(tmp_path_factory, dataset_dir, finished):
         run("inference", **inputs, output_dir=str(place / "inference"))
     artifact = export_artifact(finished, place / "artifact")
     predict(artifact, dataset_dir, place / "prediction", overlays="none", jobs=1)
-    prepare(read_table(dataset_dir / "images.csv"), place / "prepared", image_size=32, jobs=1)
+    prepare(read_table(dataset_dir / "images.csv").datalist, place / "prepared", image_size=32, jobs=1)
     return {path.name: path for path in place.iterdir()} | {"run": finished}
 
 

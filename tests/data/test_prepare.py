@@ -49,7 +49,7 @@ def test_what_is_written_reads_back(datalist, tmp_path):
     folder = prepare(datalist, tmp_path / "out", image_size=32)
     names = {path.name for path in (folder / "images").iterdir()}
     assert names == {"a.png", "b-a.png", "color.png", "c.png", "x.png", "v_z1.png", "v_z3.png", "d.png", "e.png"}
-    found = read_med_ad(folder)
+    found = read_med_ad(folder).datalist
     for split, items in datalist.items():
         assert sorted(item["label"] for item in found[split]) == sorted(item["label"] for item in items)
     first = found["normal"][0]
@@ -84,14 +84,14 @@ def test_unlabeled_images_whose_labels_nobody_knows(datalist, tmp_path):
     assert json.loads((folder / "data.json").read_text())["train"]["unlabeled"] == [
         *("c.png", "x.png", "v_z1.png", "v_z3.png")
     ]
-    assert [item["label"] for item in read_med_ad(folder)["unlabeled"]] == [None] * 4
+    assert [item["label"] for item in read_med_ad(folder).datalist["unlabeled"]] == [None] * 4
 
 
 def test_test_images_whose_labels_nobody_knows(datalist, tmp_path):
     known = [item["label"] for item in datalist["test"]]
     datalist["test"][0]["label"] = None
     folder = prepare(datalist, tmp_path / "out", image_size=32)
-    labels = [item["label"] for item in read_med_ad(folder)["test"]]
+    labels = [item["label"] for item in read_med_ad(folder).datalist["test"]]
     assert sorted(labels, key=str) == sorted([None, *known[1:]], key=str)
 
 
@@ -135,10 +135,10 @@ def test_bad_images_are_listed(datalist, tmp_path, refused):
     folder = prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
     with (folder / "skipped.csv").open(newline="") as file:
         assert [row[0] for row in csv.reader(file)] == ["image", bad]
-    assert len(read_med_ad(folder)["unlabeled"]) == 3
+    assert len(read_med_ad(folder).datalist["unlabeled"]) == 3
     Image.new("L", (9, 9), 50).save(bad)  # restored
     prepare(datalist, tmp_path / "out", image_size=32)
-    assert len(read_med_ad(folder)["unlabeled"]) == 4
+    assert len(read_med_ad(folder).datalist["unlabeled"]) == 4
 
 
 def test_folders_that_hold_something_else(datalist, tmp_path, refused):
@@ -167,7 +167,7 @@ def test_a_disk_that_is_full_is_no_bad_image(datalist, tmp_path):
     assert "SaganError: cannot write to" in done.stderr
     assert not (tmp_path / "out" / "data.json").exists()
     prepare(datalist, tmp_path / "out", image_size=400)
-    assert len(read_med_ad(tmp_path / "out")["test"]) == 2
+    assert len(read_med_ad(tmp_path / "out").datalist["test"]) == 2
 
 
 def test_two_at_once(datalist, tmp_path, refused):
@@ -182,7 +182,7 @@ def test_a_mask_that_is_broken_costs_the_mask(datalist, tmp_path):
         pass
     folder = prepare(datalist, tmp_path / "out", image_size=32)
     assert mask in (folder / "skipped.csv").read_text()
-    assert len(read_med_ad(folder)["test"]) == 2
+    assert len(read_med_ad(folder).datalist["test"]) == 2
     assert "mask" not in json.loads((folder / "items.json").read_text())["e.png"]
 
 
@@ -244,7 +244,7 @@ def test_a_call_that_was_killed_before_its_note(datalist, tmp_path, refused):
     (tmp_path / "out" / "images").mkdir(parents=True)
     (tmp_path / "out" / ".prepared.json.123").touch()
     (tmp_path / "out" / ".lock").touch()
-    assert len(read_med_ad(prepare(datalist, tmp_path / "out", image_size=32))["normal"]) == 3
+    assert len(read_med_ad(prepare(datalist, tmp_path / "out", image_size=32)).datalist["normal"]) == 3
     (tmp_path / "mine" / "images").mkdir(parents=True)
     (tmp_path / "mine" / "images" / "mine.png").touch()
     with refused("not empty"):
@@ -266,7 +266,7 @@ def test_what_is_left_out_is_said(datalist, tmp_path, caplog, refused):
             rows = dict(csv.reader(file))
         assert rows[broken] == f"{broken} is not there; restore it or leave it out"
         assert rows[empty] == "foreground 0.000 of the image, below 0.05"
-        assert sum(map(len, read_med_ad(folder).values())) == 7
+        assert sum(map(len, read_med_ad(folder).datalist.values())) == 7
     with refused("in another way"):
         prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
     with refused("min_foreground is 2"):

@@ -125,7 +125,7 @@ def test_every_verb_says_once_that_a_volume_is_unreadable(tmp_path, save_model, 
     infer(tmp_path / "model.pt", tmp_path / "mine", tmp_path / "inferred", heatmaps=0)
     artifact = export_artifact(tmp_path / "model.pt", tmp_path / "artifact", "safetensors")
     predict(artifact, tmp_path / "mine", tmp_path / "predicted", overlays="none", jobs=1)
-    prepare(read_folder(tmp_path / "mine"), tmp_path / "prepared", 16, max_unreadable=1, jobs=1)
+    prepare(read_folder(tmp_path / "mine").datalist, tmp_path / "prepared", 16, max_unreadable=1, jobs=1)
     for name in ("inferred", "predicted", "prepared"):
         assert [row[0] for row in listed(tmp_path / name / "skipped.csv")] == ["image", str(volume)]
     main(["data", str(tmp_path / "mine"), "--check", "--jobs", "1"])

@@ -1,4 +1,4 @@
-"""Which column of a table of your own holds what: the image, the patient, and what else is known."""
+"""The meaning of the columns of a user's table: the image, the patient, and others."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from monai_sagan.data.datasets.patient_ids import clean_id
 from monai_sagan.data.datasets.rows import find_column, read_header, read_rows
 from monai_sagan.errors import SaganError
 
-__all__ = ["KnownRows", "read_known_rows"]
+__all__: list[str] = []
 
 IMAGE = ("image", "path", "file")
-# Taken where none of those is there, and only one of these.
+# Used without any of those, if there is exactly one of these.
 OR_IMAGE = ("image_path", "file_path", "file_name", "image_file", "image_name")
 PATIENT = ("patient", "patient_id", "subject", "subject_id", "participant", "participant_id")
 OTHERS = ("split", "label", "view", "sex", "site", "age", "mask")
@@ -35,23 +35,18 @@ class KnownRows(NamedTuple):
     unread: list[str]
 
     def in_words(self) -> str:
-        """Which columns were read, by which name where it is another, and which were not."""
+        """List the columns that were read, each with its own name, and those that were not."""
         read = [name if name == own else f"{name} ({own})" for name, own in self.columns.items()]
         return ", ".join(read) + (f"; not read: {', '.join(self.unread)}" if self.unread else "")
 
 
 def read_known_rows(path: Path, image_column: str | None = None) -> KnownRows:
-    """The rows of a table, by the meaning of its columns; their names are found as `find_column` does.
+    """Read a table by the meaning of its columns; their names are found by `find_column`.
 
     The column ``patient`` names patients; without it one called patient, subject or participant, with or without id.
 
-    Args:
-        path: of the table.
-        image_column: the column of images; None finds it.
-
     Raises:
-        SaganError: naming the table when it has no rows or no column of images, or when it is not clear which column
-            is meant.
+        SaganError: naming the table when it has no rows or no column of images, or when the column is ambiguous.
     """
     header = read_header(path)
     images = (image_column,) if image_column else IMAGE if _among(path, header, IMAGE) else OR_IMAGE
@@ -71,7 +66,7 @@ def read_known_rows(path: Path, image_column: str | None = None) -> KnownRows:
 
 
 def _among(path: Path, header: Sequence[str], names: Sequence[str]) -> dict[str, str]:
-    """Those of the names that the header has, with its own spelling."""
+    """Those of the names that the header has, as it spells them."""
     places = {name: find_column(path, header, name) for name in names}
     return {name: header[place] for name, place in places.items() if place is not None}
 

@@ -1,18 +1,18 @@
 """Images of your own in plain folders, without any table.
 
     DIR/normal/           images known to be normal
-    DIR/unlabeled/        images of which nobody knows; or, for a benchmark, unlabeled/normal/ and unlabeled/abnormal/
+    DIR/unlabeled/        images with unknown labels; or, for a benchmark, unlabeled/normal/ and unlabeled/abnormal/
     DIR/test/normal/      optional, to measure: labeled images that training never sees
     DIR/test/abnormal/
-    DIR/test/             images in the folder itself, or in test/unlabeled/: scored, and of no say in any measure
+    DIR/test/             images in the folder itself, or in test/unlabeled/: scored, but excluded from all metrics
 
 Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM (also without a suffix)
 and NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
 their own, ``volume.nii.gz#z41``, each with the label of the volume. Their patient is the subject that BIDS names in the
 path (``sub-01``), else the volume; other files have one by such a name, or by their DICOM header. Any other file of
-several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Nothing is
-opened but the headers of NIfTI files, and of files without a known suffix the first 132 bytes, which tell whether they
-are DICOM. Whose images these are, and under which terms, you know.
+several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Only the headers
+of NIfTI files are read, and the first 132 bytes of files without a known suffix, which may be DICOM. The terms of the
+images are yours to know.
 """
 
 from __future__ import annotations
@@ -22,26 +22,23 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from monai_sagan.data.datasets.image_table import find_table, read_table
-from monai_sagan.data.datasets.items import Datalist, Item
-from monai_sagan.data.datasets.med_ad import find_med_ad, read_med_ad
+from monai_sagan.data.datasets.items import Datalist, Item, Reading
 from monai_sagan.data.datasets.near_names import advice, near_folders
 from monai_sagan.data.datasets.patient_ids import subject_of
-from monai_sagan.data.datasets.source_files import LeftOut, Notes, report_left_out
+from monai_sagan.data.datasets.source_files import report_left_out
 from monai_sagan.data.datasets.unread import no_images, unread_kinds
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
-__all__ = ["almost_folder", "find_folder", "list_images", "read_folder", "read_images"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
 PARTS = (("normal", "normal", 0), ("test", "test/normal", 0), ("test", "test/abnormal", 1),
          ("test", "test/unlabeled", None))  # fmt: skip
 NEEDED = ("normal", "unlabeled")
-KINDS = ("normal", "abnormal")  # the sub-folders of unlabeled/ that tell its labels
+KINDS = ("normal", "abnormal")  # the subfolders of unlabeled/ that label it
 LAYOUT = "normal/, unlabeled/ and, to measure, test/normal/ and test/abnormal/"
 ARRANGE = (
     f"sort the images into {LAYOUT}; or list them in images.csv, with the columns image and split (normal, unlabeled, "
@@ -53,50 +50,31 @@ SYSTEM = {"thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX", "@eaDir", "Syst
 
 
 def find_folder(folder: Path) -> str | None:
-    """What tells that the folder is in this layout."""
+    """The folders by which this layout is recognized, or None."""
     there = [name for name in NEEDED if (folder / name).is_dir()]
     return "normal/ and unlabeled/" if len(there) == 2 else None
 
 
 def almost_folder(folder: Path) -> str | None:
-    """What tells that the folder would be in this layout if its folders were called so, or None."""
+    """Misspelled folders by which this layout would be recognized, or None."""
     there = [[name] if (folder / name).is_dir() else near_folders(folder, name) for name in NEEDED]
     return " and ".join(f"{names[0]}/" for names in there) if all(there) else None
 
 
-def read_folder(
-    dataset_dir: str | Path,
-    slice_axis: int = 2,
-    slice_range: Sequence[float] = (0.0, 1.0),
-    shares: Sequence[float] = (0.4, 0.4, 0.2),
-    split_seed: int = 0,
-    left_out: LeftOut | None = None,
-    notes: Notes | None = None,
-) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items of a folder of images.
-
-    Where the folder has a list, ``data.json`` (see `read_med_ad`) or ``images.csv`` (see `read_table`), that decides.
+def read_folder(dataset_dir: str | Path, slice_axis: int = 2, slice_range: Sequence[float] = (0.0, 1.0)) -> Reading:
+    """Read a folder of images.
 
     Args:
         dataset_dir: the folder.
         slice_axis: the axis of NIfTI volumes along which slices are taken, 0, 1 or 2: x, y or z.
         slice_range: where along that axis, as shares of the volume's extent from 0 to 1; the ends of a volume are
             often empty.
-        shares: of `read_table`, where the folder has a table without a column ``split``.
-        split_seed: likewise.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
-        notes: takes up what else is to be said, see `read_table`.
 
     Raises:
         SaganError: naming the folder that is missing or holds no image, or the option that is out of range.
     """
     folder = Path(dataset_dir)
     axis, keep = check_slices(slice_axis, slice_range)
-    if find_med_ad(folder):
-        return read_med_ad(folder, left_out)
-    if find_table(folder):
-        options: dict[str, Any] = {"slice_axis": axis, "slice_range": keep, "left_out": left_out, "notes": notes}
-        return read_table(folder, shares=shares, split_seed=split_seed, **options)
     _check_folders(folder)
     kinds = [f"unlabeled/{kind}" for kind in KINDS]
     labels_known = all((folder / kind).is_dir() for kind in kinds)
@@ -120,34 +98,24 @@ def read_folder(
     for name in NEEDED:
         if not datalist[name]:
             raise no_images(folder / name, _files(folder / name))
-    report_left_out(folder, reasons, left_out)
-    report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), left_out, logging.WARNING)
-    return datalist
+    left_out = report_left_out(folder, reasons)
+    strays = report_left_out(folder, _strays(folder, [part for _, part, _ in PARTS]), logging.WARNING)
+    return Reading(datalist, left_out | strays)
 
 
-def read_images(
-    dataset_dir: str | Path,
-    slice_axis: int = 2,
-    slice_range: Sequence[float] = (0.0, 1.0),
-    left_out: LeftOut | None = None,
-    notes: Notes | None = None,
-) -> Datalist:
-    """All images of a folder that is in no layout, as one list ``images``, to look at: training needs to know more.
+def read_images(dataset_dir: str | Path, slice_axis: int = 2, slice_range: Sequence[float] = (0.0, 1.0)) -> Reading:
+    """Read a folder in no layout as one list ``images``, to look at; a note says how to arrange them for training.
 
     Args:
         dataset_dir: the folder.
         slice_axis: as in `read_folder`.
         slice_range: likewise.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
-        notes: takes up how to arrange the images to train on them.
     """
     folder, reasons = Path(dataset_dir), Counter[str]()
     items = _items(folder, "", None, *check_slices(slice_axis, slice_range), reasons)
-    if notes is not None:
-        hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
-        notes["to train"] = "; ".join([ARRANGE, *(f"{name}/: {hint}" for name, hint in hints.items() if hint)])
-    report_left_out(folder, reasons, left_out)
-    return {"images": items}
+    hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
+    arrange = "; ".join([ARRANGE, *(f"{name}/: {hint}" for name, hint in hints.items() if hint)])
+    return Reading({"images": items}, report_left_out(folder, reasons), {"to train": arrange})
 
 
 def _check_folders(folder: Path) -> None:
@@ -178,7 +146,7 @@ def _items(
 
 
 def _strays(folder: Path, parts: Sequence[str]) -> dict[str, int]:
-    """How many images lie where none belong, by the reason that names the place."""
+    """The number of images outside the layout, by the reason that names the place."""
     from monai_sagan.data.formats.decode import is_image_file
 
     counts: Counter[str] = Counter()
@@ -196,14 +164,7 @@ def list_images(
     slice_range: tuple[float, float] = (0.0, 1.0),
     without: Sequence[Path] = (),
 ) -> Iterator[tuple[Path, list[str]]]:
-    """Every file below a folder, in order, with the names of its images: a volume's slices; none if it is no image.
-
-    Args:
-        folder: to look through, all below it included.
-        slice_axis: of volumes, 0, 1 or 2: x, y or z.
-        slice_range: where along that axis, as shares of the volume's extent from 0 to 1.
-        without: folders below it that are passed over.
-    """
+    """Yield every file below a folder, in order, with the names of its images: the slices of a volume, or none."""
     from monai_sagan.data.formats.decode import is_image_file
 
     for path in _files(folder, without):
@@ -214,9 +175,9 @@ def list_images(
 
 
 def _files(folder: Path, without: Sequence[Path] = ()) -> Iterator[Path]:
-    """All files below a folder in order of their names, but hidden ones, those of the system, and what is no file.
+    """Yield all regular files below a folder, sorted, without hidden ones and those of the system.
 
-    Links to folders are followed, once each; one that leads to nothing is a file that is missing.
+    Links to folders are followed once; a broken link counts as a file that is missing.
     """
     seen = {os.path.realpath(path) for path in without}
     for place, folders, files in os.walk(folder, followlinks=True):
@@ -236,4 +197,4 @@ def _slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
     try:
         return nifti_slices(str(path), axis, keep)
     except SaganError:
-        return [str(path)]  # listed as it is: whoever decodes it says what is wrong
+        return [str(path)]  # a broken file is reported when it is decoded

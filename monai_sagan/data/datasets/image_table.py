@@ -1,4 +1,4 @@
-"""Images of your own and one table that says what is known of them.
+"""Images of your own and one table that describes them.
 
     DIR/images.csv    a row for each image: its path, and where it belongs (``split``) or what it shows (``label``)
 
@@ -10,10 +10,10 @@
 | patient, view, sex, age (years), site, mask | optional; a mask is an image file, nonzero where abnormal |
 
 Usual other names of the columns of images and patients are understood, see `monai_sagan.data.datasets.columns`; which
-columns were read, and which not, is logged. With ``split``, labels are needed to measure only, of test images; one
-without is scored all the same. Without it, images are split by their labels and by patient, and those of unknown label
+columns were read, and which not, is logged. With ``split``, only test images need labels, for metrics; one without
+is scored, too. Without it, images are split by their labels and by patient, and those of unknown label
 are unlabeled. Where no column names patients, file names do (``sub-01``), else DICOM headers, and slices or frames of
-a file belong together. Whose images these are, and under which terms, you know.
+a file belong together. The terms of the images are yours to know.
 """
 
 from __future__ import annotations
@@ -25,20 +25,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from monai_sagan.data.datasets.columns import read_known_rows
-from monai_sagan.data.datasets.items import Datalist, Item, split_published
+from monai_sagan.data.datasets.items import Datalist, Item, Reading, split_published
 from monai_sagan.data.datasets.patient_ids import clean_id, name_subjects
 from monai_sagan.data.datasets.rows import PACKED, find_packed
-from monai_sagan.data.datasets.source_files import (
-    LeftOut,
-    Notes,
-    check_some_there,
-    listed_path,
-    report_left_out,
-)
+from monai_sagan.data.datasets.source_files import check_some_there, listed_path, report_left_out
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_table", "read_table"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +44,7 @@ FILES = (*TEXT, *(text + packed for text in TEXT for packed in PACKED))
 
 
 def find_table(folder: Path, table: str = "images.csv") -> str | None:
-    """What tells that there is such a table: in the folder, or the path itself."""
+    """The table in a folder, or the path itself if it is one; else None."""
     if folder.is_file() and folder.name.lower().endswith(FILES):
         return folder.name
     found = find_packed(folder / table)
@@ -65,24 +59,19 @@ def read_table(
     split_seed: int = 0,
     slice_axis: int = 2,
     slice_range: Sequence[float] = (0.0, 1.0),
-    left_out: LeftOut | None = None,
-    notes: Notes | None = None,
-) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items that a table lists.
+) -> Reading:
+    """Read a table of images; a note says which columns were read, and which not.
 
     Args:
         dataset_dir: the folder of the table, or the table itself.
         table: its name.
-        image_column: the column of paths; None takes the first of image, path and file that there is, or the one of
-            another usual name.
+        image_column: the column of paths; None takes the first of image, path and file, or one of another usual name.
         shares: without a column ``split``, the shares of the normal images that are known to be normal, unlabeled and
             for the test; of the abnormal images the last one is for the test, all others are unlabeled.
         split_seed: of that split.
-        slice_axis: of NIfTI volumes that a row names as a whole, see `monai_sagan.data.formats.nifti`; each of
+        slice_axis: of complete NIfTI volumes that a row names, see `monai_sagan.data.formats.nifti`; each of
             their slices is an image, and the volume their patient where no column says another.
         slice_range: the part of a volume that is used, two shares from 0 to 1.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
-        notes: takes up which columns were read, and which not.
 
     Raises:
         SaganError: naming the table and the row or column that is wrong, the first image where all are missing, or an
@@ -97,8 +86,6 @@ def read_table(
         has = f" (not read: {', '.join(unread)})" if unread else ""
         raise SaganError(f"{path} has neither a column split nor a column label{has}; add one of them")
     logger.info(f"{path}, columns: {table_rows.in_words()}")
-    if notes is not None:
-        notes["columns"] = table_rows.in_words()
     items = [_item(path, row, columns) for row in rows]
     items = items if "patient" in columns else name_subjects(items, path.parent)
     _check_once(path, items, "")
@@ -107,10 +94,9 @@ def read_table(
     rows = [row for row, group in zip(rows, slices, strict=True) for _ in group]
     items = [item for group in slices for item in group]
     _check_once(path, items, ", by itself and with its volume")
-    reasons: dict[str, int] = {}
-    datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed, reasons)
-    report_left_out(path, reasons, left_out)
-    return datalist
+    datalist = _as_listed(path, rows, items) if "split" in columns else _by_label(items, shares, split_seed)
+    unused = {"without a label, of a patient in the test": len(items) - sum(map(len, datalist.values()))}
+    return Reading(datalist, report_left_out(path, unused), {"columns": table_rows.in_words()})
 
 
 def _item(path: Path, row: dict[str, str], columns: dict[str, str]) -> Item:
@@ -178,7 +164,7 @@ def _slices(item: Item, axis: int, keep: tuple[float, float]) -> list[Item]:
     try:
         names = nifti_slices(item["image"], axis, keep)
     except SaganError:
-        return [item]  # whoever decodes it says what is wrong
+        return [item]  # a broken file is reported when it is decoded
     return [{"patient": item["image"]} | item | {"image": name} for name in names]
 
 
@@ -194,7 +180,8 @@ def _as_listed(path: Path, rows: Sequence[dict[str, str]], items: Sequence[Item]
     return datalist
 
 
-def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, reasons: dict[str, int]) -> Datalist:
+def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int) -> Datalist:
+    """Split by label and by patient; an image without a label is left out if its patient is in the test."""
     try:
         known, unlabeled, test = (round(10_000 * float(share)) for share in shares)
     except (TypeError, ValueError, OverflowError):
@@ -205,14 +192,12 @@ def _by_label(items: Sequence[Item], shares: Sequence[float], split_seed: int, r
     kinds = [[item for item in items if item["label"] == label] for label in (0, 1)]
     datalist = split_published(kinds[0], kinds[1], (known, unlabeled, known + unlabeled, test, test), split_seed)
     tested = {item["patient"] for item in datalist["test"] if "patient" in item}
-    unknown = [item for item in items if item["label"] is None]
-    datalist["unlabeled"] += [item for item in unknown if item.get("patient") not in tested]
-    reasons["without a label, of a patient in the test"] = sum(item.get("patient") in tested for item in unknown)
+    datalist["unlabeled"] += [i for i in items if i["label"] is None and i.get("patient") not in tested]
     return datalist
 
 
 def _with_patient(item: Item) -> Item:
-    """Where no column says it, the patient that a DICOM header names, or the file that a slice or frame is from."""
+    """Without a patient's column, the patient in a DICOM header, or the file of a slice or frame."""
     from monai_sagan.data.formats.decode import describe_file, is_dicom, split_fragment
 
     file, fragment = split_fragment(item["image"])

@@ -1,67 +1,65 @@
-"""Which of the layouts that the readers know a folder is in, and what is in it."""
+"""The layouts of datasets: which one a folder is in, and its reader."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from monai_sagan.data.datasets.folder import almost_folder, find_folder, list_images, read_folder, read_images
 from monai_sagan.data.datasets.image_table import find_table, read_table
-from monai_sagan.data.datasets.items import Datalist
+from monai_sagan.data.datasets.items import Datalist, Reading
 from monai_sagan.data.datasets.lag import find_lag, read_lag
 from monai_sagan.data.datasets.med_ad import find_med_ad, read_med_ad
 from monai_sagan.data.datasets.rsna import almost_rsna, find_rsna, read_rsna
-from monai_sagan.data.datasets.source_files import LeftOut, Notes
 from monai_sagan.data.datasets.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
-__all__ = ["LAYOUTS", "Dataset", "Layout", "find_layout", "option_names", "read_dataset"]
-
-SAID = ("dataset_dir", "left_out", "notes")  # arguments of readers that are not options
+__all__ = ["Dataset", "read_datalist", "read_dataset"]
 
 
 def _nothing(folder: Path) -> str | None:
-    """Without one part that tells, a folder has nothing of this layout."""
+    """Without one of its characteristic parts, a folder has nothing of this layout."""
     return None
 
 
-@dataclass(frozen=True)
-class Layout:
-    """How a layout is recognized and read, and what it looks like.
+class Layout(NamedTuple):
+    """How a layout is recognized and read.
 
     Args:
-        find: returns what in a folder tells that it has this layout, or None.
-        read: returns its datalist.
-        looks: in one line.
-        almost: returns what tells that it would be this layout if nothing were missing, or None; the reader says what.
+        find: returns the part of a folder by which it is recognized, or None.
+        read: the reader.
+        looks: its parts, in one line.
+        almost: returns a part that would make it this layout if another one were not missing, or None; the reader then
+            names the missing part.
     """
 
     find: Callable[[Path], str | None]
-    read: Callable[..., Datalist]
+    read: Callable[..., Reading]
     looks: str
     almost: Callable[[Path], str | None] = _nothing
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """What was found in a folder: the layout, what told it, the items, what was left out and why, and further notes.
+class Dataset(NamedTuple):
+    """A dataset as it was read.
+
+    >>> Dataset("folder", "normal/ and unlabeled/", {"normal": []}, {}, {}).layout
+    'folder'
 
     Args:
         layout: its name.
-        evidence: what told it.
+        evidence: the part of the folder by which it was recognized.
         datalist: the items of each split.
-        left_out: how many images were left out, by the reason.
-        notes: such as which columns of a table were read, by a word for it.
+        left_out: the number of images that were left out, by the reason.
+        notes: further remarks, see `Reading`.
     """
 
     layout: str
     evidence: str
     datalist: Datalist
-    left_out: LeftOut = field(default_factory=dict)
-    notes: Notes = field(default_factory=dict)
+    left_out: Mapping[str, int]
+    notes: Mapping[str, str]
 
 
 # In the order in which they are looked for: a list or table that says what belongs where comes first.
@@ -78,10 +76,10 @@ LAYOUTS = {
 
 
 def find_layout(dataset_dir: str | Path) -> tuple[str, str]:
-    """The name of the layout of ``dataset_dir``, and what told it.
+    """The name of the layout of ``dataset_dir``, and the part by which it was recognized.
 
     Raises:
-        SaganError: when it is in none: it says what each looks like, and which folder inside is in one.
+        SaganError: when it is in none; it says what each looks like, and which folder inside is in one.
     """
     folder = Path(dataset_dir)
     if not folder.exists():
@@ -99,35 +97,88 @@ def read_dataset(
 ) -> Dataset:
     """Read a folder in whichever layout it is.
 
+    >>> for name in ("normal", "unlabeled"):
+    ...     Path(name).mkdir()
+    ...     Path(name, "1.png").touch()
+    >>> dataset = read_dataset(".")
+    >>> dataset.layout, dataset.datalist["normal"]
+    ('folder', [{'image': 'normal/1.png', 'label': 0}])
+
     Args:
         dataset_dir: the folder, or a table.
-        layout: one of `LAYOUTS`; None finds out.
+        layout: one of `LAYOUTS`; None finds it.
         any_images: read images in no layout as one list, see `read_images`, to look at them.
         options: of the layout's reader.
 
     Raises:
         SaganError: of `find_layout` and of the reader, or naming an option that the reader does not have.
     """
-    if layout is not None and layout not in LAYOUTS:
-        raise SaganError(f"layout is {layout!r}; it is one of {', '.join(LAYOUTS)}")
-    read: Callable[..., Datalist] = read_images
+    _check_names(() if layout is None else (layout,))
     if any_images and layout is None and _has_only_images(Path(dataset_dir)):
-        name, evidence = "none", "images that neither folders nor a table sort"
-    else:
-        name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
-        read = LAYOUTS[name].read
-    known = _options_of(read)
+        return _read("none", "images that neither folders nor a table sort", read_images, dataset_dir, options)
+    name, evidence = find_layout(dataset_dir) if layout is None else (layout, "the layout was given")
+    return _read(name, evidence, LAYOUTS[name].read, dataset_dir, options)
+
+
+def read_datalist(dataset_dir: str | Path, layouts: Sequence[str], **options: object) -> Datalist:
+    """Read a folder in the first of some ``layouts`` that it is in: the ``datalist`` of a bundle's config.
+
+    >>> for name in ("normal", "unlabeled"):
+    ...     Path("mine", name).mkdir(parents=True)
+    ...     Path("mine", name, "1.png").touch()
+    >>> {name: len(items) for name, items in read_datalist("mine", ["med_ad", "folder"]).items()}
+    {'normal': 1, 'unlabeled': 1, 'test': 0}
+
+    Args:
+        dataset_dir: the folder, or a table.
+        layouts: names in `LAYOUTS`; where the folder is in none of them, the last one's reader says what is missing.
+        options: of the readers; one that the reader of the found layout does not have keeps its default.
+
+    Raises:
+        SaganError: of the reader, or naming an option that the reader of the found layout does not have.
+    """
+    _check_names(layouts)
+    folder = Path(dataset_dir)
+    name = next((name for name in layouts if LAYOUTS[name].find(folder)), layouts[-1])
+    defaults = {option: value for other in layouts for option, value in _options(LAYOUTS[other].read).items()}
+    own = _options(LAYOUTS[name].read)
+    given = {
+        option: value for option, value in options.items() if option in own or not _same(value, defaults.get(option))
+    }
+    return _read(name, LAYOUTS[name].find(folder), LAYOUTS[name].read, dataset_dir, given).datalist
+
+
+def _check_names(layouts: Sequence[str]) -> None:
+    for name in layouts:
+        if name not in LAYOUTS:
+            raise SaganError(f"layout is {name!r}; it is one of {', '.join(LAYOUTS)}")
+
+
+def _same(value: object, default: object) -> bool:
+    """Whether a config's or a command line's value is the default."""
+    return (
+        value == default
+        or (isinstance(value, list) and tuple(value) == default)
+        or (isinstance(default, bool) and str(value).lower() == str(default).lower())
+    )
+
+
+def _read(
+    name: str,
+    evidence: str | None,
+    read: Callable[..., Reading],
+    dataset_dir: str | Path,
+    options: Mapping[str, object],
+) -> Dataset:
+    known = _options(read)
     for option in options:
         if option not in known:
+            because = f" ({evidence})" if evidence else ""
             raise SaganError(
-                f"{option} is not an option of the layout {name}; its options: {', '.join(known) or 'none'}"
+                f"{option} is not an option of the layout {name} of {dataset_dir}{because}; its options: "
+                f"{', '.join(known) or 'none'}"
             )
-    left_out: LeftOut = {}
-    notes: Notes = {}
-    said: dict[str, Any] = {"left_out": left_out} | (
-        {"notes": notes} if "notes" in inspect.signature(read).parameters else {}
-    )
-    return Dataset(name, evidence, read(dataset_dir, **said, **options), left_out, notes)
+    return Dataset(name, evidence or "the layout was given", *read(dataset_dir, **options))
 
 
 def _has_only_images(folder: Path) -> bool:
@@ -143,11 +194,13 @@ def _inside(folder: Path) -> tuple[Path, str] | None:
 
 def option_names() -> set[str]:
     """The options of all layouts' readers."""
-    return {name for layout in LAYOUTS.values() for name in _options_of(layout.read)}
+    return {name for layout in LAYOUTS.values() for name in _options(layout.read)}
 
 
-def _options_of(read: Callable[..., Datalist]) -> list[str]:
-    return [option for option in inspect.signature(read).parameters if option not in SAID]
+def _options(read: Callable[..., Reading]) -> dict[str, Any]:
+    """A reader's options and their defaults."""
+    _, *options = inspect.signature(read).parameters.values()
+    return {option.name: option.default for option in options}
 
 
 def _found(folder: Path) -> tuple[str, str] | None:

@@ -3,13 +3,13 @@
     DIR/images/<file>
     DIR/data.json    {"train": {"0": [file, ...], "unlabeled": {"0": [...], "1": [...]}},
                       "test": {"0": [...], "1": [...]}}
-    DIR/items.json   what else is known of an image; an addition of this package, not needed, and each key of it, too:
+    DIR/items.json   further facts about images; an optional addition of this package, as is each key:
                      {file: {"patient": "p1", "boxes": [[x, y, width, height], ...], "mask": "masks/<file>",
                              "view": "AP", "sex": "F", "age": 43, "site": "..."}, ...}
 
-``unlabeled`` may also be one list, of images whose labels nobody knows; so may ``test``, or it has such a list under
+``unlabeled`` may also be one list, of images with unknown labels; so may ``test``, or it has such a list under
 "unlabeled" beside the others. Where items.json names no patient at all, file names do (``sub-01``). Boxes are in
-pixels of the file in images/, [] says that there is none; a mask has the size of that file, its path starts at DIR.
+pixels of the file in images/, [] means none; a mask has the size of that file, and its path starts at DIR.
 Source: Cai et al., DDAD-ASR (https://doi.org/10.1016/j.media.2023.102794) and MedIAnomaly
 (https://doi.org/10.1016/j.media.2025.103500); for academic use, and the terms of each original dataset hold.
 """
@@ -24,41 +24,44 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_sagan.data.datasets.items import Datalist, Item
+from monai_sagan.data.datasets.items import Datalist, Item, Reading, split_published
 from monai_sagan.data.datasets.patient_ids import clean_id, name_subjects
-from monai_sagan.data.datasets.source_files import LeftOut, check_some_there, listed_path, report_left_out
+from monai_sagan.data.datasets.source_files import check_some_there, listed_path, report_left_out
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_med_ad", "read_med_ad", "split_as_listed"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
 LAYOUT = '{"train": {"0": [files], "unlabeled": {"0": [files], "1": [files]}}, "test": {"0": [files], "1": [files]}}'
+LIST_FILE, ITEM_FILE = "data.json", "items.json"
 COLUMNS = ("patient", "boxes", "mask", "view", "sex", "age", "site")
 
 Lists = list[tuple[str, int | None, list[str]]]  # the name in a datalist, the label, the files
 
 
 def find_med_ad(folder: Path) -> str | None:
-    """What tells that the folder is in the Med-AD layout."""
-    return "data.json" if (folder / "data.json").is_file() else None
+    """The file by which the Med-AD layout is recognized, or None."""
+    return LIST_FILE if (folder / LIST_FILE).is_file() else None
 
 
-def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items of a dataset in the Med-AD layout.
+def read_med_ad(dataset_dir: str | Path, resplit: int | None = None) -> Reading:
+    """Read a dataset in the Med-AD layout.
 
     Args:
         dataset_dir: the folder.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
+        resplit: a seed that splits the images again by chance, into lists of the same sizes; None keeps the lists.
 
     Raises:
         SaganError: naming the missing folder or the broken part of a JSON file, the first image where all are missing,
-            or a file listed twice.
+            a file listed twice, or with ``resplit`` images without a label.
     """
     folder = Path(dataset_dir)
     if not folder.is_dir():
-        raise SaganError(f"no folder {folder}; give --dataset_dir a folder with images/ and data.json (Med-AD layout)")
-    lists = _read_lists(folder / "data.json")
+        raise SaganError(
+            f"no folder {folder}; give --dataset_dir a folder with images/ and {LIST_FILE} (Med-AD layout)"
+        )
+    lists = _read_lists(folder / LIST_FILE)
     known = _read_items(folder)
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
     for name, label, files in lists:
@@ -69,8 +72,17 @@ def read_med_ad(dataset_dir: str | Path, left_out: LeftOut | None = None) -> Dat
         datalist = {name: name_subjects(items, folder / "images") for name, items in datalist.items()}
     there = _check_files(folder, datalist)
     listed = {item["image"] for items in datalist.values() for item in items}
-    report_left_out(folder, {"in images/, but not in data.json": len(there - listed)}, left_out)
-    return datalist
+    left_out = report_left_out(folder, {f"in images/, but not in {LIST_FILE}": len(there - listed)})
+    return Reading(datalist if resplit is None else _split_again(folder, datalist, resplit), left_out)
+
+
+def _split_again(folder: Path, datalist: Datalist, seed: int) -> Datalist:
+    items = sorted((item for items in datalist.values() for item in items), key=lambda item: str(item["image"]))
+    kinds = [[item for item in items if item["label"] == label] for label in (0, 1)]
+    if len(kinds[0]) + len(kinds[1]) < len(items):
+        raise SaganError(f"{folder / LIST_FILE} has images without a label; resplit needs the labels of all")
+    unlabeled, test = ([sum(i["label"] == k for i in datalist[name]) for k in (0, 1)] for name in ("unlabeled", "test"))
+    return split_published(kinds[0], kinds[1], (len(datalist["normal"]), *unlabeled, *test), seed)
 
 
 def split_as_listed(
@@ -79,17 +91,17 @@ def split_as_listed(
     dataset_dir: Path,
     absent: Callable[[str, int | None], Item] | None = None,
 ) -> Datalist:
-    """Split a dataset by a published list in the form of ``data.json``.
+    """Split a dataset by a published list in the form of ``data.json``; file names count without suffix.
 
     Args:
-        split_file: names files; only their names without suffix count.
+        split_file: the list.
         items: by the name of their file without suffix; a label that is None is taken from the list.
         dataset_dir: for the message.
-        absent: of a dataset whose tables do not tell which images belong to it: makes the item of a listed file that is
-            not there, from its name and label; unless that are most of them.
+        absent: of a dataset without tables: makes the item of a listed file that is not there, from its name and label,
+            unless most of them are missing.
 
     Raises:
-        SaganError: naming a listed image that is none of the items, is listed twice, or has another label.
+        SaganError: naming a listed image that is not an item, is listed twice, or has another label.
     """
     path = Path(split_file)
     datalist: Datalist = {"normal": [], "unlabeled": [], "test": []}
@@ -108,7 +120,7 @@ def split_as_listed(
             item = absent(file, label) if absent and stem not in items else items.get(stem)
             if item is None:
                 raise SaganError(
-                    f"{path} lists {file}, which is no normal or abnormal image of {dataset_dir}; give the list of "
+                    f"{path} lists {file}, which is not a normal or abnormal image of {dataset_dir}; give the list of "
                     f"this dataset"
                 )
             if stem in seen:
@@ -124,7 +136,7 @@ def _read_json(path: Path, holds: str) -> Any:
     try:
         return json.loads(path.read_bytes())  # in whichever UTF it is
     except FileNotFoundError:
-        raise SaganError(f"{path} is missing; the Med-AD layout is images/ and data.json: {holds}") from None
+        raise SaganError(f"{path} is missing; the Med-AD layout is images/ and {LIST_FILE}: {holds}") from None
     except (ValueError, OSError, RecursionError) as error:
         raise SaganError(f"{path} is not readable JSON ({error}); it holds {holds}") from None
 
@@ -154,7 +166,7 @@ def _read_lists(path: Path) -> Lists:
 
 
 def _read_items(folder: Path) -> dict[str, Item]:
-    path = folder / "items.json"
+    path = folder / ITEM_FILE
     if not path.is_file():
         return {}
     content = _read_json(path, "{file: {" + ", ".join(COLUMNS) + "}}")
@@ -193,17 +205,17 @@ def _is_number(value: Any) -> bool:
 
 
 def _check_files(folder: Path, datalist: Datalist) -> set[str]:
-    """Every file is listed once, and not all are missing; returns the files in images/."""
+    """Check that each file is listed once, and that not all are missing; return the files in images/."""
     try:
         there = {str(path) for path in (folder / "images").iterdir()}
     except OSError:
-        raise SaganError(f"no folder {folder / 'images'}; the images that data.json lists belong there") from None
+        raise SaganError(f"no folder {folder / 'images'}; the images that {LIST_FILE} lists belong there") from None
     seen: set[str] = set()
     for item in (item for items in datalist.values() for item in items):
         if item["image"] in seen:
             name = Path(item["image"]).name
-            raise SaganError(f"{name} is listed twice in {folder / 'data.json'}; an image belongs to one split")
+            raise SaganError(f"{name} is listed twice in {folder / LIST_FILE}; an image belongs to one split")
         seen.add(item["image"])
     missing = sorted(image for image in seen - there if not Path(image).is_file())
-    check_some_there(missing, len(seen), f"images of {folder / 'data.json'}", "restore them, or give another folder")
+    check_some_there(missing, len(seen), f"images of {folder / LIST_FILE}", "restore them, or give another folder")
     return there

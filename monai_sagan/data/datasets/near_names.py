@@ -1,4 +1,4 @@
-"""Folders whose names nearly say what is in them: which name was meant, and what to do about it."""
+"""Misspelled folders: which name was meant, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
-__all__ = ["advice", "meant_by", "near_folders"]
+__all__: list[str] = []
 
 TOP = ("normal", "unlabeled", "test")  # the folders of a dataset
 KINDS = ("normal", "abnormal", "unlabeled")  # of a test
@@ -19,14 +19,10 @@ ELSEWHERE = {
 
 
 def meant_by(name: str, names: Sequence[str] = TOP) -> str | None:
-    """The one of ``names`` that a folder's name is in other letters, or nearly; None if it is exact or unlike all.
+    """The one of ``names`` that a folder's name nearly is; None if it is exact or unlike all.
 
     >>> meant_by("Normal"), meant_by("unlabelled"), meant_by("abnormal")
     ('normal', 'unlabeled', None)
-
-    Args:
-        name: of a folder.
-        names: what it might be.
     """
     if name in names or _elsewhere(name, names):
         return None
@@ -35,11 +31,7 @@ def meant_by(name: str, names: Sequence[str] = TOP) -> str | None:
 
 
 def advice(place: str) -> str:
-    """What to do about images in a folder that is not part of the layout; "" where its name says nothing.
-
-    Args:
-        place: the folder, from the dataset's on: one level, or two in ``test``.
-    """
+    """What to do about images in a folder that is not part of the layout; "" where its name says nothing."""
     above, _, name = place.rpartition("/")
     names = KINDS if above == "test" else TOP
     if meant := meant_by(name, names):
@@ -54,11 +46,5 @@ def _elsewhere(name: str, names: Sequence[str]) -> str | None:
 
 
 def near_folders(folder: Path, name: str, names: Sequence[str] = TOP) -> list[str]:
-    """Folders in ``folder`` that ``name``, one of ``names``, is nearly the name of, in order.
-
-    Args:
-        folder: to look into; it need not be there.
-        name: that is wanted.
-        names: all that might be there.
-    """
+    """Folders in ``folder`` whose names are nearly ``name``, one of ``names``, sorted."""
     return sorted(path.name for path in folder.glob("*") if path.is_dir() and meant_by(path.name, names) == name)

@@ -1,4 +1,4 @@
-"""Patients' ids: as tables write them, as file names hold them, and what names the patient of an image."""
+"""Patients' ids in tables and file names, and the source that an image's patient comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from monai_sagan.data.datasets.items import Item
 
-__all__ = ["VOLUME", "alike_ids", "clean_id", "name_subjects", "patient_sources", "subject_of"]
+__all__: list[str] = []
 
 # BIDS: sub-<label>, a label of letters and digits, as a folder or as a part of a file's name.
 SUBJECT = re.compile(r"(?:^|[/\\_])(?i:sub)-([0-9A-Za-z+]+)(?=[/\\_.#]|$)")
@@ -26,43 +26,31 @@ SUBJECT_NAME, HEADER, VOLUME, DATASET = (
 
 
 def subject_of(path: str | PathLike[str]) -> str | None:
-    """The subject that the names of a path hold by the rules of BIDS, ``sub-01``; None where they hold none.
+    """The last subject that a path names by the rules of BIDS, ``sub-01``; None without one.
 
-    The last one counts. Sessions, contrasts and runs of a subject are of one patient, and so are subjects of one name
-    in two datasets.
+    Sessions, contrasts and runs of a subject belong to one patient, and so do subjects of one name in two datasets.
 
     >>> subject_of("normal/sub-01/ses-2/anat/sub-01_ses-2_T1w.nii.gz")
     'sub-01'
-
-    Args:
-        path: of a file, from the dataset's folder on.
     """
     labels = SUBJECT.findall(str(path))
     return f"sub-{labels[-1]}" if labels else None
 
 
 def name_subjects(items: Iterable[Item], folder: str | PathLike[str]) -> list[Item]:
-    """The items, each with the patient that its path below ``folder`` names, unless it has one.
-
-    Args:
-        items: of a datalist.
-        folder: the dataset's; its own name and those above it do not count.
-    """
+    """The items, each with the patient that its path below ``folder`` names, unless it has one."""
     above = os.path.normpath(folder) + os.sep
     subjects = ((item, subject_of(os.path.normpath(item["image"]).removeprefix(above))) for item in items)
     return [{"patient": subject} | item if subject else item for item, subject in subjects]
 
 
 def clean_id(text: str) -> str:
-    """An id without blanks around it and without a spreadsheet's decimals; "" where it names nobody.
+    """An id without surrounding blanks and a spreadsheet's decimals; "" where it names nobody.
 
     ``1``, ``1.0`` and `` 1`` are one patient. ``01`` and ``1`` are two, as are ``a`` and ``A``; `alike_ids` finds them.
 
     >>> clean_id(" 12.0 "), clean_id("NaN")
     ('12', '')
-
-    Args:
-        text: of a cell.
     """
     text = text.strip()
     whole = DECIMALS.fullmatch(text)
@@ -70,23 +58,14 @@ def clean_id(text: str) -> str:
 
 
 def alike_ids(ids: Collection[str]) -> list[tuple[str, str]]:
-    """Pairs of ids that differ only in leading zeros or in capital letters.
-
-    Args:
-        ids: of patients.
-    """
+    """Pairs of ids that differ only in leading zeros or in case."""
     first: dict[str, str] = {}
     pairs = ((first.setdefault(re.sub(r"(?<!\d)0+(?=\d)", "", one.lower()), one), one) for one in sorted(ids))
     return [(a, b) for a, b in pairs if a != b]
 
 
 def patient_sources(items: Iterable[Item], described: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
-    """How many images have their patient from where, the most frequent source first.
-
-    Args:
-        items: of a datalist or of splits.
-        described: what the files say, by the image.
-    """
+    """The number of images by the source of their patient, the most frequent first."""
     sources = (_source(item, described.get(item["image"], {}).get("patient")) for item in items)
     return dict(Counter(source for source in sources if source).most_common())
 

@@ -6,20 +6,16 @@ from collections.abc import Sequence
 
 from monai_sagan.data.formats.tasks import DecodedImage, DecodeTask, Result, run_task, run_tasks
 
-__all__ = ["patients_of_headers"]
+__all__: list[str] = []
 
 LOOKED_AT = 8  # headers that decide whether to read them all
 AT_A_TIME = 64  # headers, for one worker
 
 
 def patients_of_headers(images: Sequence[str], jobs: int | None = None) -> dict[str, str]:
-    """The patient, as a hash, of each image whose header names one; none where a few headers name nobody.
+    """The patient, as a hash, of each DICOM file whose header names one; {} where the first few name nobody.
 
-    Published sets have no patients in their headers, and reading them all would take its time at each start.
-
-    Args:
-        images: paths of DICOM files.
-        jobs: processes at a time; None takes one for each core.
+    Published sets have no patients in their headers, and reading them all takes time at each start.
     """
     step = -(-len(images) // LOOKED_AT) or 1
     if not any(_patients(run_task(_task(images[::step])))):
@@ -36,6 +32,6 @@ def _task(images: Sequence[str]) -> DecodeTask:
 
 
 def _patients(results: Sequence[Result]) -> dict[str, str]:
-    """The patients by the image; files that are unreadable are reported when they are decoded."""
+    """The patients by image; unreadable files are reported when they are decoded."""
     described = {result.image: result.description for result in results if isinstance(result, DecodedImage)}
     return {image: found["patient"] for image, found in described.items() if found.get("patient")}

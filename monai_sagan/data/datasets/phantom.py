@@ -6,10 +6,10 @@ the image size only says how finely a patient is sampled.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +20,7 @@ from PIL import Image
 from monai_sagan.data.datasets.items import Datalist
 from monai_sagan.data.datasets.med_ad import read_med_ad
 from monai_sagan.errors import SaganError
+from monai_sagan.files import build_folder
 
 __all__ = ["PHANTOM_COUNTS", "lesion_boxes", "phantom_image", "read_phantom", "write_phantom"]
 
@@ -184,16 +185,11 @@ def write_phantom(
     if _holds(folder, recipe):
         return folder
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as scratch:
-            draft = Path(scratch) / folder.name
+        with build_folder(folder) as draft:
             _draw_all(draft, recipe)
-            try:
-                os.replace(draft, folder)
-            except OSError:
-                if not _holds(folder, recipe):  # else another process was first
-                    raise
     except OSError as error:
+        if error.errno == errno.ENOTEMPTY and _holds(folder, recipe):  # another process was first
+            return folder
         reason = error.strerror or error
         raise SaganError(f"cannot write to {folder} ({reason}); make room or name a new folder") from None
     return folder
@@ -249,7 +245,7 @@ def _draw_all(folder: Path, recipe: dict[str, Any]) -> None:
 
 
 def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size: int = 64) -> Datalist:
-    """What `read_med_ad` gives for phantoms, written first if they are not there.
+    """The datalist of `read_med_ad` for phantoms, written first if they are not there.
 
     Args:
         dataset_dir: the folder; it is made if it is not there.
@@ -262,4 +258,4 @@ def read_phantom(dataset_dir: str | os.PathLike[str], seed: int = 0, image_size:
     if not (Path(dataset_dir) / "data.json").is_file():
         write_phantom(dataset_dir, seed, image_size)
     _check_version(Path(dataset_dir))
-    return read_med_ad(Path(dataset_dir))
+    return read_med_ad(Path(dataset_dir)).datalist

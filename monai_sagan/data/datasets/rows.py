@@ -1,4 +1,4 @@
-"""Rows of a table as its owner ships it: packed or not, in whichever encoding and with whichever separator says so."""
+"""Rows of a table as its owner ships it: packed or not, in several encodings and with several separators."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["PACKED", "find_column", "find_packed", "read_header", "read_rows"]
+__all__ = ["find_packed", "read_rows"]
 
 PACKED = (".gz", ".zip")
 # By the mark that a text begins with; the mark itself is then removed.
@@ -28,25 +28,30 @@ SEPARATOR = re.compile(r'"?sep=(.)"?\r?\n')  # Excel's own first line
 
 
 def find_packed(path: Path) -> Path | None:
-    """The file itself, or a packed one beside it, such as ``train.csv.gz``; None where there is neither.
+    """The file itself, or a packed one beside it, such as ``train.csv.gz``; None without either.
 
-    Args:
-        path: of the file when unpacked.
+    >>> Path("train.csv.gz").touch()
+    >>> find_packed(Path("train.csv")).name
+    'train.csv.gz'
     """
     packed = (path.with_name(path.name + suffix) for suffix in PACKED)
     return next((file for file in (path, *packed) if file.is_file()), None)
 
 
 def read_rows(path: Path, columns: Sequence[str], optional: Collection[str] = ()) -> list[dict[str, str]]:
-    """The cells of a table by column, without the blanks around them; a cell that a row lacks is "".
+    r"""Read the cells of a table by column, stripped; a cell that a row lacks is "".
 
-    Any line ends, in UTF-8, or in UTF-16 with its byte order mark; separated by commas, semicolons or tabs. Where the
-    table is not there but a packed one beside it, ``path.gz`` or ``path.zip``, that is read.
+    Any line ends, in UTF-8, or in UTF-16 with its byte order mark; separated by commas, semicolons or tabs. Without the
+    table itself a packed one beside it, ``path.gz`` or ``path.zip``, is read.
+
+    >>> _ = Path("a.csv").write_text("Image;Finding\n1.png;none\n")
+    >>> read_rows(Path("a.csv"), ["image"], ["finding", "age"])
+    [{'image': '1.png', 'finding': 'none'}]
 
     Args:
         path: a text table whose first line names the columns, see `find_column`.
         columns: those that must be there.
-        optional: those that are read where they are there; all others are passed over.
+        optional: those that are read if they are there; all others are ignored.
 
     Raises:
         SaganError: naming the table when it is missing, empty or unreadable, or lacks a column.
@@ -61,14 +66,7 @@ def read_rows(path: Path, columns: Sequence[str], optional: Collection[str] = ()
 
 
 def read_header(path: Path) -> list[str]:
-    """The names of a table's columns; none where the table is empty.
-
-    Args:
-        path: of a table that is there, packed or not.
-
-    Raises:
-        SaganError: naming the table when it is unreadable.
-    """
+    """The names of a table's columns; none if the table is empty."""
     return _read(path)[0]
 
 
@@ -98,7 +96,7 @@ def _content(path: Path) -> bytes:
 def _decoded(path: Path, content: bytes) -> str:
     encoding = next((name for mark, name in MARKS.items() if content.startswith(mark)), "UTF-8")
     if encoding == "UTF-8" and b"\0" in content.partition(b"\n")[0]:
-        raise SaganError(f"{path} holds zero bytes, as UTF-16 without its mark does; save it again as CSV in UTF-8")
+        raise SaganError(f"{path} holds zero bytes, like UTF-16 without its mark; save it again as CSV in UTF-8")
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -130,18 +128,13 @@ def _places(path: Path, header: Sequence[str], columns: Sequence[str], optional:
 
 
 def find_column(path: Path, header: Sequence[str], name: str) -> int | None:
-    """Where in a header a column is: by just these letters, else in other letters, blanks and marks; None if it lacks.
+    """The index of a column in a header, found exactly, else without case, blanks and punctuation; or None.
 
     >>> find_column(Path("images.csv"), ["Image", "Patient ID"], "patient_id")
     1
 
-    Args:
-        path: of the table, for the message.
-        header: the names of its columns; both "label" and "Label" may be there.
-        name: of the column.
-
     Raises:
-        SaganError: when several columns are alike.
+        SaganError: when several columns match.
     """
     spellings: tuple[Callable[[str], str], ...] = (str, str.lower, lambda text: re.sub(r"[\W_]+", "", text.lower()))
     for spelled in spellings:

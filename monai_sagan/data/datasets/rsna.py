@@ -1,6 +1,6 @@
 """RSNA Pneumonia Detection Challenge, chest radiographs.
 
-Two layouts are told apart: the Med-AD one (see `monai_sagan.data.datasets.med_ad`), and the challenge's own,
+The challenge's own layout:
 
     DIR/stage_2_train_images/<patientId>.dcm   26,684
     DIR/stage_2_detailed_class_info.csv        patientId, class; a row for each box
@@ -21,12 +21,11 @@ import logging
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from monai_sagan.data.datasets.items import Datalist, Item, split_published
-from monai_sagan.data.datasets.med_ad import find_med_ad, read_med_ad, split_as_listed
+from monai_sagan.data.datasets.items import Item, Reading, split_published
+from monai_sagan.data.datasets.med_ad import split_as_listed
 from monai_sagan.data.datasets.rows import find_packed, read_rows
 from monai_sagan.data.datasets.source_files import (
     PICTURES,
-    LeftOut,
     check_some_there,
     images_by_stem,
     read_box,
@@ -35,7 +34,7 @@ from monai_sagan.data.datasets.source_files import (
 from monai_sagan.data.formats.decode import describe_file
 from monai_sagan.errors import SaganError
 
-__all__ = ["almost_rsna", "find_rsna", "read_rsna"]
+__all__: list[str] = []
 
 # the paper's Table 1: normal, unlabeled normal, unlabeled abnormal, test normal, test abnormal
 TABLE_1 = (3851, 4000, 5012, 1000, 1000)
@@ -51,13 +50,13 @@ Boxes = dict[str, list[list[float]]]
 
 
 def find_rsna(folder: Path) -> str | None:
-    """What tells that the folder is in the challenge's own layout."""
+    """The table by which the challenge's layout is recognized, or None."""
     table = find_packed(folder / CLASSES)
     return table.name if table else None
 
 
 def almost_rsna(folder: Path) -> str | None:
-    """What tells that ``folder`` would be in that layout if it had the table of classes, or None."""
+    """The folder of images by which the layout would be recognized without its table, or None."""
     return f"{IMAGES}/" if (folder / IMAGES).is_dir() else None
 
 
@@ -66,42 +65,51 @@ def read_rsna(
     split_file: str | Path | None = None,
     third_class: str | None = None,
     split_seed: int = 0,
-    left_out: LeftOut | None = None,
-) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items of RSNA, in either layout; ``boxes`` where they are known.
+) -> Reading:
+    """Read RSNA in the challenge's layout, with the boxes.
 
     Args:
-        dataset_dir: the folder of either layout.
+        dataset_dir: the folder.
         split_file: a published list in the form of ``data.json``, which splits the challenge's images.
         third_class: what to do with the images of class "No Lung Opacity / Not Normal": None leaves them out;
             "abnormal" and "normal" count them to that kind everywhere; "unlabeled" puts them, as the abnormal images
             that they are, among the unlabeled ones only, so that the test stays the paper's.
         split_seed: without a ``split_file``, splits the challenge's images as the paper's Table 1 counts them.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
 
     Raises:
-        SaganError: naming both layouts when neither is there; the table or column that is missing, or the first image
+        SaganError: naming the folder that is in another layout; the table or column that is missing, or the first image
             where all are; or the image about which the tables disagree.
     """
     folder = Path(dataset_dir)
     if third_class not in THIRD_CLASS:
         raise SaganError(f"third_class is {third_class!r}; it is normal, abnormal, unlabeled, or not given")
-    if find_med_ad(folder):
-        if split_file is not None or third_class is not None:
-            raise SaganError(f"{folder} has lists of its own in data.json; leave split_file and third_class away")
-        return read_med_ad(folder, left_out)
     if not find_rsna(folder) and not almost_rsna(folder):
         raise SaganError(
             f"no RSNA data in {folder}: expected either images/ with data.json (Med-AD layout) or {IMAGES}/ with "
             f"{CLASSES} and {LABELS} (Kaggle layout); give the folder by --dataset_dir, or run "
             f"bundles/phantom/train.json, which needs no data"
         )
-    return _read_challenge(folder, split_file, third_class, split_seed, left_out)
+    if split_file is not None and third_class in ("normal", "abnormal"):
+        raise SaganError(f"third_class {third_class} would change the lists of {split_file}; give one of the two")
+    items, unlisted = _read_items(folder, third_class)
+    normal, abnormal, third, unknown = (items[kind] for kind in (NORMAL, OPACITY, THIRD, None))
+    reasons = {"in no table": unlisted, f"of the class {THIRD}": 0 if third_class else len(third)}
+    if split_file is None:
+        reasons[f"of no class: not in {CLASSES}, and Target 0"] = len(unknown)
+        normal |= third if third_class == "normal" else {}
+        abnormal |= third if third_class == "abnormal" else {}
+        datalist = split_published([*normal.values()], [*abnormal.values()], TABLE_1, split_seed)
+    else:
+        known = normal | abnormal | unknown
+        datalist = split_as_listed(split_file, known, folder)
+        reasons[f"not in {split_file}"] = len(known) - sum(map(len, datalist.values()))
+    if third_class == "unlabeled":
+        datalist["unlabeled"] += third.values()
+    return Reading(datalist, report_left_out(folder, reasons))
 
 
-def _read_challenge(
-    folder: Path, split_file: str | Path | None, third_class: str | None, split_seed: int, left_out: LeftOut | None
-) -> Datalist:
+def _read_items(folder: Path, third_class: str | None) -> tuple[dict[str | None, dict[str, Item]], int]:
+    """The items of each class, sorted by name, and the number of files in no table."""
     classes, boxes = _read_classes(folder / CLASSES), _read_boxes(folder / LABELS)
     kinds = _agreed(folder, classes, boxes)
     there, suffix = images_by_stem(folder / IMAGES, (".dcm",))
@@ -111,36 +119,14 @@ def _read_challenge(
     paths = there | absent
     if suffix.lower() in PICTURES:
         boxes = _scaled(folder / IMAGES, boxes, there)
-
-    def items(kind: str | None, label: int | None) -> dict[str, Item]:
-        found: dict[str, Item] = {}
-        for name in sorted(name for name in kinds if kinds[name] == kind and name in paths):
-            found[name] = {"image": paths[name], "label": label, "patient": name}
-            if name in boxes and kind != THIRD:  # in the third class something else is abnormal, and nobody says where
-                found[name]["boxes"] = boxes[name]
-        return found
-
-    normal, abnormal, unknown = items(NORMAL, 0), items(OPACITY, 1), items(None, None)
-    third = items(THIRD, 0 if third_class == "normal" else 1)
-    reasons = {
-        "in no table": len(there.keys() - kinds.keys()),
-        f"of the class {THIRD}": 0 if third_class else len(third),
-    }
-    if split_file is None:
-        reasons[f"of no class: not in {CLASSES}, and Target 0"] = len(unknown)
-        normal |= third if third_class == "normal" else {}
-        abnormal |= third if third_class == "abnormal" else {}
-        datalist = split_published(list(normal.values()), list(abnormal.values()), TABLE_1, split_seed)
-    else:
-        if third_class in ("normal", "abnormal"):
-            raise SaganError(f"third_class {third_class} would change the lists of {split_file}; give one of the two")
-        known = normal | abnormal | unknown
-        datalist = split_as_listed(split_file, known, folder)
-        reasons[f"not in {split_file}"] = len(known) - sum(map(len, datalist.values()))
-    if third_class == "unlabeled":
-        datalist["unlabeled"] += third.values()
-    report_left_out(folder, reasons, left_out)
-    return datalist
+    labels = {NORMAL: 0, OPACITY: 1, THIRD: 0 if third_class == "normal" else 1, None: None}
+    items: dict[str | None, dict[str, Item]] = {kind: {} for kind in labels}
+    for name in sorted(kinds.keys() & paths.keys()):
+        kind = kinds[name]
+        items[kind][name] = {"image": paths[name], "label": labels[kind], "patient": name}
+        if name in boxes and kind != THIRD:  # in the third class something else is abnormal, in an unknown place
+            items[kind][name]["boxes"] = boxes[name]
+    return items, len(there.keys() - kinds.keys())
 
 
 def _read_classes(path: Path) -> dict[str, str]:
@@ -192,7 +178,7 @@ def _scale(picture: str) -> float | None:
 
 
 def _agreed(folder: Path, classes: dict[str, str], boxes: Boxes) -> dict[str, str | None]:
-    """The class of each image of both tables, None where none of them tells."""
+    """The class of each image of both tables; None where neither has it."""
     for name, kind in classes.items():
         if name in boxes and bool(boxes[name]) != (kind == OPACITY):
             raise SaganError(

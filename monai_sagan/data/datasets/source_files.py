@@ -1,7 +1,4 @@
-"""What all dataset readers share: rows, boxes and paths of tables, listings of folders, and what is left out and why.
-
-Left out is a dictionary ``{reason: number of images}``; every reader logs it, and adds it to the one that it is given.
-"""
+"""Shared by all dataset readers: rows, boxes and paths of tables, listings of folders, the log of images left out."""
 
 from __future__ import annotations
 
@@ -11,44 +8,22 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
-from monai_sagan.data.datasets.rows import PACKED, find_packed, read_rows
 from monai_sagan.errors import SaganError
 from monai_sagan.files import stored_name
 
-__all__ = [
-    "PACKED",
-    "PICTURES",
-    "LeftOut",
-    "Notes",
-    "check_some_there",
-    "files_by_stem",
-    "find_packed",
-    "images_by_stem",
-    "listed_path",
-    "read_box",
-    "read_rows",
-    "report_left_out",
-]
+__all__ = ["check_some_there", "files_by_stem", "report_left_out"]
 
 logger = logging.getLogger(__name__)
 
-LeftOut = dict[str, int]
 PICTURES = (".png", ".jpg", ".jpeg")  # DICOM files are often passed on as such
 UNPACK = "unpack the archive again, or put PNG or JPEG files of the same names there"
-Notes = dict[str, str]  # what else a reader says of a dataset, by a word for it
 
 
 def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False) -> list[float]:
-    """A box [x, y, width, height] from four cells of the row of image ``name``.
-
-    Args:
-        path: the table, for the message.
-        name: the image, for the message.
-        cells: x, y, width, height, or with ``corners`` x and y of the upper left and of the lower right corner.
-        corners: see there.
+    """A box [x, y, width, height] from four cells of a table: those numbers, or with ``corners`` two corners.
 
     Raises:
-        SaganError: when the cells are no four numbers, or the box has no area.
+        SaganError: when the cells are not four numbers, or the box has no area; it names the table and the image.
     """
     try:
         x, y, width, height = (float(cell) for cell in cells)
@@ -57,19 +32,24 @@ def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False)
     if corners:
         width, height = width - x, height - y
     if not (math.isfinite(x) and math.isfinite(y) and 0 < width < math.inf and 0 < height < math.inf):
-        raise SaganError(f"{path} has a box of {name} that is no four numbers with an area: {', '.join(cells)}; fix it")
+        raise SaganError(f"{path} has a box of {name} that is not four numbers with an area: {', '.join(cells)}")
     return [x, y, width, height]
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """Path of each file of a folder by its name without suffix, sorted; nothing where there is no such folder.
+    """List the files of a folder by name without suffix, sorted; empty if there is no such folder.
+
+    >>> Path("films").mkdir()
+    >>> Path("films", "a.PNG").touch()
+    >>> files_by_stem(Path("films"), (".png",))
+    {'a': 'films/a.PNG'}
 
     Args:
-        folder: to look into, not below.
-        suffixes: of the files that count, in small letters.
+        folder: searched without its subfolders.
+        suffixes: in lower case.
 
     Raises:
-        SaganError: when two files have one name but for the suffix.
+        SaganError: when two files differ only in their suffix.
     """
     try:
         names = sorted(os.listdir(folder))
@@ -86,12 +66,7 @@ def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
 
 
 def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str], str]:
-    """The DICOM files of a folder as in `files_by_stem`, or where it has none, pictures; and the suffix that they have.
-
-    Args:
-        folder: to look into, not below.
-        dicom: suffixes of DICOM files; the first one is returned where nothing is there.
-    """
+    """The DICOM files of a folder, or without any its pictures, see `files_by_stem`; and their suffix."""
     if found := files_by_stem(folder, dicom):
         return found, dicom[0]
     pictures = files_by_stem(folder, PICTURES)
@@ -99,16 +74,13 @@ def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str]
 
 
 def listed_path(folder: Path, name: str) -> str:
-    """Where a file is that a table or list names, also by an escape, see `monai_sagan.files.stored_name`.
+    r"""The path of a file that a table or list names, also by an escape, see `monai_sagan.files.stored_name`.
 
-    Windows' backslashes count as slashes where no name has them.
+    Backslashes count as slashes where no file has them in its name; a path with a drive that is not there is returned
+    unchanged.
 
-    >>> listed_path(Path("set"), "sub\\\\a.png")
+    >>> listed_path(Path("set"), "sub\\a.png")
     'set/sub/a.png'
-
-    Args:
-        folder: where relative paths start.
-        name: of a file, or of one image of it; one with a drive that is not there is given back as it is.
     """
     from monai_sagan.data.formats.decode import split_fragment
 
@@ -122,13 +94,17 @@ def listed_path(folder: Path, name: str) -> str:
 
 
 def check_some_there(missing: Sequence[str], count: int, of: str, fix: str = UNPACK) -> None:
-    """Refuse images of which none is there; a part that is missing is logged: decoding counts it as unreadable.
+    """Refuse images if all are missing; a part is logged, and counts as unreadable when it is decoded.
+
+    >>> check_some_there(["a.png"], 1, "films of films.csv", "copy them again")
+    Traceback (most recent call last):
+    monai_sagan.errors.SaganError: a.png and 0 more films of films.csv are not there; copy them again
 
     Args:
-        missing: paths of those that are not there.
-        count: of all.
-        of: what names them.
-        fix: what to do about it.
+        missing: paths of missing images.
+        count: of all images.
+        of: what they belong to.
+        fix: what the user can do.
 
     Raises:
         SaganError: naming the first, and how many more.
@@ -142,25 +118,24 @@ def check_some_there(missing: Sequence[str], count: int, of: str, fix: str = UNP
 
 
 def _cause(name: str) -> str:
-    """Why the file may not be there under this name."""
+    """A likely reason why a file is not found under this name."""
     if os.name != "nt" and PureWindowsPath(name).drive:
         return "; it is a path of a Windows machine"
     return "" if os.path.basename(name).isascii() else "; if its letters look wrong, save what lists it again in UTF-8"
 
 
-def report_left_out(
-    dataset_dir: Path, found: Mapping[str, int], left_out: LeftOut | None, level: int = logging.INFO
-) -> None:
-    """Log which images a reader left out, and add them to ``left_out``.
+def report_left_out(dataset_dir: Path, found: Mapping[str, int], level: int = logging.INFO) -> dict[str, int]:
+    """Log how many images a reader left out, by the reason, and return the reasons that apply to any image.
+
+    >>> report_left_out(Path("set"), {"in no table": 3, "of another class": 0})
+    {'in no table': 3}
 
     Args:
         dataset_dir: of the images, for the log.
-        found: how many images, by the reason.
-        left_out: what is added to, or None.
+        found: the number of images by the reason.
         level: of the log: a warning where it may be a mistake.
     """
     found = {reason: count for reason, count in found.items() if count}
     for reason, count in found.items():
         logger.log(level, f"left out of {dataset_dir}: {count} images, {reason}")
-    if left_out is not None:
-        left_out.update(found)
+    return found

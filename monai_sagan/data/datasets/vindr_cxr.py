@@ -1,6 +1,6 @@
 """VinDr-CXR, chest radiographs of adults, each read by three radiologists.
 
-Three layouts are told apart: the Med-AD one (see `monai_sagan.data.datasets.med_ad`), that of the VinBigData challenge,
+Two layouts are recognized: that of the VinBigData challenge,
 
     DIR/train/<image_id>.dicom                    15,000
     DIR/train.csv                                 image_id, class_name, class_id, rad_id, x_min, y_min, x_max, y_max;
@@ -27,13 +27,12 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from monai_sagan.data.datasets.items import Datalist, Item, split_published
-from monai_sagan.data.datasets.med_ad import find_med_ad, read_med_ad, split_as_listed
+from monai_sagan.data.datasets.items import Item, Reading, split_published
+from monai_sagan.data.datasets.med_ad import split_as_listed
 from monai_sagan.data.datasets.patients import patients_of_headers
 from monai_sagan.data.datasets.rows import find_packed, read_rows
 from monai_sagan.data.datasets.source_files import (
     PICTURES,
-    LeftOut,
     check_some_there,
     images_by_stem,
     read_box,
@@ -41,7 +40,7 @@ from monai_sagan.data.datasets.source_files import (
 )
 from monai_sagan.errors import SaganError
 
-__all__ = ["almost_vindr_cxr", "find_vindr_cxr", "read_vindr_cxr"]
+__all__: list[str] = []
 
 logger = logging.getLogger(__name__)
 
@@ -54,10 +53,10 @@ SUFFIXES = (".dicom", ".dcm")
 
 
 class Readings(dict[str, dict[str, list[list[float]] | None]]):
-    """For each image what each reader says: None is no finding, else the boxes of the findings."""
+    """For each image the finding of each reader: None for no finding, else the boxes of the findings."""
 
     def add(self, path: Path, name: str, reader: str, finds: bool) -> None:
-        """Take up that a reader finds something, or nothing; twice the same is fine."""
+        """Add that a reader finds something, or nothing; the same twice is allowed."""
         said = self.setdefault(name, {}).setdefault(reader, [] if finds else None)
         if (said is not None) != finds:
             raise SaganError(
@@ -65,14 +64,14 @@ class Readings(dict[str, dict[str, list[list[float]] | None]]):
             )
 
     def add_box(self, path: Path, name: str, reader: str, box: list[float]) -> None:
-        """Take up a box of a reader who finds something."""
+        """Add a box of a reader who finds something."""
         boxes = self[name][reader]
         if boxes is not None and box not in boxes:
             boxes.append(box)
 
 
 def find_vindr_cxr(folder: Path) -> str | None:
-    """What tells that the folder is in one of the two original layouts."""
+    """The parts by which one of the two original layouts is recognized, or None."""
     for name in (_labels("train"), TABLE):
         if (table := find_packed(folder / name)) and (folder / "train").is_dir():
             return f"train/ and {table.relative_to(folder).as_posix()}"
@@ -80,7 +79,7 @@ def find_vindr_cxr(folder: Path) -> str | None:
 
 
 def almost_vindr_cxr(folder: Path) -> str | None:
-    """What tells that ``folder`` would be in one of them if it had the table, or None."""
+    """The images by which one of them would be recognized without its table, or None."""
     return "train/*.dicom" if next((folder / "train").glob(f"*{SUFFIXES[0]}"), None) else None
 
 
@@ -90,67 +89,68 @@ def read_vindr_cxr(
     agreement: str = "all",
     official_test: bool | str = False,
     split_seed: int = 0,
-    left_out: LeftOut | None = None,
-) -> Datalist:
-    """The ``normal``, ``unlabeled`` and ``test`` items of VinDr-CXR, in any layout, with ``boxes`` where known.
+) -> Reading:
+    """Read VinDr-CXR in either layout, with the boxes where they are known.
 
     Args:
-        dataset_dir: the folder of any of the layouts.
+        dataset_dir: the folder of either layout.
         split_file: a published list in the form of ``data.json``, which splits the original images.
         agreement: "all": an image is normal when all of its readers find nothing; "majority": when most of them do.
         official_test: test on the test part of the PhysioNet layout, labeled by a consensus of five readers; all
             images of the train part that Table 1 would test on are then unlabeled ones. False leaves that part out,
             for the paper's test images come from the train part.
         split_seed: without a ``split_file``, splits the original images as the paper's Table 1 counts them.
-        left_out: takes up what is left out, see `monai_sagan.data.datasets.source_files`.
 
     Raises:
         SaganError: naming the layouts when none is there; the table or column that is missing, or the first image where
             all are; or the image of which a reader says contrary things.
     """
-    folder = Path(dataset_dir)
+    folder, official = Path(dataset_dir), _checked_flag(official_test)
     if agreement not in ("all", "majority"):
         raise SaganError(f"agreement is {agreement!r}; it is all or majority")
-    if isinstance(official_test, str):  # a command line gives words
-        official_test = {"true": True, "false": False}.get(official_test.lower(), official_test)
-    if not isinstance(official_test, bool):
-        raise SaganError(f"official_test is {official_test!r}; it is true or false")
-    if find_med_ad(folder):
-        if split_file is not None or official_test or agreement != "all":
-            raise SaganError(
-                f"{folder} has lists of its own in data.json; leave split_file, agreement and official_test away"
-            )
-        return read_med_ad(folder, left_out)
-    if not find_vindr_cxr(folder):
-        if almost_vindr_cxr(folder):
-            raise SaganError(
-                f"{folder / TABLE} is missing, and so is {_labels('train')}, beside the images in train/; put the "
-                f"table there that came with them"
-            )
-        raise SaganError(
-            f"no VinDr-CXR data in {folder}: expected images/ with data.json (Med-AD layout), train/ with {TABLE} "
-            f"(Kaggle layout) or train/ with {_labels('train')} (PhysioNet layout); give the folder by --dataset_dir"
-        )
+    _check_layout(folder)
     physionet = find_packed(folder / _labels("train")) is not None
-    if official_test and (not physionet or split_file is not None):
+    if official and (not physionet or split_file is not None):
         raise SaganError(f"official_test needs the PhysioNet layout and no split_file; leave it away for {folder}")
-    reasons: dict[str, int] = {}
-    items = _items(folder, "train", agreement, physionet, reasons)
+    items, unlisted = _items(folder, "train", agreement, physionet)
+    reasons = {"in train/, but in no table": unlisted}
     if split_file is not None:
         datalist = split_as_listed(split_file, items, folder)
         reasons[f"not in {split_file}"] = len(items) - sum(map(len, datalist.values()))
     else:
-        normal, abnormal = _with_label(items, 0), _with_label(items, 1)
         known, others, findings, tested, tested_findings = TABLE_1
-        counts = (known, others + tested, findings + tested_findings, 0, 0) if official_test else TABLE_1
-        datalist = split_published(normal, abnormal, counts, split_seed)
-    if official_test:
-        test = _items(folder, "test", agreement, physionet, reasons)
+        counts = (known, others + tested, findings + tested_findings, 0, 0) if official else TABLE_1
+        datalist = split_published(_with_label(items, 0), _with_label(items, 1), counts, split_seed)
+    if official:
+        test, unlisted = _items(folder, "test", agreement, physionet)
+        reasons["in test/, but in no table"] = unlisted
         datalist["test"] = _with_label(test, 0) + _with_label(test, 1)
     elif physionet:
         reasons["of the official test part"] = len(images_by_stem(folder / "test", SUFFIXES)[0])
-    report_left_out(folder, reasons, left_out)
-    return datalist
+    return Reading(datalist, report_left_out(folder, reasons))
+
+
+def _checked_flag(official_test: bool | str) -> bool:
+    """The flag, or the word that a command line gives for it."""
+    if isinstance(official_test, bool):
+        return official_test
+    if str(official_test).lower() not in ("true", "false"):
+        raise SaganError(f"official_test is {official_test!r}; it is true or false")
+    return official_test.lower() == "true"
+
+
+def _check_layout(folder: Path) -> None:
+    if find_vindr_cxr(folder):
+        return
+    if almost_vindr_cxr(folder):
+        raise SaganError(
+            f"{folder / TABLE} is missing, and so is {_labels('train')}, beside the images in train/; put the "
+            f"table there that came with them"
+        )
+    raise SaganError(
+        f"no VinDr-CXR data in {folder}: expected images/ with data.json (Med-AD layout), train/ with {TABLE} "
+        f"(Kaggle layout) or train/ with {_labels('train')} (PhysioNet layout); give the folder by --dataset_dir"
+    )
 
 
 def _labels(part: str) -> str:
@@ -161,20 +161,21 @@ def _with_label(items: dict[str, Item], label: int) -> list[Item]:
     return [item for item in items.values() if item["label"] == label]
 
 
-def _items(folder: Path, part: str, agreement: str, physionet: bool, reasons: dict[str, int]) -> dict[str, Item]:
+def _items(folder: Path, part: str, agreement: str, physionet: bool) -> tuple[dict[str, Item], int]:
+    """The items of a part, sorted by name, and the number of its files in no table."""
     readings = _read_physionet(folder, part) if physionet else _read_challenge(folder / TABLE)
     there, suffix = images_by_stem(folder / part, SUFFIXES)
     absent = {name: str(folder / part / f"{name}{suffix}") for name in readings if name not in there}
     table = _labels(part) if physionet else TABLE
     check_some_there(list(absent.values()), len(readings), f"images of {table}")
-    reasons[f"in {part}/, but in no table"] = len(there.keys() - readings.keys())
     paths = there | absent
     items = {name: _item(paths[name], list(readings[name].values()), agreement) for name in sorted(readings)}
     if suffix.lower() in PICTURES:
         items = _without_boxes(folder / part, items)
     patients = patients_of_headers([there[name] for name in items if name in there])
     known = {image: {"patient": patient} for image, patient in patients.items()}
-    return {name: item | known.get(item["image"], {}) for name, item in items.items()}
+    items = {name: item | known.get(item["image"], {}) for name, item in items.items()}
+    return items, len(there.keys() - readings.keys())
 
 
 def _without_boxes(folder: Path, items: dict[str, Item]) -> dict[str, Item]:
@@ -194,7 +195,7 @@ def _item(path: str, said: list[list[list[float]] | None], agreement: str) -> It
     if nothing == len(said) or (agreement == "majority" and 2 * nothing > len(said)):
         return {"image": path, "label": 0, "boxes": []}
     boxes = [box for found in said if found is not None for box in found]
-    # Without a box the finding concerns the whole image: where it is, nobody says.
+    # A finding without a box concerns the image as such.
     return {"image": path, "label": 1, "boxes": boxes} if boxes else {"image": path, "label": 1}
 
 
@@ -227,7 +228,7 @@ def _read_physionet(folder: Path, part: str) -> Readings:
         if reader not in readings.get(name, {}):
             raise SaganError(f"{path} has a row of {name!r} by {reader!r} that {_labels(part)} lacks; fix one of them")
         if row["class_name"] == NO_FINDING and not any(cells):
-            continue  # of a finding that concerns the whole image there is no box
+            continue  # a finding that concerns the image as such has no box
         readings.add(path, name, reader, finds=True)
         readings.add_box(path, name, reader, read_box(path, name, cells, corners=True))
     return readings

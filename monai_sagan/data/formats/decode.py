@@ -15,27 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from PIL import Image
 
-from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.data.formats.workers import one_line
 from monai_sagan.errors import SaganError
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "Decoded",
-    "Pixels",
-    "check_min_foreground",
-    "count_frames",
-    "decode",
-    "decode_file",
-    "describe_file",
-    "foreground_share",
-    "is_dicom",
-    "is_image_file",
-    "lacks_foreground",
-    "nifti_slices",
-    "read_image",
-    "split_fragment",
-]
+__all__ = ["read_image"]
 
 DICOM_SUFFIXES = (".dcm", ".dicom")
 NIFTI_SUFFIXES = (".nii", ".nii.gz")
@@ -52,9 +35,9 @@ Picture = Callable[[str], tuple[Any, Description]]  # from a fragment to pixels 
 
 
 class Decoded(NamedTuple):
-    """An image in 8 bits, and what is known of it.
+    """An image in 8 bits, and its description.
 
-    The description has ``width``, ``height``, ``mode`` and ``format``; of DICOM also, where the header tells,
+    The description has ``width``, ``height``, ``mode`` and ``format``; of DICOM also, where the header has them,
     ``modality``, ``view``, ``sex``, ``age`` in years and ``patient``, a hash of the patient's id.
     """
 
@@ -63,13 +46,7 @@ class Decoded(NamedTuple):
 
 
 def is_image_file(path: str | Path) -> bool:
-    """Whether a file is an image by its name or its mark; a hidden one and a DICOMDIR are none.
-
-    The name ends like one of `IMAGE_SUFFIXES`, or the file has DICOM's mark: exports often lack a suffix.
-
-    Args:
-        path: of the file; it is opened only where its name does not tell.
-    """
+    """Whether a file is an image by its suffix or by DICOM's mark: exports often lack a suffix."""
     path = Path(path)
     if path.name.startswith(".") or path.name == "DICOMDIR":
         return False
@@ -77,9 +54,10 @@ def is_image_file(path: str | Path) -> bool:
 
 
 def split_fragment(path: str | Path) -> tuple[str, str]:
-    """The file, and which image of it is meant: ``"a.nii.gz#z41"`` is ``("a.nii.gz", "z41")``, else ``(path, "")``.
+    """Split ``"a.nii.gz#z41"`` into ``("a.nii.gz", "z41")``; a file that has the full name is not split.
 
-    Where a file with exactly that whole name exists, it is meant.
+    >>> split_fragment("a.nii.gz#z41"), split_fragment("a.png")
+    (('a.nii.gz', 'z41'), ('a.png', ''))
     """
     name = str(path)
     file, mark, fragment = name.rpartition("#")
@@ -89,11 +67,15 @@ def split_fragment(path: str | Path) -> tuple[str, str]:
 
 
 def read_image(path: str | Path, preparation: str = "display") -> Image.Image:
-    """One image in 8 bits as a viewer shows it, upright, in mode 1, L, P or RGB; what is transparent is on black.
+    """Read one image in 8 bits as a viewer shows it: upright, in mode 1, L, P or RGB, on black where transparent.
 
     Pixels of other than 8 bits are scaled linearly from the image's least and greatest value to 0 and 255: see
     `monai_sagan.data.formats.pillow`; for DICOM `monai_sagan.data.formats.dicom`, for NIfTI
     `monai_sagan.data.formats.nifti`.
+
+    >>> Image.new("RGBA", (3, 2), (9, 9, 9, 0)).save("a.png")
+    >>> read_image("a.png").getpixel((0, 0))
+    (0, 0, 0)
 
     Args:
         path: a file, or one image of it as ``path#fragment``.
@@ -107,15 +89,7 @@ def read_image(path: str | Path, preparation: str = "display") -> Image.Image:
 
 
 def decode(path: str | Path, preparation: str = "display") -> Decoded:
-    """As `read_image`, with the description of the file.
-
-    Args:
-        path: a file, or one image of it as ``path#fragment``.
-        preparation: as in `read_image`.
-
-    Raises:
-        SaganError: as in `read_image`.
-    """
+    """Decode one image, see `read_image`, with its description."""
     (decoded,) = decode_file([path], preparation)
     if isinstance(decoded, SaganError):
         raise decoded
@@ -123,14 +97,10 @@ def decode(path: str | Path, preparation: str = "display") -> Decoded:
 
 
 def decode_file(paths: Sequence[str | Path], preparation: str = "display") -> Iterator[Decoded | SaganError]:
-    """Images of one file, which is opened and inflated once; for each name the image, or why there is none.
-
-    Args:
-        paths: names of one and the same file, each with its fragment.
-        preparation: as in `read_image`.
+    """Decode images of one file, which is opened and inflated once; an error comes in the place of its image.
 
     Raises:
-        SaganError: for an unknown ``preparation``; what is wrong with an image comes in its place instead.
+        SaganError: for an unknown ``preparation``.
     """
     if preparation not in PREPARATIONS:
         raise SaganError(f"preparation is {preparation!r}; it is one of {', '.join(PREPARATIONS)}")
@@ -138,24 +108,17 @@ def decode_file(paths: Sequence[str | Path], preparation: str = "display") -> It
 
 
 def describe_file(paths: Sequence[str | Path]) -> Iterator[Description | SaganError]:
-    """As `decode_file` without pixels: what the headers alone tell, or why an image cannot be there.
-
-    Args:
-        paths: names of one and the same file, each with its fragment.
-    """
+    """Describe images of one file from its headers alone, as `decode_file` does with pixels."""
     return _each(paths, _look)
 
 
 def nifti_slices(path: str | Path, axis: int = 2, keep: tuple[float, float] = (0.0, 1.0)) -> list[str]:
-    """The names ``path#z41`` of a volume's slices, from its header alone; of a file with one slice, the path.
+    """List the slices ``path#z41`` of a volume from its header; a file with one slice is listed as it is.
 
-    Args:
-        path: of a NIfTI file.
-        axis: 0, 1 or 2: slices are perpendicular to the axis from left to right, back to front or feet to head.
-        keep: the part of the volume's extent along the axis, as two shares from 0 to 1.
+    ``axis`` 0, 1 or 2 runs from left to right, back to front or feet to head; ``keep`` is a part of it, 0 to 1.
 
     Raises:
-        SaganError: naming a file that is unreadable or no volume, or an argument that makes no sense.
+        SaganError: naming a file that is unreadable or not a volume, or an argument that is out of range.
     """
     from monai_sagan.data.formats.nifti import list_slices
 
@@ -166,11 +129,7 @@ def nifti_slices(path: str | Path, axis: int = 2, keep: tuple[float, float] = (0
 
 
 def count_frames(name: str) -> int:
-    """The frames of a DICOM or picture file; 1 of a NIfTI volume, which has slices, and of a broken file.
-
-    Args:
-        name: path of the file.
-    """
+    """Count the frames of a DICOM or picture file; 1 for a NIfTI volume, which has slices, or a broken file."""
     path = Path(name)
     try:
         if is_dicom(path):
@@ -189,42 +148,24 @@ def count_frames(name: str) -> int:
 
 
 def foreground_share(image: Image.Image) -> float:
-    """The share of pixels, 0 to 1, above the background: brighter than 5 % of the display range.
-
-    As all slices of a volume have one scale, the limit is one and the same value of the volume.
-
-    Args:
-        image: of 8 bits a channel, 0 to 255, in any mode of Pillow's.
-    """
+    """The share of pixels, 0 to 1, of an 8-bit image that are brighter than 5 % of the display range."""
     return float((np.asarray(image.convert("L")) > BACKGROUND).mean())
 
 
 def lacks_foreground(image: Image.Image, least: float) -> str | None:
-    """Why an image counts as empty, or None: its `foreground_share` is below ``least``.
-
-    Args:
-        image: of 8 bits a channel, in any mode of Pillow's.
-        least: share, 0 to 1; 0 leaves out none.
-    """
+    """Why an image counts as empty, or None: its `foreground_share` is below ``least``."""
     share = foreground_share(image) if least else 1.0
     return f"foreground {share:.3f} of the image, below {least:g}" if share < least else None
 
 
 def check_min_foreground(value: float) -> None:
-    """Check the share of foreground below which images are left out.
-
-    Args:
-        value: the share, from 0 to 1.
-
-    Raises:
-        SaganError: when it is none from 0 to 1.
-    """
+    """Check that a share of foreground is between 0 and 1."""
     if not 0 <= value <= 1:
         raise SaganError(f"min_foreground is {value}; it is a share from 0 to 1, for example 0.05")
 
 
 def _each(paths: Sequence[str | Path], opened: Callable[[Path], Callable[[str], T]]) -> Iterator[T | SaganError]:
-    """Open the one file of ``paths``; for each of them what that makes of its fragment, or the refusal."""
+    """Open the file of ``paths``; yield the result for each fragment, or the error."""
     file = split_fragment(paths[0])[0]
     try:
         if os.path.exists(file) and not os.path.isfile(file):
@@ -271,7 +212,7 @@ def _look(path: Path) -> Callable[[str], Description]:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether the file at ``path`` is named as DICOM or has its mark."""
+    """Whether a file is named as DICOM or has its mark."""
     return path.name.lower().endswith(DICOM_SUFFIXES) or _has_dicom_mark(path)
 
 
@@ -292,7 +233,7 @@ def _decoded(image: Any, description: Description) -> Decoded:
 
 
 def _refusal(path: str | Path, error: Exception) -> SaganError:
-    """One line that has the whole name as it was given."""
+    """The error of an image in one line that has its full name."""
     if isinstance(error, SaganError):
         file = split_fragment(path)[0]
         return error if str(path) in str(error) else SaganError(str(error).replace(file, str(path), 1))

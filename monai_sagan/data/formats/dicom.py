@@ -2,8 +2,8 @@
 
 ``preparation="display"`` shows what a viewer would show: the modality LUT or rescaling is applied, then the first VOI
 LUT or window, whose display range becomes 0 to 255. Without one, unsigned 8-bit pixels stay as they are and others are
-scaled linearly from the image's least to its greatest value. MONOCHROME1 is inverted within that range. Padding has no
-part in the scaling and is black. Palettes and luminance-chrominance become RGB. See DICOM PS3.3, C.7.6.3 and C.11.
+scaled linearly from the image's least to its greatest value. MONOCHROME1 is inverted within that range. Padding does
+not affect the scaling and is black. Palettes and luminance-chrominance become RGB. See DICOM PS3.3, C.7.6.3 and C.11.
 
 ``preparation="med_ad"`` repeats how the published Med-AD sets were made: the stored pixels, MONOCHROME1 subtracted from
 its greatest value; all but 8-bit ones scaled from the least to the greatest value and truncated; no LUT, no window.
@@ -31,7 +31,7 @@ from monai_sagan.data.formats.workers import one_line
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["describe_dicom", "open_dicom"]
+__all__: list[str] = []
 
 PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 DAYS_OF = {"D": 1.0, "W": 7.0, "M": 365.25 / 12, "Y": 365.25}
@@ -40,15 +40,11 @@ WORDS = {"modality": "Modality", "view": "ViewPosition", "sex": "PatientSex"}
 
 
 def open_dicom(path: Path, preparation: str = "display") -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
-    """A function from a fragment, a frame's index or "", to that frame, uint8 (H, W[, 3]), and the description.
-
-    Args:
-        path: of a DICOM file.
-        preparation: ``"display"`` or ``"med_ad"``, see `monai_sagan.data.formats.decode.read_image`.
+    """Open a DICOM file: a function from a frame's index or "" to the frame, uint8 (H, W[, 3]), and its description.
 
     Raises:
         SaganError: by the function: when there is no such frame, or nothing installed decodes it.
-        ValueError: when it holds no pixels.
+        ValueError: when the file holds no pixels.
     """
     dataset = _read(path)
     frames, description = _frames(dataset), _describe(dataset)
@@ -63,14 +59,11 @@ def open_dicom(path: Path, preparation: str = "display") -> Callable[[str], tupl
 
 
 def describe_dicom(path: Path) -> Callable[[str], dict[str, Any]]:
-    """A function from a fragment to the description with ``width``, ``height`` and ``mode``; no pixel is read.
-
-    Args:
-        path: of a DICOM file.
+    """Open a DICOM file's header: a function from a frame's index or "" to the description.
 
     Raises:
         SaganError: by the function: when there is no such frame.
-        ValueError: when it holds no pixels.
+        ValueError: when the file holds no pixels.
     """
     dataset = _read(path, header_only=True)
     color = dataset.get("SamplesPerPixel") == 3 or dataset.get("PhotometricInterpretation") == "PALETTE COLOR"
@@ -86,7 +79,7 @@ def describe_dicom(path: Path) -> Callable[[str], dict[str, Any]]:
 
 @functools.cache
 def _quiet() -> None:
-    """Once for all threads: pydicom warns of, and logs, every oddity of a header; what matters it also raises."""
+    """Silence pydicom, once for all threads: it warns of every oddity of a header, and raises what matters."""
     warnings.filterwarnings("ignore", category=UserWarning, module=r"pydicom\.")
     logging.getLogger("pydicom").setLevel(logging.CRITICAL)
 
@@ -113,7 +106,7 @@ def _frames(dataset: Dataset) -> int:
 
 
 def _header_of(dataset: Dataset, frame: int) -> Dataset:
-    """The dataset with the rescaling and window that enhanced multi-frame objects keep for each frame apart."""
+    """The dataset with the rescaling and window that enhanced multi-frame objects keep for each frame."""
     from pydicom import Dataset
 
     groups = [*(dataset.get("SharedFunctionalGroupsSequence") or [])[:1]]
@@ -154,7 +147,7 @@ def _display(raw: Pixels, header: Dataset) -> Pixels:
         values, index = np.unique(raw, return_inverse=True)
         check_numbers(values)
         return grey_of(values, lambda: np.ones(len(values), bool), header)[index.reshape(raw.shape)]
-    # What each possible pixel becomes is worked out once; the image is then one look-up in that table.
+    # Each possible pixel is converted once; the image is then one look-up in that table.
     index = raw.view(f"u{raw.dtype.itemsize}")
     possible = np.arange(256**raw.dtype.itemsize).astype(index.dtype).view(raw.dtype)
     return grey_of(possible, lambda: np.bincount(index.ravel(), minlength=len(possible)) > 0, header).take(index)
@@ -169,7 +162,7 @@ def _from_palette(pixels: Pixels, header: Dataset) -> Pixels:
 
 
 def _describe(dataset: Dataset) -> dict[str, Any]:
-    """What the header tells of the image and the patient, without anything that names the patient."""
+    """What the header says about the image and the patient, without anything that identifies the patient."""
     words = {key: one_line(str(dataset.get(keyword) or "")).upper() for key, keyword in WORDS.items()}
     known: dict[str, Any] = {"format": "DICOM"} | {key: word for key, word in words.items() if word}
     if known.get("sex") not in (None, "F", "M", "O"):

@@ -1,4 +1,4 @@
-"""Stored pixels of a DICOM frame, out of any encoding that an installed decoder under a permissive license knows."""
+"""Stored pixels of a DICOM frame, in any encoding that an installed, permissively licensed decoder reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
     from pydicom.pixels.decoders.base import Decoder
 
-__all__ = ["raw_frame"]
+__all__: list[str] = []
 
 # Pillow first, so that pixels do not depend on what else is installed. GDCM only for what nothing else decodes, JPEG
 # lossless and 12-bit JPEG: some broken streams make it end the process.
@@ -26,15 +26,10 @@ WITH_UNUSED_BITS: Any = {"correct_unused_bits": False}
 
 
 def raw_frame(dataset: Dataset, frame: int, path: Path) -> Pixels:
-    """A frame as it is stored, with whatever is in unused bits: (H, W), or RGB (H, W, 3).
-
-    Args:
-        dataset: of the file, with its pixel data.
-        frame: its index, from 0.
-        path: of the file, for errors.
+    """A frame as it is stored, unused bits included: (H, W), or RGB (H, W, 3).
 
     Raises:
-        SaganError: when nothing that is installed decodes its transfer syntax; it says what does.
+        SaganError: when nothing that is installed decodes its transfer syntax; it names the packages that do.
         ValueError: when its pixels are neither grey nor RGB.
     """
     from pydicom.pixels import get_decoder
@@ -72,7 +67,7 @@ def _decompress(decoder: Decoder, dataset: Dataset, frame: int, path: Path) -> P
 
 
 def _decode_12_bit_jpeg(dataset: Dataset, frame: int, path: Path) -> Pixels:
-    """Through GDCM itself, with the stream's own precision: pydicom refuses that, and takes the header's instead."""
+    """Decode by GDCM with the stream's own precision; pydicom would take the header's."""
     from pydicom.encaps import get_frame
 
     try:

@@ -1,6 +1,6 @@
-"""What stored DICOM values look like: unused bits, padding, modality and VOI transformations, 8-bit grey.
+"""Stored DICOM values to 8-bit grey: unused bits, padding, modality and VOI transformations.
 
-All functions take arrays of values and work on each alone, so a table of all possible values does for a whole image.
+All functions work on each value alone, so one table of all possible values serves for an image.
 """
 
 from __future__ import annotations
@@ -15,17 +15,11 @@ from monai_sagan.data.formats.scaling import Pixels, stretch
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-__all__ = ["grey_of", "used_bits"]
+__all__: list[str] = []
 
 
 def grey_of(raw: Pixels, present: Callable[[], Pixels], header: Dataset) -> Pixels:
-    """What raw pixel values become, uint8 (N,), 0 to 255.
-
-    Args:
-        raw: stored values (N,), integers or floats.
-        present: returns which of them are in the image, bool (N,).
-        header: of the frame: its LUTs, window, padding and photometric interpretation.
-    """
+    """Convert raw values (N,) of a frame to uint8 (N,); ``present()`` says which of them the image has, bool (N,)."""
     stored = used_bits(raw, header)
     padding = _is_padding(raw, header) | _is_padding(stored, header)
     values = _modality(stored, header)
@@ -45,12 +39,7 @@ def grey_of(raw: Pixels, present: Callable[[], Pixels], header: Dataset) -> Pixe
 
 
 def used_bits(raw: Pixels, header: Dataset) -> Pixels:
-    """Stored values: what stands in the bits beside the stored ones is not a part of them.
-
-    Args:
-        raw: pixel values of any shape, as they stand in the file.
-        header: tells which of their bits are stored.
-    """
+    """Remove everything beside the stored bits from raw values of any shape."""
     bits, size = header.get("BitsStored", 0), 8 * raw.dtype.itemsize
     if raw.dtype.kind == "f" or not 0 < bits < size:
         return raw
@@ -59,7 +48,7 @@ def used_bits(raw: Pixels, header: Dataset) -> Pixels:
         return np.asarray(np.minimum(raw, 2**bits - 1))  # lossy compression overshoots the greatest value
     above = size - 1 - header.get("HighBit", bits - 1)
     above = above if 0 <= above <= size - bits else size - bits
-    return np.asarray((raw << above) >> (size - bits))  # a signed type brings its sign along
+    return np.asarray((raw << above) >> (size - bits))  # a signed type keeps its sign
 
 
 def _is_padding(values: Pixels, header: Dataset) -> Pixels:
@@ -80,7 +69,7 @@ def _modality(stored: Pixels, header: Dataset) -> Pixels:
 
 
 def _voi(values: Pixels, header: Dataset) -> Pixels | None:
-    """Where modality values lie in the range that the VOI LUT or the window displays, 0 to 1; None without either."""
+    """Modality values as shares of the range that the VOI LUT or the window displays; None without either."""
     tables = header.get("VOILUTSequence")
     if tables and tables[0].get("LUTDescriptor") and tables[0].get("LUTData"):
         entries, greatest = _look_up(values, tables[0], header)
@@ -101,7 +90,7 @@ def _voi(values: Pixels, header: Dataset) -> Pixels | None:
 def _look_up(values: Pixels, table: Dataset, header: Dataset) -> tuple[Pixels, int]:
     """Entries of a LUT, float64, and the greatest possible one.
 
-    Not by pydicom, whose index into a table of 8-bit entries wraps around at 256.
+    pydicom's own index into a table of 8-bit entries wraps around at 256.
     """
     count, first, bits = (int(number) for number in table.LUTDescriptor)
     count = count or 2**16
@@ -120,7 +109,7 @@ def _look_up(values: Pixels, table: Dataset, header: Dataset) -> tuple[Pixels, i
 
 
 def number_of(header: Dataset, keyword: str) -> float | None:
-    """A header's number, of several the first; None where there is none."""
+    """A number of a header, the first of several; None where it has none."""
     value = header.get(keyword)
     if isinstance(value, Sequence) and not isinstance(value, str):
         value = value[0] if len(value) else None

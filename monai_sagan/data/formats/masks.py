@@ -12,18 +12,14 @@ from PIL import Image
 from monai_sagan.data.formats.orientation import orientation_of, turned
 from monai_sagan.errors import SaganError
 
-__all__ = ["read_mask"]
+__all__: list[str] = []
 
 
 def read_mask(item: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Where the mask, as a viewer shows it, is visible and not 0 in any of its colors, bool (height, width).
-
-    Args:
-        item: with a ``mask``, the path of an image file.
-        size: width and height of the item's image, in pixels.
+    """Where the mask of an item, as a viewer shows it, is visible and nonzero: bool (height, width).
 
     Raises:
-        SaganError: when the mask is unreadable or of another size.
+        SaganError: when the mask is unreadable or not of the ``size`` (width, height) of its image.
     """
     # Not by `read_image`, which stretches 16 bits to 8: a mask's 1 beside a 60000 would become 0.
     try:

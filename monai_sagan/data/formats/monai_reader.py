@@ -10,18 +10,11 @@ import numpy as np
 from monai.data import ImageReader
 from monai.utils import MetaKeys, ensure_tuple
 
-from monai_sagan.data.formats.decode import (
-    IMAGE_SUFFIXES,
-    Decoded,
-    Pixels,
-    decode_file,
-    is_image_file,
-    read_image,
-    split_fragment,
-)
+from monai_sagan.data.formats.decode import Decoded, decode_file, is_image_file, split_fragment
+from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.errors import SaganError
 
-__all__ = ["IMAGE_SUFFIXES", "Pixels", "RadiographReader", "is_image_file", "read_image"]
+__all__ = ["RadiographReader"]
 
 GREY_MODES = ("1", "L", "LA")
 Name = str | PathLike[str]
@@ -30,14 +23,18 @@ Name = str | PathLike[str]
 class RadiographReader(ImageReader):
     """Radiographs, photographs and slices for `monai.transforms.LoadImage`, not transposed, float32 from 0 to 255.
 
-    ``LoadImaged(keys="image", reader=RadiographReader(), ensure_channel_first=True)`` gives
-    (1, H, W) or (3, H, W); ``path#fragment`` names a frame or a slice. The pixels are those of
-    `monai_sagan.data.formats.decode.read_image`, and the file's description is among the meta data. Of several files
-    the images are stacked as channels.
+    ``path#fragment`` names a frame or a slice. The pixels are those of `monai_sagan.data.formats.decode.read_image`,
+    and the file's description is part of the meta data. Several files are stacked as channels.
+
+    >>> from monai.transforms import LoadImage
+    >>> from PIL import Image
+    >>> Image.new("L", (3, 2), 7).save("a.png")
+    >>> LoadImage(reader=RadiographReader(), ensure_channel_first=True)("a.png").shape
+    torch.Size([1, 2, 3])
 
     Args:
         preparation: of DICOM, ``"display"`` or ``"med_ad"``, see `monai_sagan.data.formats.dicom`.
-        channels: 1 converts to grey, 3 to color, None leaves each image what it is.
+        channels: 1 converts to grey, 3 to color, None keeps each image as it is.
 
     Raises:
         SaganError: for other ``channels``.
@@ -46,7 +43,9 @@ class RadiographReader(ImageReader):
     def __init__(self, preparation: str = "display", channels: int | None = None) -> None:
         super().__init__()
         if channels not in (1, 3, None):
-            raise SaganError(f"channels is {channels!r}; it is 1 for grey, 3 for color or None for what each image is")
+            raise SaganError(
+                f"channels is {channels!r}; it is 1 for grey, 3 for color or None to keep each image as it is"
+            )
         self.preparation = preparation
         self.channels = channels
 
@@ -80,7 +79,7 @@ class RadiographReader(ImageReader):
                 )
         color = images[0].ndim == 3
         stacked = len(images) > 1 and not color
-        # A number that is none: MONAI's sign for "no channel axis".
+        # NaN is MONAI's sign for "no channel axis".
         meta[MetaKeys.ORIGINAL_CHANNEL_DIM] = -1 if color else 0 if stacked else float("nan")
         return (np.stack(images) if stacked else np.concatenate(images, axis=-1) if color else images[0]), meta
 

@@ -25,17 +25,14 @@ from monai_sagan.data.formats.scaling import Pixels, check_numbers, stretch
 from monai_sagan.data.formats.slices import check_slices
 from monai_sagan.errors import SaganError
 
-__all__ = ["list_slices", "open_nifti"]
+__all__: list[str] = []
 
 AXES = "xyz"
 PERCENTILES = (0.5, 99.5)
 
 
 def open_nifti(path: Path) -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
-    """A function from a fragment, such as ``"z41"``, to that slice, uint8 (H, W); the file is inflated once.
-
-    Args:
-        path: of a NIfTI file.
+    """Open a volume: a function from a fragment, such as ``"z41"``, to that slice, uint8 (H, W), and its description.
 
     Raises:
         SaganError: naming the file, when it is neither a volume nor a picture of real numbers, or has no orientation;
@@ -72,16 +69,7 @@ def describe_nifti(path: Path) -> Callable[[str], dict[str, Any]]:
 
 
 def list_slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
-    """See `monai_sagan.data.formats.decode.nifti_slices`.
-
-    Args:
-        path: of a NIfTI file.
-        axis: 0, 1 or 2: x, y or z.
-        keep: two shares from 0 to 1 of the volume's extent along it.
-
-    Raises:
-        SaganError: for an axis or shares that make no sense.
-    """
+    """List the slices of a volume, see `monai_sagan.data.formats.decode.nifti_slices`."""
     axis, keep = check_slices(axis, keep)
     file = _load(path)
     if _is_picture(file.shape):
@@ -92,7 +80,7 @@ def list_slices(path: Path, axis: int, keep: tuple[float, float]) -> list[str]:
 
 
 def _load(path: Path) -> Any:
-    """The file's header, of three axes; its voxels wait until they are asked for."""
+    """The file's header, of three axes; voxels are read when they are asked for."""
     import nibabel
 
     file: Any = nibabel.load(path)
@@ -118,7 +106,7 @@ def _canonical_shape(file: Any) -> tuple[int, ...]:
 
 
 def _untyped(name: str) -> Callable[..., Any]:
-    """One of those that nibabel ships without types."""
+    """A function of nibabel's that has no types."""
     import nibabel
 
     function: Callable[..., Any] = getattr(nibabel, name)
@@ -131,7 +119,7 @@ def _display_range(volume: Pixels) -> tuple[float, float]:
 
 
 def _place(shape: tuple[int, ...], fragment: str, path: Path) -> tuple[int, int]:
-    """The axis, and the index along it, that a fragment names in a volume; a picture's slice needs no name."""
+    """The axis of a volume and the index along it that a fragment names; a picture's slice needs no name."""
     if not fragment and _is_picture(shape):
         return shape.index(1), 0
     if fragment[:1] not in tuple(AXES):

@@ -1,4 +1,4 @@
-"""Which way up a picture is: what a camera notes beside the pixels, and every viewer follows."""
+"""The orientation that a camera notes beside the pixels, and that every viewer follows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import IO
 
 from PIL import Image
 
-__all__ = ["orientation_of", "turned"]
+__all__: list[str] = []
 
 ORIENTATION = 274  # its tag in EXIF
 TURNS = {
@@ -24,12 +24,7 @@ TURNS = {
 
 
 def orientation_of(image: Image.Image, file: IO[bytes]) -> int:
-    """How a picture that is opened but not loaded is to be turned: a key of `TURNS`, or 1.
-
-    Args:
-        image: of Pillow's; a TIFF is always 1, for Pillow turns it when it loads it.
-        file: which it was opened from; a PNG may say it behind its pixels.
-    """
+    """The EXIF orientation of an image that is not loaded, a key of `TURNS`; 1 of a TIFF: Pillow turns it."""
     if image.format == "TIFF":
         return 1
     exif = Image.Exif()
@@ -40,17 +35,12 @@ def orientation_of(image: Image.Image, file: IO[bytes]) -> int:
 
 
 def turned(image: Image.Image, turn: int) -> Image.Image:
-    """A picture turned as `orientation_of` says, as a copy.
-
-    Args:
-        image: of any mode.
-        turn: what `orientation_of` returned.
-    """
+    """A copy of a picture, turned by its `orientation_of`."""
     return image.transpose(TURNS[turn]) if turn in TURNS else image.copy()
 
 
 def _late_exif(file: IO[bytes]) -> bytes:
-    """The chunk eXIf of a PNG, wherever it stands."""
+    """The chunk eXIf of a PNG, also behind its pixels."""
     place = file.tell()
     file.seek(8)
     found = b""

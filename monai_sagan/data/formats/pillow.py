@@ -2,7 +2,7 @@
 
 A picture is turned as its EXIF or TIFF orientation says, WhiteIsZero is inverted, CMYK, YCbCr and Lab become RGB.
 Pixels of more than 8 bits, grey or colored, are scaled linearly from the picture's least to its greatest visible value.
-What is transparent, wholly or in part, is then composed on black, so that nothing unseen has a part in a score.
+Transparent pixels are then composed on black, so that nothing invisible affects a score.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from monai_sagan.data.formats.fragments import choose_frame
 from monai_sagan.data.formats.orientation import orientation_of, turned
 from monai_sagan.data.formats.scaling import Pixels, check_numbers, stretch
 
-__all__ = ["FORMATS", "describe_picture", "open_picture"]
+__all__: list[str] = []
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF", "PPM")  # and no programs, such as PostScript
 BITS, PHOTOMETRIC, PLANAR, SAMPLE_FORMAT = 258, 262, 284, 339  # tags of TIFF
@@ -37,15 +37,12 @@ FEW_BITS = {"L;2": 85, "L;4": 17}  # what Pillow multiplies such pixels by, and 
 
 
 def open_picture(path: Path) -> Callable[[str], tuple[Any, dict[str, Any]]]:
-    """A function from a fragment, a page's index or "", to that page, as Pillow image or uint8, and the description.
-
-    Args:
-        path: of a file of one of `FORMATS`.
+    """Open a picture: a function from a page's index or "" to the page, a Pillow image or uint8, and its description.
 
     Raises:
         SaganError: by the function: when there is no such page.
-        ValueError: when it is none of these or too large, or Pillow would cut its colors to 8 bits; by the function:
-            when it has NaN or infinite pixels.
+        ValueError: when the format is none of `FORMATS`, the picture too large, or Pillow would cut its colors to 8
+            bits; by the function: when it has NaN or infinite pixels.
     """
     content = io.BytesIO(path.read_bytes())  # no file is left open
     image, frames = _open(content)
@@ -67,16 +64,13 @@ def open_picture(path: Path) -> Callable[[str], tuple[Any, dict[str, Any]]]:
 
 
 def describe_picture(path: Path) -> Callable[[str], dict[str, Any]]:
-    """A function from a fragment to ``width``, ``height``, ``mode`` and ``format``; nothing is decoded.
+    """Open a picture's header: a function from a page's index or "" to the description.
 
     Width and height are those of the picture as it is shown; the mode is the file's, with its alpha channel.
 
-    Args:
-        path: of a file of one of `FORMATS`.
-
     Raises:
         SaganError: by the function: when there is no such page.
-        ValueError: when it is none of these or too large, or Pillow would cut its colors to 8 bits.
+        ValueError: as in `open_picture`.
     """
     with path.open("rb") as file:
         image, frames = _open(file)
@@ -100,7 +94,7 @@ def _open(file: IO[bytes]) -> tuple[ImageFile.ImageFile, int]:
 
 
 def _unidentified(file: IO[bytes]) -> str:
-    """Why Pillow opens nothing: another format, or a TIFF of pixels that it does not know."""
+    """Why Pillow opens nothing: another format, or a TIFF of pixels that it does not read."""
     file.seek(0)
     with contextlib.suppress(Exception):
         tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
@@ -118,7 +112,7 @@ def _stored_as(image: ImageFile.ImageFile) -> str:
 
 
 def _describe(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, Any]:
-    """What is known of a frame before it is loaded."""
+    """The description of a frame before it is loaded."""
     raw = _stored_as(image)
     if _is_cut(image, raw):
         raise ValueError("colors of 16 bits in a form that is not read; save it as a PNG, or with 8 bits")
@@ -196,7 +190,7 @@ def _deep_color(content: IO[bytes], index: int, raw: str, turn: int, hidden: tup
 
 
 def _scaled(values: Pixels, opacity: Pixels | None) -> Pixels:
-    """To 8 bits by what is visible, then composed on black; opacity (H, W[, 1]) is from 0 to 1, or None for all 1."""
+    """Scale to 8 bits by the visible pixels, then compose on black; opacity (H, W[, 1]), 0 to 1, None for all 1."""
     if opacity is None:
         return stretch(values)
     opacity = opacity.reshape(*values.shape[:2], *[1] * (values.ndim - 2))

@@ -1,4 +1,4 @@
-"""Pixels of any type to the 8 bits that everything behind the readers works on."""
+"""Pixels of any type to 8 bits."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Pixels", "check_numbers", "stretch"]
+__all__: list[str] = []
 
 Pixels = NDArray[Any]
 
 
 def stretch(values: Pixels, low: float | None = None, high: float | None = None) -> Pixels:
-    """``low`` to 0 and ``high`` to 255, linearly, rounded, what lies outside clipped; uint8 of the same shape.
+    """Scale ``low`` to 0 and ``high`` to 255, linearly, rounded and clipped: uint8 of the same shape.
 
-    Args:
-        values: of any shape and type; finite.
-        low: None takes the least value.
-        high: None takes the greatest value; where it is not above ``low``, all is 0.
+    None takes the least and the greatest value; where ``high`` is not above ``low``, all is 0.
     """
     low = float(values.min()) if low is None else low
     high = float(values.max()) if high is None else high
@@ -29,13 +26,10 @@ def stretch(values: Pixels, low: float | None = None, high: float | None = None)
 
 
 def check_numbers(values: Pixels) -> None:
-    """Check that values of any shape have neither NaN nor infinity among them.
-
-    Args:
-        values: pixels of any number type; whole ones always pass.
+    """Check that values have neither NaN nor infinity among them.
 
     Raises:
-        ValueError: counting the NaN and infinite values.
+        ValueError: with their number.
     """
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         count = int((~np.isfinite(values)).sum())

@@ -6,23 +6,19 @@ import math
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["check_slices"]
+__all__: list[str] = []
 
 
 def check_slices(slice_axis: object, slice_range: object) -> tuple[int, tuple[float, float]]:
-    """Check which slices of volumes are asked for; returns the axis and the range as numbers.
-
-    Args:
-        slice_axis: 0, 1 or 2.
-        slice_range: two rising shares from 0 to 1.
+    """Check the options that choose slices of volumes, and return them as numbers.
 
     Raises:
-        SaganError: naming the value that is something else.
+        SaganError: naming the value that is out of range.
     """
     if isinstance(slice_axis, bool) or not isinstance(slice_axis, int) or slice_axis not in (0, 1, 2):
         raise SaganError(f"slice_axis is {slice_axis!r}; it is 0, 1 or 2")
     try:
-        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # what is not a pair raises
+        first, last = (float(share) for share in slice_range)  # type: ignore[attr-defined]  # anything but a pair raises
     except (TypeError, ValueError):
         first = last = math.nan
     if isinstance(slice_range, str) or not 0 <= first < last <= 1:

@@ -1,7 +1,7 @@
-"""The one task of worker processes: decode the images of a file and make of each what is asked for.
+"""The task of worker processes: decode the images of a file.
 
-Each image becomes a `DecodedImage`, an `Unreadable` or a `LeftOut`, whoever asks: the cache, `monai-sagan prepare`, the
-overview of a dataset, or the scoring of a folder.
+Each image becomes a `DecodedImage`, an `Unreadable` or a `LeftOut`, for the cache, `monai-sagan prepare`, the overview
+of a dataset and the scoring of a folder alike.
 """
 
 from __future__ import annotations
@@ -29,19 +29,7 @@ from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.data.formats.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.errors import SaganError
 
-__all__ = [
-    "DecodeTask",
-    "DecodedImage",
-    "HowToDecode",
-    "LeftOut",
-    "Result",
-    "Unreadable",
-    "fit_image",
-    "group_by_file",
-    "run_task",
-    "run_tasks",
-    "save_png",
-]
+__all__ = ["HowToDecode"]
 
 SECONDS_AN_IMAGE = 2.0  # added to a task's time limit for each of its images
 MANY = 10_000  # frames; a header that promises more is broken
@@ -49,14 +37,17 @@ MANY = 10_000  # frames; a header that promises more is broken
 
 @dataclass(frozen=True)
 class HowToDecode:
-    """How files become pixels; whatever changes the pixels is here.
+    """How files become pixels: everything that changes them.
+
+    >>> HowToDecode((64, 64), channels=3).preparation
+    'display'
 
     Args:
         image_size: height and width, reached by Pillow's antialiased bilinear filter.
         channels: 1 converts to grey, 3 to color.
         preparation: of DICOM, see `monai_sagan.data.formats.dicom`.
-        min_foreground: an image whose share of pixels above its background is smaller is left out, as the empty ends
-            of a volume are.
+        min_foreground: an image with a smaller share of pixels above its background is left out, as the empty ends of
+            a volume are.
     """
 
     image_size: tuple[int, int]
@@ -67,19 +58,19 @@ class HowToDecode:
 
 @dataclass(frozen=True)
 class DecodeTask:
-    """Images, and what to make of each.
+    """Images to decode, and the results asked for.
 
     Args:
-        images: names, those of one file in a row.
+        images: names; those of one file follow each other.
         preparation: of DICOM, see `monai_sagan.data.formats.dicom`.
         min_foreground: share of pixels, 0 to 1, below which an image is left out.
-        headers_only: describe the images without decoding them; then nothing else is made.
-        fit: gives `DecodedImage.pixels` their size and channels; None makes none.
+        headers_only: describe the images without decoding them.
+        fit: size and channels of `DecodedImage.pixels`; None makes none.
         shown_side: longest side of `DecodedImage.picture`; 0 makes none.
         digest: add a ``digest`` of the decoded pixels to the description.
         targets: the PNG file to write, by the image.
         target_side: of the written pictures, which are square.
-        every_frame: a file of several frames that is named without one gives all, ``cine.dcm#0``, ``cine.dcm#1``, ...
+        every_frame: a file of several frames that is named without one gives all: ``cine.dcm#0``, ``cine.dcm#1``, ...
     """
 
     images: Sequence[str]
@@ -96,14 +87,14 @@ class DecodeTask:
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image that could be read.
+    """A readable image: its name, its description, and what its task asks for.
 
     Args:
         image: its name.
-        description: what its file says, see `monai_sagan.data.formats.decode.Decoded`.
-        pixels: as training sees them, uint8 (C, h, w); None where the task asks for none.
-        picture: to show, uint8 (H, W) or (H, W, 3); None where the task asks for none.
-        not_written: why the file that the task asks for could not be written, or "".
+        description: see `monai_sagan.data.formats.decode.Decoded`.
+        pixels: as training sees them, uint8 (C, h, w), or None.
+        picture: to show, uint8 (H, W) or (H, W, 3), or None.
+        not_written: why its file could not be written, or "".
     """
 
     image: str
@@ -115,12 +106,7 @@ class DecodedImage:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """An image that could not be read.
-
-    Args:
-        image: its name.
-        reason: in one line that names the image or its file.
-    """
+    """An image that could not be read, and the reason in one line that names it or its file."""
 
     image: str
     reason: str
@@ -128,12 +114,7 @@ class Unreadable:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A readable image that is skipped.
-
-    Args:
-        image: its name.
-        reason: what the image has, such as too little foreground.
-    """
+    """A readable image that is skipped, and the reason, such as too little foreground."""
 
     image: str
     reason: str
@@ -143,11 +124,7 @@ Result = DecodedImage | Unreadable | LeftOut
 
 
 def group_by_file(images: Sequence[str]) -> list[list[str]]:
-    """The names of images, those of one file together; the files in their order.
-
-    Args:
-        images: names, with their fragments.
-    """
+    """Group the names of images by their file; the files keep their order."""
     groups: dict[str, list[str]] = {}
     for image in images:
         groups.setdefault(split_fragment(image)[0], []).append(image)
@@ -155,10 +132,12 @@ def group_by_file(images: Sequence[str]) -> list[list[str]]:
 
 
 def run_tasks(tasks: Sequence[DecodeTask], jobs: int | None = None) -> Iterator[list[Result]]:
-    """Yield the results of each task, in order, decoded in processes of their own.
+    """Yield the results of each task, in order, decoded in worker processes.
+
+    A task whose process dies or hangs has unreadable images.
 
     Args:
-        tasks: one whose process dies or hangs has unreadable images.
+        tasks: to run.
         jobs: processes at a time; None takes one for each core.
 
     Raises:
@@ -172,14 +151,7 @@ def run_tasks(tasks: Sequence[DecodeTask], jobs: int | None = None) -> Iterator[
 
 
 def run_task(task: DecodeTask) -> list[Result]:
-    """The results of a task, in the order of its images, decoded in this process.
-
-    Args:
-        task: what to decode and to make.
-
-    Raises:
-        SaganError: for an unknown ``preparation``.
-    """
+    """Decode the images of a task in this process; the results have their order."""
     files = [list(names) for _, names in groupby(task.images, lambda image: split_fragment(image)[0])]
     return [result for names in files for result in _of_file(names, task)]
 
@@ -211,7 +183,7 @@ def _results(images: list[str], task: DecodeTask) -> Iterator[Result]:
 
 
 def _made(name: str, image: Image.Image, description: dict[str, Any], task: DecodeTask) -> DecodedImage:
-    """All that the task asks for of a decoded image."""
+    """Everything that a task asks for of a decoded image."""
     if task.digest:
         digest = hashlib.blake2b(image.tobytes(), digest_size=12, key=f"{image.size} {image.mode}".encode())
         description = description | {"digest": digest.hexdigest()}
@@ -226,12 +198,7 @@ def _made(name: str, image: Image.Image, description: dict[str, Any], task: Deco
 
 
 def fit_image(image: Image.Image, how: HowToDecode) -> Pixels:
-    """A picture as the networks see it: uint8 (C, H, W), grey or color, resized by Pillow's bilinear filter.
-
-    Args:
-        image: of any size and mode.
-        how: gives the size and the channels.
-    """
+    """Resize a picture for the network: uint8 (C, H, W), grey or color, by Pillow's bilinear filter."""
     image = image.convert("L" if how.channels == 1 else "RGB")
     resized = np.asarray(image.resize((how.image_size[1], how.image_size[0]), Image.Resampling.BILINEAR))
     return resized[None] if how.channels == 1 else np.ascontiguousarray(np.moveaxis(resized, -1, 0))
@@ -244,7 +211,7 @@ def _shown(image: Image.Image, task: DecodeTask) -> Pixels:
 
 
 def _write(image: Image.Image, path: Path, side: int) -> str:
-    """Write a square PNG, grey or in color; returns why it could not be written, or ""."""
+    """Write a square PNG, grey or in color; return why it could not be written, or ""."""
     image = image.convert("L" if image.mode in ("1", "L", "LA", "I", "F") else "RGB")
     try:
         # Radiographs come out as small as at Pillow's own level 6, and three times as soon.
@@ -255,16 +222,7 @@ def _write(image: Image.Image, path: Path, side: int) -> str:
 
 
 def save_png(image: Image.Image, path: Path, **options: Any) -> None:
-    """Write a PNG file under a hidden name, then rename it.
-
-    Args:
-        image: of any mode that PNG has.
-        path: of the file.
-        options: of Pillow.
-
-    Raises:
-        OSError: when it cannot be written.
-    """
+    """Write a PNG file under a hidden name, then rename it."""
     unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
         image.save(unfinished, "PNG", **options)

@@ -1,8 +1,8 @@
-"""Decoding in processes of its own: a decoder that crashes, panics or hangs costs one file and not the run.
+"""Decoding in separate processes: a decoder that crashes, panics or hangs costs one file and not the run.
 
-Native decoders end their process on some broken files, and those written in Rust raise what is no `Exception`. So a
-worker process runs one function on one task at a time; when it dies, that task has failed and another worker takes
-its place. The processes import what the function needs and nothing else: neither torch nor the caller's script.
+Native decoders end their process on some broken files, and those written in Rust raise a `BaseException`. So a worker
+process runs one function on one task at a time; when it dies, that task has failed and another worker takes its place.
+The processes import only what the function needs: neither torch nor the caller's script.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Failure", "one_line", "run_in_workers"]
+__all__: list[str] = []
 
 LIMIT = 120.0  # seconds that a task may take
 AHEAD = 64  # tasks for each worker that are handed out at a time: results wait in memory until their turn
@@ -40,17 +40,17 @@ class Failure:
 
 
 def one_line(text: str) -> str:
-    """A text without line ends and control characters, which broken headers bring along; single blanks instead."""
+    """Replace line ends and control characters, which broken headers contain, by single blanks."""
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
 
 
 def run_in_workers(
     function: Callable[..., Any], tasks: Sequence[Any], jobs: int | None = None, limit: float = LIMIT
 ) -> Iterator[Any]:
-    """Yield ``function(task)`` of each task, in their order, or a `Failure` where it raised or its process died.
+    """Yield ``function(task)`` of each task, in order, or a `Failure` where it raised or its process died.
 
     Args:
-        function: of a module's top level, found there again by its name; it and its results are picklable.
+        function: of a module's top level; it and its results are picklable.
         tasks: picklable arguments.
         jobs: processes at a time; None takes one for each core.
         limit: seconds after which a task counts as hanging.
@@ -96,7 +96,7 @@ class _Crew:
         self.busy[worker] = time.monotonic() + self.limit
         try:
             result = worker.call(task)
-        except Exception:  # whatever came instead of an answer
+        except Exception:  # anything but an answer
             late = time.monotonic() > self.busy[worker]
             result = Failure(f"the decoder took longer than {self.limit:g} s" if late else worker.last_words())
         finally:
@@ -168,7 +168,7 @@ class _Worker:
 
 
 def serve() -> None:
-    """The life of a worker process: answer the tasks that come in by stdin until it closes."""
+    """Run a worker process: answer the tasks that arrive on stdin until it closes."""
     module, name = sys.argv[2:4]
     function = getattr(importlib.import_module(module), name)
     tasks = sys.stdin.buffer

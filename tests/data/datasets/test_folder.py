@@ -12,9 +12,7 @@ import pytest
 from PIL import Image
 
 from monai_sagan.data.datasets.folder import read_folder
-from monai_sagan.data.datasets.image_table import read_table
 from monai_sagan.data.datasets.layouts import read_dataset
-from monai_sagan.data.datasets.med_ad import read_med_ad
 from monai_sagan.data.formats.decode import read_image
 
 
@@ -42,7 +40,7 @@ def write_volume(path, shape=(4, 5, 6)):
 
 
 def test_without_a_test(folder):
-    datalist = read_folder(folder)
+    datalist = read_folder(folder).datalist
     assert names(datalist["normal"]) == ["n0.png", "n1.png"]
     assert [item["label"] for item in datalist["unlabeled"]] == [None, None]
     assert datalist["test"] == []
@@ -54,8 +52,8 @@ def test_test_images_of_which_nobody_knows(folder, caplog):
         (folder / place).mkdir(parents=True, exist_ok=True)
         shutil.copy(folder / "normal" / "n0.png", folder / place / f"{place.replace('/', '-')}.png")
     (folder / "test" / "notes.txt").write_text("no image")
-    left_out = {}
-    labels = {Path(item["image"]).stem: item["label"] for item in read_folder(folder, left_out=left_out)["test"]}
+    datalist, left_out, _ = read_folder(folder)
+    labels = {Path(item["image"]).stem: item["label"] for item in datalist["test"]}
     assert labels == {"test-normal": 0, "test-unlabeled-deep": None, "test": None}
     assert sum("abnorml" in reason for reason in left_out) == 1
     assert sum(count for reason, count in left_out.items() if "test" in reason) == 1
@@ -68,11 +66,11 @@ def test_unlabeled_images_of_known_kinds(folder, caplog):
         (folder / "unlabeled" / f"u{i}.png").rename(folder / "unlabeled" / kind / "deep" / f"u{i}.png")
     for name in (".DS_Store", "Thumbs.db", "notes.txt"):
         (folder / "unlabeled" / name).touch()
-    labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder)["unlabeled"]}
+    labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder).datalist["unlabeled"]}
     assert labels == {"u0.png": 0, "u1.png": 1}
     assert not caplog.records
     shutil.copy(folder / "normal" / "n0.png", folder / "unlabeled" / "more.png")
-    labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder)["unlabeled"]}
+    labels = {Path(item["image"]).name: item["label"] for item in read_folder(folder).datalist["unlabeled"]}
     assert labels == {"u0.png": 0, "u1.png": 1, "more.png": None}
     assert "more.png and 0 more unlabeled images are in neither of unlabeled/normal" in caplog.text
 
@@ -88,8 +86,7 @@ def test_images_in_places_of_no_meaning(folder, caplog, write_dicom):
     (folder / "@eaDir").mkdir()
     shutil.copy(folder / "normal" / "n0.png", folder / "@eaDir" / "x.png")
     wanted = {"Test": 1, "abnormal": 2, "test/other": 1}
-    left_out = {}
-    read_folder(folder, left_out=left_out)
+    left_out = read_folder(folder).left_out
     assert {reason.split(",")[0]: count for reason, count in left_out.items()} == {
         f"in {folder / place}": count for place, count in wanted.items()
     }
@@ -101,7 +98,7 @@ def test_what_is_no_file_is_passed_over_and_a_link_to_nothing_is_a_missing_image
     os.mkfifo(folder / "normal" / "pipe")
     os.mkfifo(folder / "normal" / "pipe.png")
     (folder / "normal" / "link.png").symlink_to(tmp_path / "nowhere.png")
-    assert names(read_folder(folder)["normal"]) == ["link.png", "n0.png", "n1.png"]
+    assert names(read_folder(folder).datalist["normal"]) == ["link.png", "n0.png", "n1.png"]
 
 
 def test_dicom_without_a_suffix(folder, write_dicom):
@@ -109,8 +106,7 @@ def test_dicom_without_a_suffix(folder, write_dicom):
     for name in ("IM000001", "1.2.840.113619.2.5", "scan.dcm", "DICOMDIR"):
         write_dicom(folder / "normal" / name, pixels)
     (folder / "normal" / "LICENSE").write_text("text " * 100)
-    left_out = {}
-    datalist = read_folder(folder, left_out=left_out)
+    datalist, left_out, _ = read_folder(folder)
     assert names(datalist["normal"]) == ["1.2.840.113619.2.5", "IM000001", "n0.png", "n1.png", "scan.dcm"]
     assert left_out == {"files that are no images": 2}
     assert all(read_image(item["image"]).size == (8, 8) for item in datalist["normal"])
@@ -119,16 +115,16 @@ def test_dicom_without_a_suffix(folder, write_dicom):
 def test_slices_of_volumes(folder):
     write_volume(folder / "normal" / "p1" / "t1.nii.gz")
     write_volume(folder / "unlabeled" / "v.nii")
-    datalist = read_folder(folder)
+    datalist = read_folder(folder).datalist
     slices = [item for item in datalist["normal"] if "#" in item["image"]]
     assert names(slices) == [f"t1.nii.gz#z{i}" for i in range(6)]
     assert {item["patient"] for item in slices} == {"normal/p1/t1.nii.gz"}
     assert [item["label"] for item in slices] == [0] * 6
     assert len(datalist["unlabeled"]) == 2 + 6
     assert all(read_image(item["image"]).size for item in slices)
-    along_x = read_folder(folder, slice_axis=0)
+    along_x = read_folder(folder, slice_axis=0).datalist
     assert [name for name in names(along_x["normal"]) if "#" in name] == [f"t1.nii.gz#x{i}" for i in range(4)]
-    middle = [name for name in names(read_folder(folder, slice_range=[0.3, 0.7])["normal"]) if "#" in name]
+    middle = [name for name in names(read_folder(folder, slice_range=[0.3, 0.7]).datalist["normal"]) if "#" in name]
     assert middle
     assert set(middle) < set(names(slices))
 
@@ -137,7 +133,7 @@ def test_one_slice_and_no_volume(folder):
     write_volume(folder / "normal" / "flat.nii", (6, 5))
     (folder / "normal" / "empty.nii").touch()
     (folder / "normal" / "text.nii.gz").write_text("text")
-    found = [item for item in read_folder(folder)["normal"] if ".nii" in item["image"]]
+    found = [item for item in read_folder(folder).datalist["normal"] if ".nii" in item["image"]]
     assert len(found) == 3  # what cannot be read is listed: whoever decodes it says why
     assert read_image(next(item["image"] for item in found if "flat" in item["image"])).size == (6, 5)
 
@@ -148,7 +144,7 @@ def test_links_are_followed_once(folder, tmp_path):
     (folder / "normal" / "n1.png").rename(elsewhere / "far.png")
     os.symlink(elsewhere, folder / "normal" / "link")
     os.symlink(folder / "normal", elsewhere / "round")  # a circle
-    assert names(read_folder(folder)["normal"]) == ["n0.png", "far.png"]
+    assert names(read_folder(folder).datalist["normal"]) == ["n0.png", "far.png"]
 
 
 @pytest.mark.parametrize("axis", [3, -1, "z", None])
@@ -161,17 +157,6 @@ def test_axis_is_checked(folder, axis, refused):
 def test_range_is_checked(folder, share, refused):
     with refused("slice_range"):
         read_folder(folder, slice_range=share)
-
-
-def test_a_list_in_the_folder_decides(tmp_path):
-    for name in ("a.png", "b.png", "c.png"):
-        (tmp_path / name).touch()
-    (tmp_path / "images.csv").write_text("image,split,label\na.png,normal,0\nb.png,unlabeled,\nc.png,test,1\n")
-    assert read_folder(tmp_path) == read_table(tmp_path)
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "x.png").touch()
-    (tmp_path / "data.json").write_text('{"train": {"0": ["x.png"], "unlabeled": []}, "test": {}}')
-    assert read_folder(tmp_path) == read_med_ad(tmp_path)
 
 
 def test_the_folder_that_is_missing_is_named_not_one_below_it(tmp_path, refused):
@@ -189,7 +174,7 @@ def test_volumes_of_a_subject_are_one_patient(folder):
     write_volume(folder / "normal" / "p1" / "t1.nii.gz")
     (folder / "unlabeled" / "sub-08").mkdir()
     (folder / "unlabeled" / "u0.png").rename(folder / "unlabeled" / "sub-08" / "u0.png")
-    datalist = read_folder(folder)
+    datalist = read_folder(folder).datalist
     assert {item.get("patient") for item in datalist["normal"]} == {None, "sub-07", "normal/p1/t1.nii.gz"}
     assert [item.get("patient") for item in datalist["unlabeled"]] == [None, "sub-08"]
 
@@ -216,8 +201,7 @@ def test_near_names_of_folders(folder, caplog, place, said):
     """Images are left out with a warning that says where they may belong."""
     (folder / place).mkdir(parents=True)
     shutil.copy(folder / "normal" / "n0.png", folder / place / "x.png")
-    left_out = {}
-    datalist = read_folder(folder, left_out=left_out)
+    datalist, left_out, _ = read_folder(folder)
     assert len(every(datalist)) == 4
     ((reason, count),) = left_out.items()
     assert reason.endswith(said) if place == "other" else said in reason.rpartition("; ")[2]
@@ -240,5 +224,5 @@ def test_near_names_of_the_kinds_of_unlabeled_images(folder, caplog):
     for i, kind in enumerate(("Normal", "abnormal")):
         (folder / "unlabeled" / kind).mkdir()
         (folder / "unlabeled" / f"u{i}.png").rename(folder / "unlabeled" / kind / f"u{i}.png")
-    assert [item["label"] for item in read_folder(folder)["unlabeled"]] == [None, None]
+    assert [item["label"] for item in read_folder(folder).datalist["unlabeled"]] == [None, None]
     assert f"{folder / 'unlabeled' / 'Normal'} gives no labels" in caplog.text

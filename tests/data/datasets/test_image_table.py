@@ -40,7 +40,7 @@ def test_all_columns(write):
         "unlabeled,b.png,,,,,,,,\n"
         'test,c.png,Abnormal,p2,AP,M,0.5,"B, C",d.png,y\n'
     )
-    assert read_table(folder) == {
+    assert read_table(folder).datalist == {
         "normal": [
             {
                 "image": str(folder / "a.png"),
@@ -62,9 +62,9 @@ def test_all_columns(write):
 
 def test_where_the_table_is(write, refused):
     folder = write("path,split\na.png,normal\n", name="mine.txt")
-    wanted = read_table(folder / "mine.txt")
+    wanted = read_table(folder / "mine.txt").datalist
     assert names(wanted["normal"]) == ["a.png"]
-    assert read_table(str(folder), table="mine.txt") == wanted
+    assert read_table(str(folder), table="mine.txt").datalist == wanted
     with refused(folder / "images.csv", "--dataset_dir"):
         read_table(folder)
 
@@ -72,12 +72,12 @@ def test_where_the_table_is(write, refused):
 @pytest.mark.parametrize("mark", [";", "\t"])
 def test_other_separators(write, mark):
     folder = write("file;split;label\na.png;normal;0\nb.png;test;1\n".replace(";", mark))
-    assert names(read_table(folder)["test"]) == ["b.png"]
+    assert names(read_table(folder).datalist["test"]) == ["b.png"]
 
 
 def test_other_column_of_images(write, refused):
     folder = write("image,picture,split\nx.png,a.png,normal\n")
-    assert names(read_table(folder, image_column="picture")["normal"]) == ["a.png"]
+    assert names(read_table(folder, image_column="picture").datalist["normal"]) == ["a.png"]
     with refused("images.csv", "no column photo"):
         read_table(folder, image_column="photo")
 
@@ -86,7 +86,7 @@ def test_slices_and_absolute_paths(write, tmp_path_factory):
     far = tmp_path_factory.mktemp("far") / "v.nii.gz"
     far.touch()
     folder = write(f"image,split\n{far}#z3,normal\n{far}#z4,normal\nodd#1.png,normal\n", files=["odd#1.png"])
-    assert [item["image"] for item in read_table(folder)["normal"]] == [
+    assert [item["image"] for item in read_table(folder).datalist["normal"]] == [
         f"{far}#z3",
         f"{far}#z4",
         str(folder / "odd#1.png"),
@@ -97,7 +97,7 @@ def test_split_by_label_and_patient(write):
     files = [f"{i:03d}.png" for i in range(300)]
     rows = [f"{file},{int(i >= 200)},p{i // 3}" for i, file in enumerate(files)]
     folder = write("\n".join(["image,label,patient", *rows]), files=files)
-    datalist = read_table(folder)
+    datalist = read_table(folder).datalist
     places = {}
     for split, items in datalist.items():
         for item in items:
@@ -107,7 +107,7 @@ def test_split_by_label_and_patient(write):
     counts = {name: [[i["label"] for i in items].count(label) for label in (0, 1)] for name, items in datalist.items()}
     wanted = {"normal": [80, 0], "unlabeled": [80, 80], "test": [40, 20]}
     assert all(abs(counts[name][k] - wanted[name][k]) <= 3 for name in wanted for k in (0, 1))
-    more = read_table(folder, shares=(0.7, 0.3, 0.0))
+    more = read_table(folder, shares=(0.7, 0.3, 0.0)).datalist
     assert more["test"] == []
     assert abs(len(more["normal"]) - 140) <= 3
 
@@ -115,14 +115,14 @@ def test_split_by_label_and_patient(write):
 def test_patients_of_many_images_reach_the_test(write):
     files = [f"{i:02d}.png" for i in range(24)]
     rows = [f"{file},{int(i >= 12)},p{i // 3}" for i, file in enumerate(files)]
-    test = read_table(write("\n".join(["image,label,patient", *rows]), files=files))["test"]
+    test = read_table(write("\n".join(["image,label,patient", *rows]), files=files)).datalist["test"]
     assert [item["label"] for item in test].count(1) == 3  # 2.4 of 12 are wanted, and each patient has three
 
 
 def test_test_images_need_no_label(write):
-    datalist = read_table(write("image,split,label\na.png,test,\nb.png,test,1\n"))
+    datalist = read_table(write("image,split,label\na.png,test,\nb.png,test,1\n")).datalist
     assert [item["label"] for item in datalist["test"]] == [None, 1]
-    assert [item["label"] for item in read_table(write("image,split\na.png,test\n"))["test"]] == [None]
+    assert [item["label"] for item in read_table(write("image,split\na.png,test\n")).datalist["test"]] == [None]
 
 
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.5, 0.6, 0.1), (-0.2, 1.0, 0.2), (0.0, 0.0, 1.0), 1, "abc", None])
@@ -178,8 +178,7 @@ def test_patients_that_only_the_files_know(tmp_path, write_dicom):
         rows.append(f"{i}{'.dcm' * (i % 3 > 0)},{('0', '0', '1', '')[i % 4]}")
     (tmp_path / "broken.dcm").touch()
     (tmp_path / "images.csv").write_text("\n".join(["image,label", "broken.dcm,0", *rows]))
-    left_out = {}
-    datalist = read_table(tmp_path, shares=(0.4, 0.3, 0.3), left_out=left_out)
+    datalist, left_out, _ = read_table(tmp_path, shares=(0.4, 0.3, 0.3))
     sides = {}
     for name, items in datalist.items():
         for item in items:
@@ -199,7 +198,7 @@ def test_volumes_are_slices(tmp_path):
     (tmp_path / "images.csv").write_text(
         "image,split,label\nv0.nii.gz,normal,\nv1.nii.gz,unlabeled,\nv2.nii.gz,test,1\n"
     )
-    datalist = read_table(tmp_path, slice_axis=0, slice_range=[0.25, 0.75])
+    datalist = read_table(tmp_path, slice_axis=0, slice_range=[0.25, 0.75]).datalist
     for i, (name, label) in enumerate((("normal", 0), ("unlabeled", None), ("test", 1))):
         path = str(tmp_path / f"v{i}.nii.gz")
         assert datalist[name] == [{"image": f"{path}#x{k}", "label": label, "patient": path} for k in range(3, 9)]
@@ -234,13 +233,13 @@ def test_a_volume_and_one_of_its_slices(tmp_path, refused):
 def test_packed_tables(write, refused):
     """A table is read from its archive where it is the only one there; else it has to be unpacked."""
     folder = write("image,label\na.png,1\nb.png,0\n")
-    wanted = read_table(folder)
+    wanted = read_table(folder).datalist
     text = (folder / "images.csv").read_text()
     (folder / "images.csv").unlink()
     with zipfile.ZipFile(folder / "images.csv.zip", "w") as archive:
         archive.writestr("deep/images.csv", text)
         archive.writestr("other.csv", "x")
-    assert read_table(folder) == read_table(folder / "images.csv.zip") == wanted
+    assert read_table(folder).datalist == read_table(folder / "images.csv.zip").datalist == wanted
     with zipfile.ZipFile(folder / "images.csv.zip", "w") as archive:
         archive.writestr("one.csv", text)
         archive.writestr("other.csv", "x")
@@ -256,9 +255,9 @@ def test_packed_tables(write, refused):
 
 
 def test_column_names_in_other_letters(write, refused):
-    wanted = read_table(write("image,label\na.png,1\nb.png,0\n"))
-    assert read_table(write("Path,LABEL\na.png,1\nb.png,0\n")) == wanted
-    assert read_table(write("path,label,Label\na.png,1,7\nb.png,0,8\n")) == wanted  # the very name comes first
+    wanted = read_table(write("image,label\na.png,1\nb.png,0\n")).datalist
+    assert read_table(write("Path,LABEL\na.png,1\nb.png,0\n")).datalist == wanted
+    assert read_table(write("path,label,Label\na.png,1,7\nb.png,0,8\n")).datalist == wanted  # the very name comes first
     with refused("more than one column label"):
         read_table(write("path,LABEL,Label\na.png,1,7\n"))
 
@@ -271,9 +270,8 @@ def test_usual_names_of_the_column_of_patients(write, column):
     """All images of a patient are in one split, however the id was saved; the column is named."""
     files = [f"{i:03d}.png" for i in range(60)]
     rows = [f"{file},{int(i >= 40)},{(' {}', '{}.0', '{}')[i % 3].format(i // 3)}" for i, file in enumerate(files)]
-    notes = {}
     folder = write("\n".join([f"image,label,{column}", *rows]), files=files)
-    datalist = read_table(folder, notes=notes)
+    datalist, _, notes = read_table(folder)
     places = {}
     for split, items in datalist.items():
         for item in items:
@@ -284,10 +282,10 @@ def test_usual_names_of_the_column_of_patients(write, column):
 
 
 def test_columns_that_were_not_read_are_listed(write, caplog):
-    notes = {}
     folder = write("image,split,Finding,Age Group,Subject\na.png,normal,x,y,7\n")
     with caplog.at_level(logging.INFO):
-        (item,) = read_folder(folder, notes=notes)["normal"]
+        datalist, _, notes = read_table(folder)
+    (item,) = datalist["normal"]
     assert (item["patient"], item["patient_column"]) == ("7", "Subject")
     assert notes == {"columns": "image, split, patient (Subject); not read: Finding, Age Group"}
     assert f"{folder / 'images.csv'}, columns: {notes['columns']}" in caplog.text
@@ -300,7 +298,7 @@ def test_columns_of_patients_that_disagree(write, refused):
 
     def patients(columns, *ids):
         folder = write(header.format(*columns) + rows.format(*ids))
-        return [item.get("patient") for item in read_table(folder)["normal"]]
+        return [item.get("patient") for item in read_table(folder).datalist["normal"]]
 
     both = ("patient_id", "subject_id")
     assert patients(both, 1, "x", "1.0", "x", 2, "y") == ["1", "1", "2"]
@@ -318,9 +316,11 @@ def test_file_names_name_patients_where_no_column_does(write):
     """Sessions, contrasts and slices of a subject are of one patient."""
     files = ["sub-01_ses-1_T1w.png", "sub-01_ses-2_T2w.png", "sub-02.png", "other.png"]
     rows = [f"{file},normal,{patient}" for file, patient in zip(files, ("a", "b", "", "c"), strict=True)]
-    named = read_table(write("\n".join(["image,split", *(row.rpartition(",")[0] for row in rows)]), files=files))
+    named = read_table(
+        write("\n".join(["image,split", *(row.rpartition(",")[0] for row in rows)]), files=files)
+    ).datalist
     assert [item.get("patient") for item in named["normal"]] == ["sub-01", "sub-01", "sub-02", None]
-    by_column = read_table(write("\n".join(["image,split,patient", *rows]), files=files))
+    by_column = read_table(write("\n".join(["image,split,patient", *rows]), files=files)).datalist
     assert [item.get("patient") for item in by_column["normal"]] == ["a", "b", None, "c"]
 
 
@@ -329,16 +329,16 @@ def test_volumes_of_a_subject_are_one_patient(tmp_path):
         volume = nibabel.Nifti1Image(np.random.default_rng(0).integers(0, 99, (8, 8, 4), np.int16), np.eye(4))
         nibabel.save(volume, tmp_path / f"sub-1_ses-{session}_T1w.nii.gz")
     (tmp_path / "images.csv").write_text("image,label\nsub-1_ses-1_T1w.nii.gz,0\nsub-1_ses-2_T1w.nii.gz,0\n")
-    items = [item for items in read_table(tmp_path).values() for item in items]
+    items = [item for items in read_table(tmp_path).datalist.values() for item in items]
     assert len(items) == 8
     assert {item["patient"] for item in items} == {"sub-1"}
 
 
 @pytest.mark.parametrize("column", ["Image Path", "image_path", "FilePath", "filename", "File Name", "imageFile"])
 def test_usual_names_of_the_column_of_images(write, column, refused):
-    wanted = read_table(write("image,LABEL\na.png,1\nb.png,0\n"))
-    assert read_table(write(f"{column},Label\na.png,1\nb.png,0\n")) == wanted
-    assert read_table(write(f"{column},label,image\nx,1,a.png\ny,0,b.png\n")) == wanted
+    wanted = read_table(write("image,LABEL\na.png,1\nb.png,0\n")).datalist
+    assert read_table(write(f"{column},Label\na.png,1\nb.png,0\n")).datalist == wanted
+    assert read_table(write(f"{column},label,image\nx,1,a.png\ny,0,b.png\n")).datalist == wanted
     with refused("images.csv", "no column image, but", "rename"):
         read_table(write("image_path,image_name,label\na.png,b.png,1\n"))
 
@@ -360,7 +360,7 @@ def test_encodings_and_separators(write, refused, encoding, mark):
     wanted = ["b.png", "café.png"]
     for content in (text, f"sep={mark}\r\n{text}", f'"sep={mark}"\r\n{text}'):
         (folder / "images.csv").write_bytes((bom + content).encode(encoding))
-        datalist = read_table(folder)
+        datalist = read_table(folder).datalist
         assert sorted(names([item for items in datalist.values() for item in items])) == wanted
     if bom:
         (folder / "images.csv").write_bytes(text.encode(encoding))
@@ -383,7 +383,7 @@ def test_paths_of_windows(write, refused):
     for name in ("c.png", "m.png", "v.png"):
         (folder / "x" / name).touch()
     write("image,split,mask\na.png,normal,x\\m.png\nodd\\b.png,normal,\nx\\c.png,normal,\nx\\v.png#3,normal,\n")
-    items = read_table(folder)["normal"]
+    items = read_table(folder).datalist["normal"]
     inside = [item["image"].removeprefix(f"{folder}/") for item in items]
     assert inside == ["a.png", "odd\\b.png", "x/c.png", "x/v.png#3"]
     assert items[0]["mask"] == str(folder / "x" / "m.png")

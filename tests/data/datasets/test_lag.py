@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from monai_sagan.data.datasets.lag import ABNORMAL, ARCHIVE, NORMAL, TABLE_1, read_lag
+from monai_sagan.data.datasets.med_ad import read_med_ad
 
 
 def every(datalist):
@@ -35,10 +36,10 @@ def original(tmp_path):
 
 
 def test_published_list(original, tmp_path, refused):
-    path, left_out = tmp_path / "lists.json", {}
+    path = tmp_path / "lists.json"
     lists = {"train": {"0": ["0003.png"], "unlabeled": {"0": ["0001.jpg"], "1": ["0031"]}}, "test": {"1": ["0020.jpg"]}}
     path.write_text(json.dumps(lists))
-    datalist = read_lag(original, split_file=path, left_out=left_out)
+    datalist, left_out, _ = read_lag(original, split_file=path)
     assert [stems(items) for items in datalist.values()] == [["0003"], ["0001", "0031"], ["0020"]]
     assert left_out == {f"not in {path}": 27}
     with refused("split_file", "resplit"):
@@ -49,12 +50,12 @@ def test_published_list(original, tmp_path, refused):
 
 
 def test_folders(original, refused):
-    wanted = stems(every(read_lag(original)))
+    wanted = stems(every(read_lag(original).datalist))
     inner = original / ARCHIVE
     inner.mkdir()
     for kind in (NORMAL, ABNORMAL):
         (original / kind).rename(inner / kind)
-    assert stems(every(read_lag(original))) == stems(every(read_lag(inner))) == wanted
+    assert stems(every(read_lag(original).datalist)) == stems(every(read_lag(inner).datalist)) == wanted
     with refused(original / "x", "data.json", NORMAL, ABNORMAL):
         read_lag(original / "x")
 
@@ -66,28 +67,6 @@ def prepared(folder, lists):
         for name in part:
             os.link(folder / "data.json", folder / "images" / name)
     return folder
-
-
-def test_prepared_layout_split_anew(tmp_path, refused):
-    normal, abnormal = ([f"{kind}{i}.jpg" for i in range(10)] for kind in "na")
-    lists = {
-        "train": {"0": normal[:4], "unlabeled": {"0": normal[4:6], "1": abnormal[:5]}},
-        "test": {"0": normal[6:], "1": abnormal[5:]},
-    }
-    folder = prepared(tmp_path / "set", lists)
-    listed, first, again, second = (read_lag(folder, resplit=seed) for seed in (None, 1, 1, 2))
-    assert stems(listed["normal"]) == ["n0", "n1", "n2", "n3"]
-    assert first == again
-    assert listed != first != second
-    assert {item["image"] for item in every(first)} == {item["image"] for item in every(listed)}
-    assert len(every(first)) == 20
-    assert all(item["label"] == (Path(item["image"]).name[0] == "a") for item in every(first))
-    with refused("split_file", "data.json"):
-        read_lag(folder, split_file=folder / "data.json")
-    lists["train"]["unlabeled"] = normal[4:6] + abnormal[:5]
-    (folder / "data.json").write_text(json.dumps(lists))
-    with refused(folder / "data.json", "without a label", "resplit"):
-        read_lag(folder, resplit=1)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +92,7 @@ def stand_ins(published, tmp_path_factory):
 
 def test_real_numbers(stand_ins):
     for options in ({}, {"resplit": 5}):
-        datalist = read_lag(stand_ins, **options)
+        datalist = read_lag(stand_ins, **options).datalist
         assert counted(datalist) == TABLE_1 == (1500, 832, 900, 811, 811)
         assert len(set(stems(every(datalist)))) == 3143 + 1711
 
@@ -123,11 +102,11 @@ def test_the_published_split_follows_the_numbers_and_one_by_chance_does_not(stan
         numbers = sorted(int(stem) for stem, item in zip(stems(items), items, strict=True) if item["label"] == label)
         return numbers[len(numbers) // 2]
 
-    listed = read_lag(stand_ins / "prepared")
+    listed = read_med_ad(stand_ins / "prepared").datalist
     assert counted(listed) == TABLE_1
     assert middle(listed["test"], 0) - middle(listed["normal"], 0) > 1500
-    original = read_lag(stand_ins, split_file=real_data / "splits" / "LAG.json")
+    original = read_lag(stand_ins, split_file=real_data / "splits" / "LAG.json").datalist
     assert [stems(items) for items in original.values()] == [stems(items) for items in listed.values()]
-    again = read_lag(stand_ins / "prepared", resplit=0)
+    again = read_med_ad(stand_ins / "prepared", resplit=0).datalist
     assert counted(again) == TABLE_1
     assert abs(middle(again["test"], 0) - middle(again["normal"], 0)) < 300

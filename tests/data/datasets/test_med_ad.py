@@ -31,19 +31,49 @@ def names(items):
 
 
 def test_layout(tmp_path):
-    datalist = read_med_ad(write(tmp_path / "set", LISTS))
+    datalist = read_med_ad(write(tmp_path / "set", LISTS)).datalist
     assert {name: names(items) for name, items in datalist.items()} == {
         "normal": [("a.png", 0), ("b.jpg", 0)],
         "unlabeled": [("c.png", 0), ("d.png", 1), ("e.png", 1)],
         "test": [("f.png", 0), ("g.png", 1)],
     }
     assert all(Path(item["image"]).is_file() for items in datalist.values() for item in items)
-    assert read_med_ad(str(tmp_path / "set")) == datalist
+    assert read_med_ad(str(tmp_path / "set")).datalist == datalist
+
+
+def test_lists_split_again(tmp_path, refused):
+    normal, abnormal = ([f"{kind}{i}.jpg" for i in range(10)] for kind in "na")
+    lists = {
+        "train": {"0": normal[:4], "unlabeled": {"0": normal[4:6], "1": abnormal[:5]}},
+        "test": {"0": normal[6:], "1": abnormal[5:]},
+    }
+    folder = write(tmp_path / "set", lists, [*normal, *abnormal])
+    listed, first, again, second = (read_med_ad(folder, resplit=seed).datalist for seed in (None, 1, 1, 2))
+    assert [name for name, _ in names(listed["normal"])] == normal[:4]
+    assert first == again
+    assert listed != first != second
+    for datalist in (first, second):
+        for split in listed:
+            labels = ([label for _, label in names(one[split])] for one in (datalist, listed))
+            assert sorted(next(labels)) == sorted(next(labels))
+        items = [item for part in datalist.values() for item in part]
+        assert sorted(name for name, _ in names(items)) == sorted(normal + abnormal)
+        assert all(label == (name[0] == "a") for name, label in names(items))
+    lists["train"]["unlabeled"] = normal[4:6] + abnormal[:5]
+    (folder / "data.json").write_text(json.dumps(lists))
+    with refused(folder / "data.json", "without a label", "resplit"):
+        read_med_ad(folder, resplit=1)
+
+
+def test_normal_images_alone_are_split_again(tmp_path):
+    lists = {"train": {"0": ["a.png"], "unlabeled": {"0": ["b.jpg", "c.png"]}}, "test": {}}
+    datalist = read_med_ad(write(tmp_path / "set", lists), resplit=0).datalist
+    assert [len(items) for items in datalist.values()] == [1, 2, 0]
 
 
 def test_unlabeled_may_be_one_list(tmp_path):
     lists = {"train": {"0": ["a.png"], "unlabeled": ["c.png", "d.png"]}, "test": {}}
-    datalist = read_med_ad(write(tmp_path / "set", lists))
+    datalist = read_med_ad(write(tmp_path / "set", lists)).datalist
     assert names(datalist["unlabeled"]) == [("c.png", None), ("d.png", None)]
     assert datalist["test"] == []
 
@@ -57,11 +87,11 @@ def test_unlabeled_may_be_one_list(tmp_path):
     ],
 )
 def test_test_images_need_no_label(tmp_path, test, wanted):
-    assert names(read_med_ad(write(tmp_path / "set", LISTS | {"test": test}))["test"]) == wanted
+    assert names(read_med_ad(write(tmp_path / "set", LISTS | {"test": test})).datalist["test"]) == wanted
 
 
 def test_files_that_are_not_listed_are_left_out(tmp_path):
-    datalist = read_med_ad(write(tmp_path / "set", LISTS, (*FILES, "stray.png")))
+    datalist = read_med_ad(write(tmp_path / "set", LISTS, (*FILES, "stray.png"))).datalist
     assert sum(map(len, datalist.values())) == len(FILES)
 
 
@@ -72,7 +102,7 @@ def test_images_in_sub_folders(tmp_path, refused):
         read_med_ad(folder)
     (folder / "images" / "deep").mkdir()
     (folder / "images" / "deep" / "x.png").touch()
-    assert names(read_med_ad(folder)["normal"]) == [("x.png", 0)]
+    assert names(read_med_ad(folder).datalist["normal"]) == [("x.png", 0)]
 
 
 def test_missing_parts(tmp_path, refused):
@@ -142,7 +172,9 @@ def test_wrong_types(tmp_path, lists, refused):
 def test_listed_files_that_are_not_there(tmp_path, refused, caplog):
     """Some are left to those who decode, all are the wrong folder."""
     folder = write(tmp_path / "set", LISTS, [name for name in FILES if name != "d.png"])
-    assert str(folder / "images" / "d.png") in {item["image"] for part in read_med_ad(folder).values() for item in part}
+    assert str(folder / "images" / "d.png") in {
+        item["image"] for part in read_med_ad(folder).datalist.values() for item in part
+    }
     assert f"{folder / 'images' / 'd.png'} and 0 more" in caplog.text
     with refused(tmp_path / "other" / "images" / "a.png", tmp_path / "other" / "data.json", "not there"):
         read_med_ad(write(tmp_path / "other", LISTS, []))
@@ -183,7 +215,7 @@ def test_what_else_is_known(tmp_path):
     (folder / "masks").mkdir()
     (folder / "masks" / "g.png").touch()
     (folder / "items.json").write_text(json.dumps(ITEMS))
-    items = {Path(i["image"]).name: i for items in read_med_ad(folder).values() for i in items}
+    items = {Path(i["image"]).name: i for items in read_med_ad(folder).datalist.values() for i in items}
     images = folder / "images"
     assert items["a.png"] == {"image": str(images / "a.png"), "label": 0} | ITEMS["a.png"]
     assert items["b.jpg"] == {"image": str(images / "b.jpg"), "label": 0}
@@ -246,7 +278,7 @@ def counts(datalist):
     ],
 )
 def test_published_splits(stand_ins, name, published, train_unlabeled, valid_unlabeled):
-    datalist = read_med_ad(stand_ins(name))
+    datalist = read_med_ad(stand_ins(name)).datalist
     assert counts(datalist) == published
     splits = make_splits(datalist, anomaly_ratio=0.6)
     normal = published[0]
@@ -262,7 +294,7 @@ def test_published_splits(stand_ins, name, published, train_unlabeled, valid_unl
 
 
 def test_real_children_set(real_data):
-    assert counts(read_med_ad(real_data / "kermany")) == (500, 120, 180, 250, 250)
+    assert counts(read_med_ad(real_data / "kermany").datalist) == (500, 120, 180, 250, 250)
 
 
 def test_patients_of_items_or_file_names(tmp_path):
@@ -270,7 +302,7 @@ def test_patients_of_items_or_file_names(tmp_path):
     folder = write(tmp_path / "set", lists, ["sub-1_a.png", "sub-1_b.png", "c.png"])
 
     def patients():
-        return [item.get("patient") for part in read_med_ad(folder).values() for item in part]
+        return [item.get("patient") for part in read_med_ad(folder).datalist.values() for item in part]
 
     assert patients() == ["sub-1", "sub-1", None]
     (folder / "items.json").write_text(json.dumps({"c.png": {"patient": "nan"}, "sub-1_a.png": {"view": "PA"}}))
@@ -289,7 +321,7 @@ def test_lists_written_on_windows(tmp_path, refused):
     for encoding in ("utf-8-sig", "utf-16"):
         (folder / "data.json").write_bytes(json.dumps(lists).encode(encoding))
         (folder / "items.json").write_bytes(json.dumps({"deep\\x.png": {"mask": "images\\m.png"}}).encode(encoding))
-        (item,) = read_med_ad(folder)["normal"]
+        (item,) = read_med_ad(folder).datalist["normal"]
         assert item["image"] == str(folder / "images" / "deep" / "x.png")
         assert item["mask"] == str(folder / "images" / "m.png")
     (folder / "data.json").write_text(json.dumps({"train": {"0": ["C:\\x.png"], "unlabeled": []}, "test": {}}))

@@ -6,7 +6,9 @@ abnormal, and of those with u nobody knows.
 
 from __future__ import annotations
 
+import copy
 import gzip
+import inspect
 import json
 import os
 import pickle
@@ -20,6 +22,7 @@ import pytest
 
 from monai_sagan.data.datalist import make_splits
 from monai_sagan.data.datasets import folder, image_table, lag, med_ad, rsna, vindr_cxr
+from monai_sagan.data.datasets.items import Reading
 from monai_sagan.data.datasets.layouts import LAYOUTS, read_dataset
 from monai_sagan.data.formats.decode import read_image
 
@@ -360,7 +363,7 @@ def dataset(tmp_path):
 
 
 def read(name, folder, **options):
-    return READERS[name].read(folder, **READERS[name].options, **options)
+    return READERS[name].read(folder, **READERS[name].options, **options).datalist
 
 
 def every(datalist):
@@ -390,6 +393,34 @@ def test_what_is_read(dataset, name):
     assert all(isinstance(item["image"], str) and Path(item["image"]).is_file() for item in items)
     assert pickle.loads(pickle.dumps(datalist)) == datalist
     assert json.loads(json.dumps(datalist)) == datalist
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_the_result_is_a_reading(tmp_path, name):
+    """One type for all; options come back as they were given, and only reasons that apply are named."""
+    folder, reader = tmp_path / "set", READERS[name]
+    reader.write(folder)
+    options = {"shares": [0.4, 0.4, 0.2]} if reader.read is image_table.read_table else {}
+    options = json.loads(json.dumps(reader.options | options))
+    given = copy.deepcopy(options)
+    found = reader.read(folder, **options)
+    assert type(found) is Reading
+    assert options == given
+    assert all(isinstance(reason, str) and reason and count > 0 for reason, count in found.left_out.items())
+    assert all(isinstance(text, str) and text for note in found.notes.items() for text in note)
+    required = [p.name for p in inspect.signature(reader.read).parameters.values() if p.default is p.empty]
+    assert required == ["dataset_dir"]
+
+
+@pytest.mark.parametrize("name", ["med_ad", "rsna", "vindr_cxr physionet", "folder"])
+def test_images_left_out_are_counted_with_a_reason(tmp_path, name):
+    folder = tmp_path / "set"
+    READERS[name].write(folder)
+    before = READERS[name].read(folder).left_out
+    place = {"med_ad": "images", "rsna": rsna.IMAGES, "vindr_cxr physionet": "train", "folder": "test/normal/../other"}
+    touch(folder / place[name], ["x99"], {"med_ad": ".png", "folder": ".png", "rsna": ".dcm"}.get(name, ".dicom"))
+    after = READERS[name].read(folder).left_out
+    assert sum(after.values()) == sum(before.values()) + 1
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -64,7 +64,7 @@ def without_row(path, start):
 
 
 def test_boxes_and_patients_come_along(kaggle):
-    items = {item["patient"]: item for item in every(read_rsna(kaggle()))}
+    items = {item["patient"]: item for item in every(read_rsna(kaggle()).datalist)}
     assert all(Path(item["image"]).stem == name for name, item in items.items())
     assert items["n03"]["boxes"] == []
     assert items["o02"]["boxes"] == [[100.0, 2.0, 20.5, 30.0]]
@@ -72,19 +72,18 @@ def test_boxes_and_patients_come_along(kaggle):
 
 
 def test_third_class(kaggle, refused):
-    folder, left_out = kaggle(), {}
-    plain = read_rsna(folder, left_out=left_out)
+    folder = kaggle()
+    plain, left_out, _ = read_rsna(folder)
     assert left_out == {f"of the class {THIRD}": 5}
     assert not any(name.startswith("z") for name in stems(every(plain)))
     for kind, label in (("normal", 0), ("abnormal", 1)):
-        left_out = {}
-        datalist = read_rsna(folder, third_class=kind, left_out=left_out)
+        datalist, left_out, _ = read_rsna(folder, third_class=kind)
         assert left_out == {}
         third = [item for item in every(datalist) if item["patient"].startswith("z")]
         assert [item["label"] for item in third] == [label] * 5
         assert not any("boxes" in item for item in third)  # where they are abnormal, nobody says
         assert len(every(datalist)) == 37
-    mixed = read_rsna(folder, third_class="unlabeled")
+    mixed = read_rsna(folder, third_class="unlabeled").datalist
     assert (mixed["normal"], mixed["test"]) == (plain["normal"], plain["test"])
     assert stems(mixed["unlabeled"]) == stems(plain["unlabeled"]) + [f"z{i:02d}" for i in range(5)]
     assert counted(mixed) == (9, 9, 15, 2, 2)
@@ -129,21 +128,21 @@ def test_tables_that_contradict_each_other(kaggle, name, kind, row, target, refu
 
 def test_rows_that_the_class_table_lacks(kaggle):
     """With Target 1 an image is of the class Lung Opacity; with Target 0 nobody knows, unless a list says it."""
-    folder, left_out = kaggle(), {}
+    folder = kaggle()
     for name in ("n03", "o03", "z03"):
         without_row(folder / CLASSES, name)
-    datalist = read_rsna(folder, left_out=left_out)
+    datalist, left_out, _ = read_rsna(folder)
     assert set(stems(every(datalist))) == {f"n{i:02d}" for i in range(20) if i != 3} | {f"o{i:02d}" for i in range(12)}
     assert {item["patient"]: item for item in every(datalist)}["o03"]["label"] == 1
     assert left_out == {f"of the class {THIRD}": 4, f"of no class: not in {CLASSES}, and Target 0": 2}
     listed = {"train": {"0": ["n03.png"], "unlabeled": {"1": ["o03.png"]}}, "test": {}}
     (folder / "lists.json").write_text(json.dumps(listed))
-    datalist = read_rsna(folder, split_file=folder / "lists.json")
+    datalist = read_rsna(folder, split_file=folder / "lists.json").datalist
     assert [(item["patient"], item["label"]) for item in every(datalist)] == [("n03", 0), ("o03", 1)]
 
 
 def test_published_list(kaggle, refused):
-    folder, left_out = kaggle(), {}
+    folder = kaggle()
     lists = {"train": {"0": ["n05.png", "n01"], "unlabeled": ["o07.png", "n00.jpg"]}, "test": {"1": ["o01.dcm"]}}
     path = folder / "lists.json"
 
@@ -151,7 +150,7 @@ def test_published_list(kaggle, refused):
         path.write_text(json.dumps(lists))
 
     write(lists)
-    datalist = read_rsna(folder, split_file=path, left_out=left_out)
+    datalist, left_out, _ = read_rsna(folder, split_file=path)
     assert {name: stems(items) for name, items in datalist.items()} == {
         "normal": ["n05", "n01"],
         "unlabeled": ["o07", "n00"],
@@ -160,8 +159,8 @@ def test_published_list(kaggle, refused):
     assert [item["label"] for item in every(datalist)] == [0, 0, 1, 0, 1]  # from the tables where the list has none
     assert datalist["test"][0]["boxes"]
     assert left_out == {f"of the class {THIRD}": 5, f"not in {path}": 27}
-    assert read_rsna(folder, split_file=str(path), split_seed=3) == datalist
-    more = read_rsna(folder, split_file=path, third_class="unlabeled")["unlabeled"]
+    assert read_rsna(folder, split_file=str(path), split_seed=3).datalist == datalist
+    more = read_rsna(folder, split_file=path, third_class="unlabeled").datalist["unlabeled"]
     assert stems(more) == ["o07", "n00", *(f"z{i:02d}" for i in range(5))]
     with refused("third_class", path):
         read_rsna(folder, split_file=path, third_class="abnormal")
@@ -186,25 +185,10 @@ def test_pixels_of_the_challenge_are_read(tmp_path, write_dicom):
     rows = [f"{name},{kind}" for name, kind in zip(names, kinds, strict=True)]
     (tmp_path / CLASSES).write_text("\n".join(["patientId,class", *rows]))
     (tmp_path / LABELS).write_text("patientId,x,y,width,height,Target\np8,1,2,3,4,1\n")
-    datalist = read_rsna(tmp_path)
+    datalist = read_rsna(tmp_path).datalist
     assert sum(map(len, datalist.values())) == 9
     for item in every(datalist):
         assert (np.asarray(read_image(item["image"])) == int(item["patient"][1])).all()
-
-
-def test_prepared_layout(tmp_path, refused):
-    (tmp_path / "images").mkdir()
-    lists = {"train": {"0": ["a"], "unlabeled": {"0": ["b"], "1": ["c"]}}, "test": {"0": ["d"], "1": ["e"]}}
-    for name in "abcdef":
-        Image.new("L", (8, 8)).save(tmp_path / "images" / name, "png")
-    (tmp_path / "data.json").write_text(json.dumps(lists))
-    left_out = {}
-    assert counted(read_rsna(tmp_path, left_out=left_out)) == (1, 1, 1, 1, 1)
-    assert left_out == {"in images/, but not in data.json": 1}
-    assert read_rsna(tmp_path, split_seed=1) == read_rsna(tmp_path, split_seed=0)
-    for options in ({"third_class": "normal"}, {"split_file": tmp_path / "data.json"}):
-        with refused(tmp_path, "data.json", next(iter(options))):
-            read_rsna(tmp_path, **options)
 
 
 def test_neither_layout(tmp_path, refused):
@@ -225,9 +209,9 @@ def test_missing_column(kaggle, table, column, refused):
 def test_missing_images(kaggle, refused, caplog):
     """A missing image moves no other one to another split; without any the archive is not unpacked."""
     folder = kaggle()
-    wanted = read_rsna(folder)
+    wanted = read_rsna(folder).datalist
     (folder / IMAGES / "o03.dcm").unlink()
-    assert read_rsna(folder) == wanted
+    assert read_rsna(folder).datalist == wanted
     assert f"{folder / IMAGES / 'o03.dcm'} and 0 more" in caplog.text
     shutil.rmtree(folder / IMAGES)
     with refused(folder / IMAGES, "31 more"):
@@ -235,11 +219,12 @@ def test_missing_images(kaggle, refused, caplog):
 
 
 def test_images_of_no_table(kaggle):
-    folder, left_out = kaggle(), {}
-    wanted = read_rsna(folder)
+    folder = kaggle()
+    wanted = read_rsna(folder).datalist
     for name in ("x1.dcm", "x2.dcm", "readme.txt", "._n01.dcm"):
         (folder / IMAGES / name).touch()
-    assert read_rsna(folder, left_out=left_out) == wanted
+    datalist, left_out, _ = read_rsna(folder)
+    assert datalist == wanted
     assert left_out == {"in no table": 2, f"of the class {THIRD}": 5}
 
 
@@ -282,8 +267,7 @@ def challenge(real_data, tmp_path_factory):
 
 def test_real_tables(challenge):
     """The class table that is public lacks 79 of 26,684 images, of which 12 with Target 1 are known to be abnormal."""
-    left_out = {}
-    datalist = read_rsna(challenge, left_out=left_out)
+    datalist, left_out, _ = read_rsna(challenge)
     items = every(datalist)
     assert [sum(item["label"] == label for item in items) for label in (0, 1)] == [8818, 6012]
     assert len({item["image"] for item in items}) == len(items) == 14_830
@@ -296,8 +280,8 @@ def test_real_tables(challenge):
 
 def test_the_published_list_of_the_real_challenge(challenge, real_data):
     """The list tells what the class table lacks: 33 normal and 12 abnormal images; so 34 are of the third class."""
-    path, left_out = real_data / "splits" / "RSNA.json", {}
-    datalist = read_rsna(challenge, split_file=path, left_out=left_out)
+    path = real_data / "splits" / "RSNA.json"
+    datalist, left_out, _ = read_rsna(challenge, split_file=path)
     assert counted(datalist) == (3851, 4000, 5012, 1000, 1000)
     assert sum(counted(datalist)) == 8851 + 6012
     assert sum(left_out.values()) == 11_821
@@ -316,14 +300,14 @@ def test_the_published_list_of_the_real_challenge(challenge, real_data):
 def test_pictures_in_place_of_dicom(kaggle, suffix, size, caplog):
     """They are split as the DICOM files are, with the boxes in their own pixels; what is not square has none."""
     folder = kaggle()
-    wanted = read_rsna(folder)
+    wanted = read_rsna(folder).datalist
     for path in list((folder / IMAGES).iterdir()):
         path.unlink()
         Image.new("L", (size, size)).save(path.with_suffix(suffix))
     Image.new("L", (size, size // 2)).save(folder / IMAGES / f"o05{suffix}")
     (folder / IMAGES / f"o07{suffix}").unlink()
     (folder / IMAGES / f"o09{suffix}").write_text("broken")
-    datalist = read_rsna(folder)
+    datalist = read_rsna(folder).datalist
     assert {name: stems(items) for name, items in datalist.items()} == {n: stems(items) for n, items in wanted.items()}
     assert all(Path(item["image"]).suffix == suffix for item in every(datalist))
     items, before = ({item["patient"]: item for item in every(found)} for found in (datalist, wanted))
@@ -337,10 +321,10 @@ def test_pictures_in_place_of_dicom(kaggle, suffix, size, caplog):
 
 def test_dicom_comes_before_pictures(kaggle):
     folder = kaggle()
-    wanted = read_rsna(folder)
+    wanted = read_rsna(folder).datalist
     for name in ("o03.png", "n01.jpg"):
         (folder / IMAGES / name).touch()
-    assert read_rsna(folder) == wanted
+    assert read_rsna(folder).datalist == wanted
 
 
 def test_no_images_of_any_kind(kaggle, refused):

@@ -24,8 +24,7 @@ def folder(tmp_path):
 def test_kinds_that_are_not_read_are_counted(folder):
     Image.new("L", (4, 4)).save(folder / "normal" / "n.png")
     Image.new("L", (4, 4)).save(folder / "unlabeled" / "u.gif")
-    left_out = {}
-    datalist = read_folder(folder, left_out=left_out)
+    datalist, left_out, _ = read_folder(folder)
     assert [len(datalist[name]) for name in ("normal", "unlabeled")] == [1, 1]
     assert left_out == {
         "files of type .heic, which is not read": 4,

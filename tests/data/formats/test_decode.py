@@ -125,7 +125,7 @@ def test_a_page_of_several_is_named(stack, refused):
 def test_a_table_names_the_pages_that_are_meant(tmp_path, stack):
     """What the refusal of a whole file advises; pages of a file are of one patient."""
     (tmp_path / "images.csv").write_text("image,label\nstack.tif#0,0\nstack.tif#2,1\n")
-    items = [item for part in read_table(tmp_path).values() for item in part]
+    items = [item for part in read_table(tmp_path).datalist.values() for item in part]
     assert sorted((item["image"], item["label"], item["patient"]) for item in items) == [
         (f"{stack}#0", 0, str(stack)),
         (f"{stack}#2", 1, str(stack)),

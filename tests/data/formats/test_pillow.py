@@ -154,7 +154,7 @@ def test_boxes_sizes_and_masks_are_of_the_picture_as_it_is_shown(tmp_path):
     folder = prepare(prepared, tmp_path / "prepared", 35, jobs=1)
     upright = Image.fromarray(UP).resize((35, 35), Image.Resampling.BILINEAR)
     np.testing.assert_array_equal(pixels_of(folder / "images" / "t.png"), upright)
-    assert read_med_ad(folder)["test"][0]["boxes"] == [[30.0, 21.0, 5.0, 14.0]]
+    assert read_med_ad(folder).datalist["test"][0]["boxes"] == [[30.0, 21.0, 5.0, 14.0]]
 
 
 @pytest.mark.parametrize("order", "<>")
