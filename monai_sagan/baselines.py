@@ -36,17 +36,7 @@ MOST_PIXELS = 128  # a side; larger images are averaged down, for no baseline ne
 def baseline_scores(
     train_normal: Images, train_unlabeled: Images, test: Images, seed: int = 0
 ) -> dict[str, NDArray[np.float64]]:
-    """Scores (N,) of the test images by the name of each baseline; one PCA, fitted on training normals, serves all.
-
-    Args:
-        train_normal: uint8 (A, C, H, W), two or more.
-        train_unlabeled: uint8 (B, C, H, W), one or more.
-        test: uint8 (N, C, H, W).
-        seed: of the randomized PCA.
-
-    Raises:
-        SaganError: when there are too few training images.
-    """
+    """Scores (N,) of the test images by the name of each baseline; one PCA, fitted on training normals, serves all."""
     _check_enough(train_normal, 2, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")
     pca = _fit(train_normal, seed)

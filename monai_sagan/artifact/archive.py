@@ -16,8 +16,6 @@ from typing import IO, Any
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["checked_archive", "without_pickles"]
-
 SAMPLES = "data/sample_inputs/model.pt"  # torch reads it as a pickle, and does without it where it is empty
 PROGRAM = "models/model.json"
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
@@ -55,12 +53,7 @@ def without_pickles(source: IO[bytes]) -> bytes:
 
 
 def checked_archive(path: Path) -> io.BytesIO:
-    """The archive at ``path``, written again from what was checked, for `torch.export.load`.
-
-    Raises:
-        SaganError: naming what is in it that could be code, or that such an archive does not have.
-        BadZipFile, KeyError, ValueError, TypeError: when it is no such archive at all.
-    """
+    """The archive at ``path``, written again from what was checked, for `torch.export.load`."""
     with zipfile.ZipFile(path) as archive:
         content = _content(archive)
     for trouble in _troubles(content):

@@ -67,19 +67,6 @@ def export_artifact(
     """Write a trained model, with all that using it needs, into a folder of its own, and return that folder.
 
     The whole self-test is run on what was written before the folder gets its name.
-
-    Args:
-        run: the output folder of a training run, one of its model files, or an artifact of the format safetensors.
-        directory: a folder that is new or empty.
-        format: ``"safetensors"``, ``"torchscript"``, ``"onnx"`` or ``"torch_export"``.
-        which: of a run's models: ``"aucp"``, chosen without labels, or ``"last"``.
-        name: of the model, for people; None takes the run's folder's.
-        license_file: of the weights, whose terms may depend on the training data; None takes Apache-2.0, this
-            package's.
-
-    Raises:
-        SaganError: when there is no model, it is broken, the format is unknown or needs something installed, the
-            folder is not empty, or the exported model scores otherwise. Then nothing is written.
     """
     _check_format(format)
     target = Path(directory).absolute()

@@ -11,8 +11,6 @@ from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import Trained
 
-__all__ = ["ScoringGraph"]
-
 
 class ScoringGraph(nn.Module):
     """Resize, scale, restore and score images as a run's evaluation does.
@@ -24,11 +22,6 @@ class ScoringGraph(nn.Module):
     Output: ``image``, uint8 (B, C, h, w), what the network saw; ``restored``, float32 (B, C, h, w) in (-1, 1);
     ``anomaly_map``, float32 (B, 1, h, w) in [0, 1]; ``score``, float32 (B,) in [0, 1]; ``p_value``, float32 (B,) in
     (0, 1], see `monai_sagan.metrics.conformal_p_values`.
-
-    Args:
-        scorer: of the network.
-        image_size: height and width of what it sees.
-        valid_normal_scores: (n,) of validation normals.
     """
 
     cuts: Tensor

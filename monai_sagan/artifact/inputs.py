@@ -14,8 +14,6 @@ from monai_sagan.data.formats.tasks import HowToDecode, fit_image
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.models.trained import Trained
 
-__all__ = ["make_cases"]
-
 
 def make_cases(trained: Trained) -> list[Case]:
     """16 images with the scores of the trained model: phantoms, noise, ramps and an even one, 8 and 16 bits.

@@ -22,13 +22,7 @@ CASES_AT_LOAD = 2  # of the self-test, one of 8 and one of 16 bits: all would ta
 
 
 class Artifact:
-    """A model that was exported, ready to run.
-
-    Args:
-        folder: of the artifact.
-        facts: what its ``artifact.json`` says.
-        runtime: runs its model.
-    """
+    """A model that was exported, ready to run."""
 
     def __init__(self, folder: Path, facts: Facts, runtime: Runtime) -> None:
         self.folder = folder
@@ -46,21 +40,7 @@ class Artifact:
         return typical_from_json(self.facts["typical"])
 
     def run(self, image: NDArray[Any], bits: int = 8) -> dict[str, NDArray[Any]]:
-        """Restore and score images of any size.
-
-        Args:
-            image: whole numbers (B, C, H, W) or (H, W).
-            bits: 8 takes values from 0 to 255 as they are, others as the nearest of these; 16 stretches each image
-                from its own least and greatest value to 0 and 255.
-
-        Returns:
-            ``image``, uint8 (B, C, h, w), what the network saw; ``restored``, float32 (B, C, h, w) in (-1, 1);
-            ``anomaly_map``, float32 (B, 1, h, w) in [0, 1]; ``score`` and ``p_value``, float32 (B,): see
-            `monai_sagan.transforms.functional.anomaly_score` and `monai_sagan.metrics.conformal_p_values`.
-
-        Raises:
-            SaganError: for another shape, type, number of bits, or values that no int32 holds.
-        """
+        """Restore and score images of any size."""
         channels = self.facts["model"]["in_channels"]
         if not isinstance(image, np.ndarray):
             raise SaganError(f"the images are a {type(image).__name__}; give a NumPy array of whole numbers")
@@ -85,14 +65,6 @@ def open_artifact(path: str | Path, check: bool = True, threads: int | None = No
 
     Every file is compared with its SHA-256 first. That finds what was damaged or swapped on the way; who means harm
     can write new hashes, so open only what comes from somebody you trust.
-
-    Args:
-        path: its folder.
-        check: also run the first cases of its self-test; `monai_sagan.artifact.verify` runs all.
-        threads: that compute; None takes one for each core. All torch models of a process share them.
-
-    Raises:
-        SaganError: naming what is missing, changed, of a newer version, not installed, or scores otherwise.
     """
     folder = Path(path)
     facts = read_facts(folder)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["resize_like_pillow"]
-
 BITS = 22  # of Pillow's fixed-point weights
 
 
@@ -16,14 +14,6 @@ def resize_like_pillow(image: Tensor, height: int, width: int) -> Tensor:
     Pillow goes along one axis, rounds to 8 bits, goes along the other and rounds again. It begins with the rows, but
     for images that lose more than twice as much height as width (before Pillow 13: with the rows always). All numbers
     are whole and below 2 ** 53, so products in float64 are exact whatever the order of their sums.
-
-    Args:
-        image: whole numbers from 0 to 255, of any type.
-        height: of the result.
-        width: of the result.
-
-    Returns:
-        (B, C, height, width), whole numbers from 0 to 255 in float64.
     """
     image = image.double()
     old_height, old_width = _length(image[0, 0, :, 0]), _length(image[0, 0, 0])
@@ -49,14 +39,6 @@ def _line_weights(length: Tensor, line: Tensor, count: int) -> Tensor:
 
     A triangle around the new pixel's center, as wide as two pixels of whichever line is coarser: in whole numbers, in
     units of ``1 / (2 * longer)`` old pixels, where Pillow has fractions.
-
-    Args:
-        length: of the line, (1,).
-        line: any values (n,).
-        count: pixels of the result.
-
-    Returns:
-        (count, n), whole numbers in float64; a row's sum is 2 ** 22, but for rounding.
     """
     old = torch.ones_like(line, dtype=torch.int64).cumsum(0)  # 1 to n
     new = torch.arange(1, count + 1, device=line.device)[:, None]

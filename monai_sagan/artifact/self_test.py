@@ -12,27 +12,18 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.conformal import TOLERANCE
 
-__all__ = ["TOLERANCE", "Case", "check_self_test", "read_self_test", "write_self_test"]
-
 TIE = 1e-6  # scores that differ by less may change places
 
 Run = Callable[[NDArray[Any], int], dict[str, NDArray[Any]]]  # `monai_sagan.artifact.Artifact.run`
 
 
 class Case(NamedTuple):
-    """An input and what belongs to it.
+    """An input and what belongs to it."""
 
-    Args:
-        image: whole numbers (C, H, W), 0 to 255 with 8 ``bits``, 0 to 65535 with 16.
-        bits: 8 or 16.
-        score: the anomaly score, in [0, 1].
-        p_value: its p-value, in (0, 1].
-    """
-
-    image: NDArray[Any]
-    bits: int
-    score: float
-    p_value: float
+    image: NDArray[Any]  # whole numbers (C, H, W), 0 to 255 with 8 ``bits``, 0 to 65535 with 16
+    bits: int  # 8 or 16
+    score: float  # the anomaly score, in [0, 1]
+    p_value: float  # its p-value, in (0, 1]
 
 
 def write_self_test(cases: list[Case], path: Path) -> None:
@@ -45,11 +36,7 @@ def write_self_test(cases: list[Case], path: Path) -> None:
 
 
 def read_self_test(path: Path) -> list[Case]:
-    """What `write_self_test` wrote to ``path``.
-
-    Raises:
-        SaganError: naming a file that holds anything else.
-    """
+    """What `write_self_test` wrote to ``path``."""
     try:
         with np.load(path, allow_pickle=False) as content:
             columns = [content[name].tolist() for name in ("bits", "score", "p_value")]
@@ -61,16 +48,7 @@ def read_self_test(path: Path) -> list[Case]:
 
 
 def check_self_test(run: Run, path: Path, count: int | None = None) -> list[tuple[Case, float]]:
-    """Run the first ``count`` cases, by default all; the cases, each with the score found.
-
-    Args:
-        run: from an image (1, C, H, W) and its bits to the artifact's outputs.
-        path: of the self-test.
-        count: how many cases.
-
-    Raises:
-        SaganError: when a score differs by more than 1e-5 from the one that belongs to it, or their order is another.
-    """
+    """Run the first ``count`` cases, by default all; the cases, each with the score found."""
     cases = read_self_test(path)[:count]
     outputs = [run(case.image[None], case.bits) for case in cases]
     found = [float(output["score"][0]) for output in outputs]

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from monai_sagan.bench.measure import Timing
     from monai_sagan.bench.workloads import Size
 
-__all__ = ["add_bench_arguments", "bench_command"]
-
 SECTIONS = ("training", "inference", "growth", "sides")
 SMALL = {"channels": 16, "batch_size": 16}
 SIDES = (64, 128, 256, 512)  # of images, in pixels
@@ -45,14 +43,7 @@ def add_bench_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def bench_command(arguments: argparse.Namespace) -> None:
-    """Measure what is asked for, and print a table for each section.
-
-    Args:
-        arguments: those of `add_bench_arguments`.
-
-    Raises:
-        SaganError: for an unknown section, a device that is not there, or a workload that fails.
-    """
+    """Measure what is asked for, and print a table for each section."""
     import torch
 
     from monai_sagan.bench.workloads import Size

@@ -74,7 +74,7 @@ def group_warnings(
         auc, interval = roc_auc(ranks, abnormal), roc_auc_ci95(ranks, abnormal)
         if auc is not None and interval is not None and auc >= limit and interval[0] > 0.5:
             warnings.append(
-                f"{column} alone tells normal from abnormal test images with an AUC of {auc:.2f} (95 % interval "
+                f"{column} alone separates normal from abnormal test images with an AUC of {auc:.2f} (95 % interval "
                 f"{interval[0]:.2f} to {interval[1]:.2f}); compare within its groups"
             )
     return warnings

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["pick_cases"]
-
 
 def pick_cases(
     scores: ArrayLike, labels: Sequence[int | None], threshold: float | None, count: int = 8
@@ -16,17 +14,6 @@ def pick_cases(
     """The worst mistakes and the closest calls, or without labels or threshold the highest, middle and lowest scores.
 
     A score above the threshold counts as abnormal. Of equal scores the earlier image comes first; no image comes twice.
-
-    Args:
-        scores: (N,), higher is more abnormal.
-        labels: N labels, 0 normal, 1 abnormal, None unknown.
-        threshold: of an operating point; None if there is none.
-        count: at most so many of each kind.
-
-    Returns:
-        index and kind: ``"false positive"``, normal images from the highest score down; ``"false negative"``,
-        abnormal ones from the lowest up; ``"middle"``, any others, the closest to the threshold first. Otherwise
-        ``"highest"``, ``"middle"`` (around the median) and ``"lowest"``, each from the highest score down.
     """
     values = np.asarray(scores, dtype=float)
     falling = np.argsort(-values, kind="stable").tolist()

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from monai_sagan.data.array_store import StoredImages
     from monai_sagan.models.trained import Trained
 
-__all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
-
 TITLES = ("image", "restored", "anomaly map")
 LONGEST = 60  # signs of a file's name that the width of a picture has room for
 OUTLINE = "#7fe7ff"  # of known lesions: no grey, and no color of the maps
@@ -41,12 +39,7 @@ NO_LESIONS = np.zeros((0, 4))
 
 
 def pick_images(scores: Tensor, count: int = 4) -> list[int]:
-    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first.
-
-    Args:
-        scores: (N,), higher is more abnormal.
-        count: how many of each.
-    """
+    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first."""
     order = scores.argsort(descending=True, stable=True).tolist()
     middle, low = max((len(order) - count) // 2, 0), max(len(order) - count, 0)
     picked = order[:count] + order[middle : middle + count] + order[low:]
@@ -54,14 +47,7 @@ def pick_images(scores: Tensor, count: int = 4) -> list[int]:
 
 
 def triptychs(image: Tensor, restored: Tensor, anomaly_map: Tensor, scale: float) -> Tensor:
-    """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
-
-    Args:
-        image: C is 1 or 3.
-        restored: of the same shape and range.
-        anomaly_map: (B, 1, H, W), from 0.
-        scale: the anomaly map's value at the top of the color scale.
-    """
+    """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1]."""
     from matplotlib import colormaps
 
     colors = torch.tensor(colormaps[COLORS](range(256))[:, :3], dtype=torch.float32, device=image.device)
@@ -83,15 +69,6 @@ def write_heatmaps(
 
     Known lesions are outlined. The color scale is the model's, measured on validation normals: the same for every
     picture of a run. An earlier folder is replaced as a whole.
-
-    Args:
-        folder: where to write.
-        trained: the model.
-        pixels: uint8 (N, C, H, W), a tensor or stored images.
-        items: N items, for names, labels and lesions.
-        scores: (N,).
-        count: of the highest, of the middle and of the lowest.
-        warnings: N texts, one for each image that is unlike the training images; None for none.
     """
     folder = Path(folder)
     unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
@@ -133,17 +110,6 @@ def write_gallery(
     """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json``, which says what they are.
 
     Where lesions are known, ``lesions`` is an SVG path of their outlines in the image's pixels.
-
-    Args:
-        folder: of `write_heatmaps`.
-        trained: the model.
-        pixels: uint8 (N, C, H, W).
-        items: N items.
-        scores: (N,).
-        p_values: (N,).
-        threshold: above which an image counts as abnormal; None if there is none.
-        count: at most so many of each kind.
-        warnings: see `write_heatmaps`.
     """
     from PIL import Image
 

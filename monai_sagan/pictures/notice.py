@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["RESEARCH_ONLY", "add_notice"]
-
 RESEARCH_ONLY = "for research only, not a medical device"
 WORDS = "research only"  # below small pictures
 LEAST, PAD = 10, 3  # size of the letters and space beside them, in pixels
@@ -16,9 +14,6 @@ def add_notice(picture: Image.Image) -> Image.Image:
     """The RGB picture above a strip that says "research only", in letters that grow with its width.
 
     The strip covers nothing of the picture.
-
-    Args:
-        picture: any size; a very narrow one gets a margin at its right.
     """
     size = max(LEAST, picture.width // 16)
     font = ImageFont.load_default(size)

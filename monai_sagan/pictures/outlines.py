@@ -11,8 +11,6 @@ from monai_sagan.data.datalist import Item
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.regions import read_regions
 
-__all__ = ["lesion_outlines", "svg_path"]
-
 Array = NDArray[Any]
 
 
@@ -20,11 +18,6 @@ def lesion_outlines(item: Item, height: int, width: int) -> Array:
     """The borders of an item's lesions as segments x0, y0, x1, y1 (S, 4) of a map's pixels, of which corners count.
 
     They run between pixels that `read_regions` counts as lesion and others, each lesion by itself.
-
-    Args:
-        item: with its ``size`` and ``boxes`` or ``mask``; without them, or where they are broken, there is no segment.
-        height: H of the map.
-        width: W of the map.
     """
     found = [np.zeros((0, 4), dtype=int)]
     if "size" in item and (item.get("boxes") or item.get("mask")):

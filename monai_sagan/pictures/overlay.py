@@ -12,8 +12,6 @@ from PIL import Image, ImageDraw, ImageFont
 from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.pictures.notice import RESEARCH_ONLY
 
-__all__ = ["SIDE", "Colors", "draw_overlay"]
-
 SIDE = 512  # longest side of the shown image
 MARGIN, LINE, BAR, LABELS = 14, 22, 16, 96
 LEAST_WIDTH = 620  # for the words above narrow images
@@ -25,29 +23,16 @@ CONTOUR = (60, 230, 255)
 
 
 class Colors(NamedTuple):
-    """What the colors mean: two values of anomaly maps, both measured on validation normals.
+    """What the colors mean: two values of anomaly maps, both measured on validation normals."""
 
-    Args:
-        scale: at the top of the color scale: 99.9 % of the pixels are below.
-        pixel_threshold: along the contour: 99 % of the pixels are below.
-    """
-
-    scale: float
-    pixel_threshold: float
+    scale: float  # at the top of the color scale: 99.9 % of the pixels are below
+    pixel_threshold: float  # along the contour: 99 % of the pixels are below
 
 
 def draw_overlay(
     picture: Pixels, anomaly_map: Pixels, colors: Colors, title: str, words: Sequence[tuple[str, bool]]
 ) -> Image.Image:
-    """The picture, the same under its anomaly map, the color scale; above them what there is to say, use included.
-
-    Args:
-        picture: uint8 (H, W) or (H, W, 3), any size; its longest side becomes `SIDE` pixels.
-        anomaly_map: (h, w), of the whole picture.
-        colors: what they mean.
-        title: the image's name; what is too long for the picture is left out in its middle.
-        words: lines of text, and whether each is to catch the eye.
-    """
+    """The picture, the same under its anomaly map, the color scale; above them what there is to say, use included."""
     image = _enlarged(Image.fromarray(picture).convert("RGB"))
     width, height = image.size
     values = np.asarray(Image.fromarray(anomaly_map.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC))

@@ -10,8 +10,6 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
 
-__all__ = ["AUDIT", "CONFIG", "GALLERY", "METRICS", "SPLITS", "Schema", "misfit", "models_of"]
-
 Schema = Mapping[str, Any]
 
 WORDS = {
@@ -80,11 +78,7 @@ GALLERY = _list(
 
 
 def models_of(names: Iterable[str]) -> Schema:
-    """The schema of a ``metrics.json`` that has blocks of models.
-
-    Args:
-        names: of the models.
-    """
+    """The schema of a ``metrics.json`` that has blocks of models."""
     return _keys(**dict.fromkeys(names, MODEL))
 
 
@@ -101,12 +95,7 @@ Validator = extend(Draft202012Validator, type_checker=TYPES)
 
 
 def misfit(content: Any, schema: Schema) -> str | None:
-    """What of ``content`` does not fit ``schema``, for example ``test[0] is 3, not a dictionary``; None if all fits.
-
-    Args:
-        content: of a JSON file.
-        schema: of this module.
-    """
+    """What of ``content`` does not fit ``schema``, for example ``test[0] is 3, not a dictionary``; None if all fits."""
     error = next(Validator(schema).iter_errors(content), None)
     if error is None:
         return None

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     from monai_sagan.data.datalist import Item
 
-__all__ = ["REASON", "ScoreTable", "is_oracle", "read_scores", "read_table", "write_scores"]
-
 REASON = "chosen by test labels: no result"
 ORACLE = "oracle_test"
 MARK = "_no_result"
@@ -61,15 +59,6 @@ def write_scores(
     """Write a row for each image: its path, its label if known, the chosen score and what it means, then the others.
 
     The column of a model that test labels chose says so.
-
-    Args:
-        path: of the CSV file.
-        items: the N images.
-        scores: (N,) by the name of the model or method.
-        chosen: which of them comes first.
-        p_values: (N,) of the chosen scores; None leaves the column out.
-        flags: N of `flag_score`; likewise.
-        warnings: N texts, empty for most images; likewise.
     """
     columns: dict[str, Iterable[Any]] = {
         IMAGE: (item["image"] for item in items),
@@ -96,32 +85,16 @@ def _texts(values: Tensor, digits: int) -> list[str]:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What ``scores.csv`` holds of N images.
+    """What ``scores.csv`` holds of N images."""
 
-    Args:
-        images: their paths.
-        labels: 0 normal, 1 abnormal, None unknown.
-        scores: N by the name of the model or method, the chosen one first.
-        p_values: N, or None where one is missing.
-    """
-
-    images: list[str]
-    labels: list[int | None]
-    scores: dict[str, list[float]]
-    p_values: list[float] | None
+    images: list[str]  # their paths
+    labels: list[int | None]  # 0 normal, 1 abnormal, None unknown
+    scores: dict[str, list[float]]  # N by the name of the model or method, the chosen one first
+    p_values: list[float] | None  # N, or None where one is missing
 
 
 def read_scores(path: Path, chosen: str, fix: str) -> ScoreTable:
-    """Read what `write_scores` wrote, now or in an older version.
-
-    Args:
-        path: of the file.
-        chosen: the name of the model whose score comes first.
-        fix: what to do about a file that is broken, as the end of a sentence.
-
-    Raises:
-        SaganError: naming the file, and the line, when it is missing, broken, or has a second column of ``chosen``.
-    """
+    """Read what `write_scores` wrote, now or in an older version."""
     table = read_table(path, fix)
     if table is None:
         raise SaganError(f"{path.parent} has no {path.name}: {fix}")
@@ -151,15 +124,7 @@ def read_scores(path: Path, chosen: str, fix: str) -> ScoreTable:
 
 
 def read_table(path: Path, fix: str) -> list[dict[str, str]] | None:
-    """The rows of a CSV file of a run by column, or None where there is no such file.
-
-    Args:
-        path: of the file.
-        fix: what to do about a file that is broken, as the end of a sentence.
-
-    Raises:
-        SaganError: naming the file when it is cut or no UTF-8 text.
-    """
+    """The rows of a CSV file of a run by column, or None where there is no such file."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             text = file.read()

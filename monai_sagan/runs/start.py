@@ -20,8 +20,6 @@ from monai_sagan.output_folder import config_kind, hold_folder
 from monai_sagan.records import drop_records, keep_records, record_text
 from monai_sagan.settings import Settings, as_plain
 
-__all__ = ["end_run", "start_run"]
-
 logger = logging.getLogger(__name__)
 
 _runs: dict[Path, ExitStack] = {}  # of this process, by their folders: what is to be undone at their end
@@ -33,16 +31,6 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
     They are written by `monai_sagan.records`, or with the run's results, once everything is checked: a run that
     is refused leaves the folder as it was. Of several processes the main one does all this; the others keep quiet, but
     for warnings.
-
-    Args:
-        output_dir: everything that the run writes goes below it.
-        settings: of a training run.
-        values: what else decides the run; paths become strings. A ``run_dir`` among them makes it an evaluation, to
-            whose values those of that run are added; a ``model`` an inference run.
-
-    Raises:
-        SaganError: when the folder cannot be written, is in use or holds the output of another kind of run, or a
-            ``device`` among the values is not there.
     """
     if "device" in values:
         check_device(values["device"])
@@ -74,11 +62,7 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
 
 @atexit.register
 def end_run(output_dir: str | Path | None = None) -> None:
-    """Close the log of a run that `start_run` started, and let other processes write to its folder.
-
-    Args:
-        output_dir: of the run; nothing happens if none was started there. None ends all runs of this process.
-    """
+    """Close the log of a run that `start_run` started, and let other processes write to its folder."""
     for output in list(_runs) if output_dir is None else [Path(output_dir).resolve()]:
         _runs.pop(output, ExitStack()).close()
 

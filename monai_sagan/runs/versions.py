@@ -7,8 +7,6 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["versions"]
-
 
 def versions() -> dict[str, str]:
     """The versions of what computes the numbers, and of a checkout the commit."""

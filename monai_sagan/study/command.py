@@ -9,8 +9,6 @@ from typing import Any
 from monai_sagan.bundle.texts import is_text
 from monai_sagan.study.rows import BUDGETS, STUDIES
 
-__all__ = ["add_study_arguments", "study_command"]
-
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     """Tell ``parser`` what the verb takes; all other words ``--KEY VALUE`` are overrides of the config."""
@@ -24,16 +22,7 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def study_command(arguments: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> None:
-    """Run a study and print its table.
-
-    Args:
-        arguments: what `add_study_arguments` takes.
-        overrides: values by config key; words are read as ``python -m monai.bundle`` reads them, and "true" and
-            "false" are truth values, too.
-
-    Raises:
-        SaganError: see `run_study`.
-    """
+    """Run a study and print its table."""
     from monai_sagan.study.run import run_study
 
     table = run_study(

@@ -13,19 +13,12 @@ if TYPE_CHECKING:
 
     from monai_sagan.study.table import Entry
 
-__all__ = ["draw_table"]
-
 # Blue, orange and grey that color-blind readers tell apart; shapes differ, too.
 STYLES = {"aucp": ("o", "#0072b2"), "last": ("s", "#d55e00"), "oracle_test": ("^", "#777777")}
 
 
 def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
-    """Write a PNG: each row's AUC with its interval, the single runs beside it, published and trivial ones as marks.
-
-    Args:
-        path: of the picture.
-        entries: lines of the table, those of a row together.
-    """
+    """Write a PNG: each row's AUC with its interval, the single runs beside it, published and trivial ones as marks."""
     make_figure(entries).savefig(path, format="png", metadata={"Software": None})
 
 

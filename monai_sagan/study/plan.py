@@ -20,31 +20,20 @@ if TYPE_CHECKING:
 
     from monai_sagan.data.datalist import Datalist
 
-__all__ = ["Bundle", "Run", "is_finished", "plan_runs", "read_metrics"]
-
 # Where a run computes does not change what it is.
 _MAY_DIFFER = ("device",)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run of a study.
+    """One training run of a study."""
 
-    Args:
-        row: of the table.
-        seed: of the run.
-        folder: its output folder.
-        command: what trains, evaluates, or goes on after an interruption.
-        values: all keys that it overrides in the config.
-        asked: what the run's ``config.json`` holds once it has begun.
-    """
-
-    row: str
-    seed: int
-    folder: Path
-    command: tuple[str, ...]
-    values: Mapping[str, Any]
-    asked: Mapping[str, Any]
+    row: str  # of the table
+    seed: int  # of the run
+    folder: Path  # its output folder
+    command: tuple[str, ...]  # what trains, evaluates, or goes on after an interruption
+    values: Mapping[str, Any]  # all keys that it overrides in the config
+    asked: Mapping[str, Any]  # what the run's ``config.json`` holds once it has begun
 
     @property
     def name(self) -> str:
@@ -53,14 +42,7 @@ class Run:
 
 
 class Bundle:
-    """A bundle's training config, to be asked what it says under given overrides; nothing is trained.
-
-    Args:
-        config_file: a bundle's ``train.json``.
-
-    Raises:
-        SaganError: when the file is missing or is no config.
-    """
+    """A bundle's training config, to be asked what it says under given overrides; nothing is trained."""
 
     def __init__(self, config_file: str | Path) -> None:
         from monai.bundle import ConfigParser
@@ -74,15 +56,7 @@ class Bundle:
             raise SaganError(f"{config_file} is no config ({' '.join(str(error).split())})") from None
 
     def check_keys(self, values: Mapping[str, Any], beside: Collection[str] = ()) -> None:
-        """Check that the config has every key of ``values``.
-
-        Args:
-            values: by key.
-            beside: names of other options that may be meant.
-
-        Raises:
-            SaganError: for the first that it does not have, naming the nearest.
-        """
+        """Check that the config has every key of ``values``."""
         from monai_sagan.bundle import check_command_line
 
         check_command_line(["run", "--config_file", str(self.path), *_words(values)], beside)
@@ -152,14 +126,6 @@ def plan_runs(
 
     Where rows differ in ``anomaly_ratio`` and no ``unlabeled_size`` is given, each seed's rows all get the largest
     ``unlabeled_size`` that every one of them can have: then the ratio is all that changes.
-
-    Args:
-        bundle: whose config the runs share.
-        folder: of the study; a run's is ``<row>/seed<k>`` in it.
-        rows: overrides of each row.
-        seeds: of the runs of each row.
-        overrides: of all runs.
-        datalist: of the images that can be read.
     """
     runs = []
     for seed in seeds:
@@ -191,11 +157,7 @@ def _common_unlabeled_size(bundle: Bundle, rows: Mapping[str, Mapping[str, Any]]
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the run has ended; False also when it was interrupted or has not begun.
-
-    Raises:
-        SaganError: when its folder holds a run that was asked something else: it names the difference.
-    """
+    """Whether the run has ended; False also when it was interrupted or has not begun."""
     metrics = read_metrics(run.folder)
     if metrics is not None or (run.folder / run_files.CHECKPOINT).is_file():
         _check_same(run)

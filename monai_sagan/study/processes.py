@@ -15,8 +15,6 @@ from types import FrameType
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Job", "Outcome", "available_cores", "run_jobs", "slots"]
-
 OUTPUT = "output.txt"
 PATIENCE = 20.0  # seconds that an interrupted process has to end by itself
 
@@ -25,34 +23,21 @@ Environment = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Job:
-    """A command to run in a process of its own.
+    """A command to run in a process of its own."""
 
-    Args:
-        name: for people.
-        command: the words of the command line.
-        folder: keeps what it prints, in ``output.txt``.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    folder: Path
+    name: str  # for people
+    command: tuple[str, ...]  # the words of the command line
+    folder: Path  # keeps what it prints, in ``output.txt``
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How a job ended."""
 
-    Args:
-        job: what ran.
-        code: its exit code.
-        seconds: how long it took.
-        last_line: the last line that it printed.
-    """
-
-    job: Job
-    code: int
-    seconds: float
-    last_line: str
+    job: Job  # what ran
+    code: int  # its exit code
+    seconds: float  # how long it took
+    last_line: str  # the last line that it printed
 
 
 def available_cores() -> int:
@@ -65,14 +50,6 @@ def slots(device: str, runs: int, jobs: int | None = None) -> list[Environment]:
 
     On a CPU there are as many places as cores, for two runs of one thread get more done than one run of two. On CUDA
     there is one for each GPU; more ``jobs`` go round them. A numbered GPU is the user's own choice and left alone.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1`` or another of torch's.
-        runs: that are left to do; there are never more places.
-        jobs: how many places; None decides as above.
-
-    Raises:
-        SaganError: when ``jobs`` is below 1.
     """
     if jobs is not None and jobs < 1:
         raise SaganError(f"jobs is {jobs}; give 1 or more runs at a time")
@@ -102,15 +79,6 @@ def run_jobs(
     """Run all jobs, as many at a time as there are places; one that fails does not stop the others.
 
     An interruption of this process (Ctrl-C, SIGTERM, a closed terminal) interrupts the jobs too, and waits for them.
-
-    Args:
-        jobs: in the order in which they start.
-        places: environment variables of each place, see `slots`.
-        say: takes a line when a job starts or ends.
-        keep_open: file descriptors that the jobs inherit, see `monai_sagan.files.only_one`.
-
-    Returns:
-        the outcomes in the order of the jobs.
     """
     waiting, free = list(enumerate(jobs)), list(places)
     running: dict[Future[Outcome], tuple[int, Environment, subprocess.Popen[bytes]]] = {}

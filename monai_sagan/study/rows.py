@@ -9,8 +9,6 @@ from typing import Any
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["BUDGETS", "STUDIES", "Rows", "named_rows", "published_figures", "read_rows"]
-
 Rows = Mapping[str, Mapping[str, Any]]
 
 RATIOS = ("0", "0.2", "0.4", "0.6", "0.8", "1.0")
@@ -74,11 +72,7 @@ _PUBLISHED: dict[tuple[str, str], dict[str, tuple[float, float]]] = {
 
 
 def named_rows(study: str | Rows) -> tuple[str, Rows]:
-    """The name and the rows of a study: one of `STUDIES`, a JSON file of rows, or the rows themselves.
-
-    Raises:
-        SaganError: when there is no such study, or a row cannot name a folder.
-    """
+    """The name and the rows of a study: one of `STUDIES`, a JSON file of rows, or the rows themselves."""
     if not isinstance(study, str):
         name, rows = "study", study
     elif study.endswith(".json"):
@@ -99,14 +93,7 @@ def named_rows(study: str | Rows) -> tuple[str, Rows]:
 
 
 def read_rows(path: str | Path) -> Rows:
-    """The rows of a study of one's own: what each overrides.
-
-    Args:
-        path: of a JSON file ``{"row": {"key": value, ...}, ...}``.
-
-    Raises:
-        SaganError: naming the file when it is missing or of another form.
-    """
+    """The rows of a study of one's own: what each overrides."""
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -117,10 +104,5 @@ def read_rows(path: str | Path) -> Rows:
 
 
 def published_figures(study: str, counts: tuple[int, int, int, int]) -> dict[str, tuple[float, float]]:
-    """AUC and AP that the paper prints for each row, where the dataset has the counts of one of the paper's.
-
-    Args:
-        study: its name.
-        counts: normal, unlabeled, test normal and test abnormal images.
-    """
+    """AUC and AP that the paper prints for each row, where the dataset has the counts of one of the paper's."""
     return _PUBLISHED.get((study, _COUNTS.get(counts, "")), {})

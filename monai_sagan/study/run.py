@@ -37,22 +37,6 @@ def run_study(
 
     A run that is finished is kept, one that was interrupted goes on, one that was asked something else is refused.
     The images are decoded once, into ``cache/``, and generated data are made once, for all runs.
-
-    Args:
-        study: one of `STUDIES`, a JSON file of rows, or the rows: what each overrides in the config, by its name.
-        config_file: a bundle's ``train.json``.
-        output_dir: everything goes below it: a run into ``<row>/seed<k>/``, with what it prints in ``output.txt``.
-        overrides: of all runs, by config key.
-        seeds: of the runs of each row.
-        jobs: runs at a time; None: one for each core of the CPU, or for each GPU.
-        budget: one of `BUDGETS`, which ``overrides`` outdo.
-
-    Returns:
-        the table's Markdown file.
-
-    Raises:
-        SaganError: for wrong input, before anything is trained; and at the end when runs failed: it names them. The
-            table is written all the same, of those that did not.
     """
     from monai_sagan.models.device import check_device  # torch takes seconds, and nothing else here needs it
 

@@ -7,37 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "ap_covariance", "estimate"]
-
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean over runs with a 95 % interval.
+    """The mean over runs with a 95 % interval."""
 
-    Args:
-        mean: over runs.
-        sd: standard deviation of the runs; None for one run.
-        low: end of the interval.
-        high: end of the interval.
-    """
-
-    mean: float
-    sd: float | None
-    low: float
-    high: float
+    mean: float  # over runs
+    sd: float | None  # standard deviation of the runs; None for one run
+    low: float  # end of the interval
+    high: float  # end of the interval
 
 
 def ap_covariance(scores: Array, labels: Labels) -> tuple[Array, Array]:
     """Average precision (M,) of M scorings of the same images, and how it varies together over test sets: (M, M).
 
     By the jackknife, as `average_precision_ci95` has it: each image is left out once, normal and abnormal ones apart.
-
-    Args:
-        scores: (M, N), higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, two or more of each.
     """
     from monai_sagan.metrics.precision import average_precision, leave_one_out, tally
 
@@ -61,13 +48,6 @@ def estimate(values: Array, covariance: Array, trials: int | None = None) -> Est
     term is what all runs owe to the draw of the test images, the second is of the seeds, with what each does on these
     very images. It is never less than z^2 times the test-set variance of these runs' mean, which seeds that agree by
     chance would hide; for one run it is that alone, and what seeds do is unknown.
-
-    Args:
-        values: (K,), of the same test images.
-        covariance: (K, K), over test sets.
-        trials: for shares between 0 and 1 the images of the rarer kind; None for differences. The interval is then
-            made on the logit scale; that of a perfect 1, which no variance speaks of, is the exact one of as many
-            trials that all succeeded, as in `roc_auc_ci95`.
     """
     from scipy.special import ndtri, stdtrit
 

@@ -15,12 +15,10 @@ from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics.roc import delong
-from monai_sagan.runs.consistency import check_belongs
+from monai_sagan.runs.consistency import check_same_evaluation
 from monai_sagan.runs.score_table import REASON, ScoreTable, is_oracle, read_scores
 from monai_sagan.study.plan import Run, read_metrics
 from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
-
-__all__ = ["Entry", "make_entries", "write_table"]
 
 MODELS = ("aucp", "last", "oracle_test")
 MEASURES = ("auc", "ap")
@@ -41,27 +39,16 @@ result. The baseline is the best of those without a network (`metrics.json`, `ba
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: a row's runs with one way of choosing a model.
+    """A line of the table: a row's runs with one way of choosing a model."""
 
-    Args:
-        row: its name.
-        model: ``aucp``, ``last`` or ``oracle_test``.
-        seeds: of the finished runs.
-        runs: ``auc`` and ``ap`` of each of them, (S,).
-        figures: ``auc`` and ``ap`` with their intervals; None without runs.
-        difference: of the AUC to the first row; None for that row, and without seeds in common.
-        trivial: the best baseline's name and AUC.
-        published: AUC and AP that the paper prints.
-    """
-
-    row: str
-    model: str
-    seeds: tuple[int, ...]
-    runs: Mapping[str, Array]
-    figures: Mapping[str, Estimate] | None
-    difference: Estimate | None
-    trivial: tuple[str, float] | None
-    published: tuple[float, float] | None
+    row: str  # its name
+    model: str  # ``aucp``, ``last`` or ``oracle_test``
+    seeds: tuple[int, ...]  # of the finished runs
+    runs: Mapping[str, Array]  # ``auc`` and ``ap`` of each of them, (S,)
+    figures: Mapping[str, Estimate] | None  # ``auc`` and ``ap`` with their intervals; None without runs
+    difference: Estimate | None  # of the AUC to the first row; None for that row, and without seeds in common
+    trivial: tuple[str, float] | None  # the best baseline's name and AUC
+    published: tuple[float, float] | None  # AUC and AP that the paper prints
 
     @property
     def inside_noise(self) -> bool | None:
@@ -76,18 +63,7 @@ def write_table(
     notes: Sequence[str],
     published: Mapping[str, tuple[float, float]],
 ) -> Path:
-    """Write ``table.csv``, ``table.md`` and ``table.png`` into ``folder``; returns the Markdown file.
-
-    Args:
-        folder: of the study.
-        rows: their names, in order; the others are compared with the first.
-        runs: the finished ones.
-        notes: sentences for below the table.
-        published: AUC and AP by row.
-
-    Raises:
-        SaganError: when runs did not score the same test images.
-    """
+    """Write ``table.csv``, ``table.md`` and ``table.png`` into ``folder``; returns the Markdown file."""
     from monai_sagan.study.figure import draw_table
 
     entries = make_entries(rows, runs, published)
@@ -100,13 +76,7 @@ def write_table(
 def make_entries(
     rows: Sequence[str], runs: Sequence[Run], published: Mapping[str, tuple[float, float]] | None = None
 ) -> list[Entry]:
-    """The lines of the table, see `write_table`.
-
-    Args:
-        rows: their names, in the order of the table.
-        runs: finished, all on the same test images.
-        published: AUC and AP that the paper prints, by the row.
-    """
+    """The lines of the table, see `write_table`."""
     labels, scores = _read_scores(runs)
     published, trials = published or {}, int(np.bincount(labels).min())
     entries = []
@@ -172,7 +142,7 @@ def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dic
         for folder, table in tables.items()
     }
     for folder, found in scores.items():
-        check_belongs(folder, read_metrics(folder) or {}, found, labels, f"delete {folder}")
+        check_same_evaluation(folder, read_metrics(folder) or {}, found, labels, f"delete {folder}")
     return labels, scores
 
 

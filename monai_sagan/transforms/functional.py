@@ -15,14 +15,7 @@ from torch.nn import functional as F
 from monai_sagan.errors import SaganError
 from monai_sagan.networks.patches import check_grid, position_code
 
-__all__ = [
-    "anomaly_map",
-    "anomaly_score",
-    "append_position_code",
-    "foreign_patch",
-    "small_affine",
-    "smooth_map",
-]
+__all__ = ["anomaly_map", "anomaly_score", "foreign_patch", "smooth_map"]
 
 
 def foreign_patch(
@@ -38,17 +31,6 @@ def foreign_patch(
     Foreign Patch Interpolation: https://arxiv.org/abs/2011.04197. The defaults are SAGAN's published code: a center
     within the middle 60 % of height and width, half a side of 5 to 20 % of the shorter image side (6 to 24 pixels
     across at 64 x 64), any opacity.
-
-    Args:
-        image: (B, C, H, W), of any range.
-        source: same shape; another image for each.
-        uniform: (B, 4) in [0, 1): center row, center column, size, opacity.
-        core: share of height and width in which the center lies.
-        size: least and greatest half side, as shares of the shorter image side.
-        opacity: least and greatest share of ``source`` in the square.
-
-    Returns:
-        the blended image (B, C, H, W) and the mask (B, 1, H, W), 1 within the square and 0 elsewhere.
     """
     h, w = image.shape[-2:]
     draw = uniform.to(image.device)[:, :, None, None]
@@ -72,15 +54,7 @@ def _whole(uniform: Tensor, low: float, high: float) -> Tensor:
 def small_affine(
     image: Tensor, uniform: Tensor, degrees: float = 3.4, scale: float = 0.05, shift: float = 0.03
 ) -> Tensor:
-    """Rotate, scale and shift each image a little, as patients stand a little differently; borders are repeated.
-
-    Args:
-        image: (B, C, H, W), of any range.
-        uniform: (B, 4) in [0, 1): angle, scale, shift up, shift left; 0.5 everywhere changes nothing.
-        degrees: greatest angle.
-        scale: greatest change of scale, as a share.
-        shift: greatest shift, as a share of the side.
-    """
+    """Rotate, scale and shift each image a little, as patients stand a little differently; borders are repeated."""
     h, w = image.shape[-2:]
     angle, zoom, up, left = (2 * uniform.to(image.device, image.dtype) - 1).unbind(1)
     angle = angle * math.radians(degrees)
@@ -98,16 +72,7 @@ def small_affine(
 
 
 def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "ceil") -> Tensor:
-    """Append the binary position code of each patch as channels: (..., C, H, W) to (..., C + bits, H, W).
-
-    Args:
-        image: of any range.
-        grid: rows and columns of patches.
-        rounding: of the number of bits, ``"ceil"`` or ``"floor"``, see `position_code`.
-
-    Raises:
-        ValueError: when ``grid`` does not divide the image, naming the sides that fit; or as `position_code`.
-    """
+    """Append the binary position code of each patch as channels: (..., C, H, W) to (..., C + bits, H, W)."""
     h, w = image.shape[-2:]
     check_grid(grid, h, w)
     code = position_code(grid, rounding).to(image).T.reshape(-1, grid[0], grid[1])
@@ -116,21 +81,12 @@ def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "
 
 
 def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
-    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1].
-
-    Args:
-        image: of the network's input range, [-1, 1].
-        restored: of the same shape and range.
-    """
+    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1]."""
     return (image - restored).abs().mean(dim=-3, keepdim=True) / 2
 
 
 def anomaly_score(anomaly_map: Tensor) -> Tensor:
-    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal.
-
-    Args:
-        anomaly_map: what `anomaly_map` returns.
-    """
+    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal."""
     return anomaly_map.mean(dim=(-3, -2, -1))
 
 
@@ -146,17 +102,6 @@ def smooth_map(
 
     A Gaussian filter keeps each map's mean, and so its score: borders are mirrored. A guided filter (He et al. 2010,
     https://doi.org/10.1007/978-3-642-15549-9_1) averages within regions of even brightness and not across their edges.
-
-    Args:
-        anomaly_map: what `anomaly_map` returns.
-        kind: ``"gaussian"`` or ``"guided"``; ``"none"`` changes nothing.
-        image: the guide, (B, C, H, W) in [-1, 1], the mean of its channels; for ``"guided"`` alone.
-        sigma: standard deviation of the Gaussian, in pixels, above 0.
-        radius: half side of the guided filter's square windows, in pixels, 1 or more.
-        epsilon: variance of the guide below which the guided filter takes a window for even, above 0.
-
-    Raises:
-        SaganError: for another kind, a value out of its range, or a guided filter without its image.
     """
     if kind == "none":
         return anomaly_map
@@ -175,13 +120,7 @@ def smooth_map(
 
 
 def gaussian_weights(count: int, sigma: float, like: Tensor) -> Tensor:
-    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides.
-
-    Args:
-        count: pixels of the line.
-        sigma: standard deviation of the Gaussian, in pixels.
-        like: a tensor of the wanted type and device.
-    """
+    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides."""
     place = torch.arange(count, dtype=torch.float64)
     turns = torch.arange(-math.ceil(5 * sigma / count) - 1, math.ceil(5 * sigma / count) + 2)[:, None, None]
     period = 2 * count * turns
