@@ -360,13 +360,6 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("workshop"))
 
 
-@pytest.fixture(autouse=True)
-def _short_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures and bands have tests of their own; drawing them for each of these runs takes longer than all else."""
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
-
-
 @pytest.mark.parametrize("command", commands())
 def test_a_command_does_what_it_says(command, workshop, tmp_path):
     rows = [how for pattern, how in ROWS.items() if re.fullmatch(pattern, command)]

@@ -1,4 +1,4 @@
-"""The colors of anomaly maps, and what was done to make them, in words."""
+"""The colors of anomaly maps, and how maps are made, in words."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ COLORS = "inferno"
 
 
 def how_maps_are_made(settings: Settings, top_of_scale: float) -> dict[str, Any]:
-    """What ``metrics.json`` says of the maps: ``passes``, ``smoothing``, ``sigma`` in pixels and ``top_of_scale``."""
+    """The entry of ``metrics.json``: ``passes``, ``smoothing``, ``sigma`` in pixels and ``top_of_scale``."""
     sigma = settings.map_sigma if settings.map_smoothing == "gaussian" else None
     made = {"passes": settings.map_passes, "smoothing": settings.map_smoothing, "sigma": sigma}
     return made | {"top_of_scale": top_of_scale}
 
 
 def map_words(how: Mapping[str, Any] | None) -> str:
-    """How an anomaly map is made."""
+    """How an anomaly map is made, in words; None if unknown."""
     how = how or {}
     words = "|image - restored| / 2"
     if how.get("smoothing") is None:
-        return f"{words}, averaged and smoothed as the run's settings say"
+        return f"{words}, averaged and smoothed as set in the run"
     if (how.get("passes") or 1) > 1:
         words += f", the mean of {how['passes']} shifted passes"
     sigma = how.get("sigma")

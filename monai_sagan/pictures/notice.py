@@ -1,4 +1,4 @@
-"""What every picture of a result says, wherever it is shown: it is for research only."""
+"""The notice on every picture of a result: for research only."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ GROUND, INK = (18, 18, 20), (225, 225, 225)
 
 
 def add_notice(picture: Image.Image) -> Image.Image:
-    """The RGB picture above a strip that says "research only", in letters that grow with its width.
-
-    The strip covers nothing of the picture.
-    """
+    """The RGB picture above a strip "research only"; a very narrow one gets a margin at its right."""
     size = max(LEAST, picture.width // 16)
     font = ImageFont.load_default(size)
     width = max(picture.width, round(font.getlength(WORDS)) + 2 * PAD)
