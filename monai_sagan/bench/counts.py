@@ -1,4 +1,4 @@
-"""What a timer cannot tell: the arithmetic, the operations and the waits of a piece of code."""
+"""Counts of the arithmetic, the operations and the waits of a piece of code."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _of_an_optimizer() -> bool:
 
 
 def count(code: Callable[[], object]) -> Counts:
-    """What one call of ``code`` does, its backward passes included; eager code only."""
+    """The counts of one call of eager code, its backward passes included."""
     counter = _Counter()
     with counter:
         code()
@@ -78,6 +78,6 @@ def count(code: Callable[[], object]) -> Counts:
 
 
 def graphs_and_breaks() -> tuple[int, int]:
-    """How many graphs `torch.compile` has made in this process, again for other shapes included, and their breaks."""
+    """The numbers of graphs that `torch.compile` made in this process, recompiled ones too, and of graph breaks."""
     counters = torch._dynamo.utils.counters
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())

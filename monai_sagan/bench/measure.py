@@ -1,4 +1,4 @@
-"""Timing several workloads side by side: each in a process of its own, one after another, round by round."""
+"""Timing of workloads side by side: each in its own process, in turn, round by round."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monai_sagan.errors import SaganError
 
 @dataclass
 class Timing:
-    """What was measured of a workload."""
+    """The measurements of a workload."""
 
     seconds: list[float] = field(default_factory=list)  # of one iteration or batch, one value a round
     images: int = 0  # of each stream in it
@@ -42,7 +42,11 @@ def time_side_by_side(
     least: float = 0.5,
     threads: int | None = None,
 ) -> dict[str, Timing]:
-    """Time workloads in turn, so that what else the machine does meets all of them alike."""
+    """Time workloads, by `make`'s arguments, in turn, so that other load on the machine meets all alike.
+
+    Each of ``rounds`` gives one value per workload, of pairs of calls for ``least`` seconds: every second iteration has
+    a generator update.
+    """
     context = mp.get_context("spawn")
     pipes: dict[str, Any] = {}
     timings = {label: Timing() for label in workloads}
@@ -76,7 +80,7 @@ def _answer(pipe: Any, label: str) -> Any:
     try:
         answer = pipe.recv()
     except EOFError:
-        raise SaganError(f"the benchmark of {label!r} ended without a word; was the memory too small?") from None
+        raise SaganError(f"the benchmark of {label!r} ended silently; was there too little memory?") from None
     if isinstance(answer, str):
         raise SaganError(f"the benchmark of {label!r} failed: {answer}")
     return answer
@@ -137,7 +141,7 @@ def _peak(device: str) -> int:
 
 
 def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None, rounds: int = 5) -> float:
-    """The FLOP per second that a large matrix product reaches: the best of ``rounds``."""
+    """The FLOP per second of a large matrix product, the best of ``rounds``."""
     import torch
 
     if threads:
@@ -158,6 +162,6 @@ def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None,
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
-    """How many times as fast ``fast`` is as ``slow``, both seconds, round by round: median, lowest and highest."""
+    """The speed-up of ``fast`` over ``slow``, both in seconds, round by round: median, lowest and highest."""
     ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
     return statistics.median(ratios), ratios[0], ratios[-1]

@@ -1,4 +1,4 @@
-"""The losses of the published loop and of `SaganTrainer` on the same images and draws, to compare them."""
+"""The losses of the published loop and of `SaganTrainer` on the same images and draws."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def networks(channels: int = 4) -> tuple[SaganGenerator, SaganDiscriminator]:
 def published_losses(
     iterations: int, channels: int = 4, layout: Any = torch.contiguous_format, device: str = "cpu"
 ) -> Losses:
-    """Of each iteration of the published loop, on the images and draws of `trainer_losses`."""
+    """The losses of each iteration of the published loop, on the images and draws of `trainer_losses`."""
     data, pixels = _batches(device)
     loop = PublishedLoop(*_laid_out(channels, layout, device), pixels[:16], pixels[16:], BATCH, device)
     seen = []
@@ -45,7 +45,7 @@ def published_losses(
 def trainer_losses(
     iterations: int, channels: int = 4, engine: str = "eager", amp: bool = False, device: str = "cpu"
 ) -> Losses:
-    """Of each iteration of a `SaganTrainer` with the published loop's optimizers, seed 0."""
+    """The losses of each iteration of a `SaganTrainer` with the published loop's optimizers, seed 0."""
     generator, critic = _laid_out(channels, torch.channels_last, device)
     optimizers = [torch.optim.Adam(n.parameters(), 5e-5, (0.5, 0.999), fused=True) for n in (generator, critic)]
     data, _ = _batches(device)

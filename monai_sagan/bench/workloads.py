@@ -1,4 +1,4 @@
-"""What is timed: the published loop, and this package's ways to train and to restore, all on the same random images."""
+"""The timed workloads: the published loop, and this package's training and restoring, on the same random images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from monai_sagan.networks import SaganDiscriminator, SaganGenerator
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks and their work are; the defaults are the paper's."""
+    """The size of networks and work; the defaults are the paper's."""
 
     channels: int = 64  # width of both networks' first level
     num_res_blocks: int = 6  # in the generator's bottleneck
@@ -32,9 +32,9 @@ Step = Callable[[], object]
 
 
 def make(name: str, size: Size, device: str) -> tuple[Step, int]:
-    """A call that does one iteration, or restores one batch, and how many images that is of each stream.
+    """One iteration of `TRAINING`, or one batch of `INFERENCE`, as a call, and its number of images per stream.
 
-    A pair of iterations has one generator update, so an even number is to be timed.
+    A pair of iterations has one generator update: time an even number.
     """
     return (TRAINING | INFERENCE)[name](size, device)
 
