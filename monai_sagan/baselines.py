@@ -94,7 +94,7 @@ def _fit(images: Images, seed: int, part: int, fitted: int) -> PCA:
 
 
 def _means(rows: Rows) -> Scores:
-    return rows.mean(axis=1, dtype=np.float64)
+    return np.asarray(rows.mean(axis=1, dtype=np.float64))
 
 
 def _mean_intensity(normal: Scores, unlabeled: Scores, means: Scores) -> Scores:

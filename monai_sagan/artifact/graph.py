@@ -1,4 +1,4 @@
-"""All that happens between a reader's pixels and the score, as one module: the same in every format."""
+"""Preprocessing, restoring and scoring as one module, the same in every format."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_sagan.models.trained import Trained
 
 
 class ScoringGraph(nn.Module):
-    """Resize, scale, restore and score images as a run's evaluation does.
+    """Resizes, scales, restores and scores images as a run's evaluation does.
 
     Input: ``image``, int32 (B, C, H, W) of any B, H and W, values as a reader gives them; ``bits``, int64 scalar: 8
     takes the values 0 to 255 as they are, 16 stretches each image from its own least and greatest value to 0 and 255

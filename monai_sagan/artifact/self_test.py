@@ -1,4 +1,4 @@
-"""Generated images with the scores that the trained model gives them: what an exported one must repeat."""
+"""The self-test: generated images with the trained model's scores, which an exported model must reproduce."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Run = Callable[[NDArray[Any], int], dict[str, NDArray[Any]]]  # `monai_sagan.art
 
 
 class Case(NamedTuple):
-    """An input and what belongs to it."""
+    """An input and its expected outputs."""
 
     image: NDArray[Any]  # whole numbers (C, H, W), 0 to 255 with 8 ``bits``, 0 to 65535 with 16
     bits: int  # 8 or 16
@@ -27,7 +27,7 @@ class Case(NamedTuple):
 
 
 def write_self_test(cases: list[Case], path: Path) -> None:
-    """Write ``cases`` to the file ``path`` such that numpy reads them without pickle."""
+    """Write cases as arrays that NumPy reads without pickle."""
     arrays: dict[str, Any] = {f"image_{number:02d}": case.image for number, case in enumerate(cases)}
     for name in ("bits", "score", "p_value"):
         arrays[name] = np.array([getattr(case, name) for case in cases])
@@ -36,19 +36,22 @@ def write_self_test(cases: list[Case], path: Path) -> None:
 
 
 def read_self_test(path: Path) -> list[Case]:
-    """What `write_self_test` wrote to ``path``."""
+    """Read what `write_self_test` wrote."""
     try:
         with np.load(path, allow_pickle=False) as content:
             columns = [content[name].tolist() for name in ("bits", "score", "p_value")]
             images = [content[f"image_{number:02d}"] for number in range(len(columns[0]))]
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SaganError(f"{path} is no self-test ({reason}); export the model again") from None
+        raise SaganError(f"{path} is not a self-test ({reason}); export the model again") from None
     return [Case(*case) for case in zip(images, *columns, strict=True)]
 
 
 def check_self_test(run: Run, path: Path, count: int | None = None) -> list[tuple[Case, float]]:
-    """Run the first ``count`` cases, by default all; the cases, each with the score found."""
+    """Run the first ``count`` cases, by default all; raise unless scores and their order are reproduced.
+
+    Returns each case with the score found.
+    """
     cases = read_self_test(path)[:count]
     outputs = [run(case.image[None], case.bits) for case in cases]
     found = [float(output["score"][0]) for output in outputs]
@@ -60,5 +63,5 @@ def check_self_test(run: Run, path: Path, count: int | None = None) -> list[tupl
             )
     in_order = np.array(found)[np.argsort([case.score for case in cases], kind="stable")]
     if (np.diff(in_order) < -TIE).any():
-        raise SaganError(f"{path.parent} puts the images of its self-test in another order; export the model again")
+        raise SaganError(f"{path.parent} ranks the images of its self-test in another order; export the model again")
     return list(zip(cases, found, strict=True))

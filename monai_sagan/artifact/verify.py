@@ -1,4 +1,4 @@
-"""The whole check of an artifact, and its table."""
+"""The complete check of an artifact, and its table."""
 
 from __future__ import annotations
 

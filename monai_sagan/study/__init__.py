@@ -1,4 +1,4 @@
-"""Studies: rows of several runs each, on one dataset and one machine, ending in one table with intervals."""
+"""Studies: rows of several runs each, on one dataset and one machine, in one table with intervals."""
 
 from __future__ import annotations
 
