@@ -21,7 +21,7 @@ from monai_sagan.bundle.texts import as_typed, is_text
 from monai_sagan.errors import SaganError, no_room
 from monai_sagan.files import print_any_name
 from monai_sagan.packages import pip_install
-from monai_sagan.study import add_study_arguments, study_command
+from monai_sagan.study.command import add_study_arguments, study_command
 
 __all__ = ["main"]
 

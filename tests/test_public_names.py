@@ -25,9 +25,19 @@ import monai_sagan
 PACKAGE = Path(monai_sagan.__file__).parent
 WITH_EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 # Parts of the package whose listed names have no examples yet.
-PENDING = {"bundle", "cli", "data", "distributed", "engines", "errors", "files", "handlers", "losses", "methods"} | {
-    *("models", "networks", "output_folder", "packages", "predict", "records", "settings")
-}
+PENDING = {
+    "bundle",
+    "cli",
+    "data",
+    "distributed",
+    "engines",
+    "errors",
+    "files",
+    "handlers",
+    "losses",
+    "methods",
+    "seeds",
+} | {*("models", "networks", "output_folder", "packages", "predict", "records", "settings")}
 
 
 @cache

@@ -25,7 +25,8 @@ from monai_sagan.data.datalist import make_splits
 from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.metrics.roc import delong
 from monai_sagan.output_folder import hold_folder
-from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command
+from monai_sagan.study import BUDGETS, STUDIES, run_study
+from monai_sagan.study.command import add_study_arguments, study_command
 from monai_sagan.study.figure import make_figure
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
 from monai_sagan.study.processes import Job, available_cores, run_jobs, slots

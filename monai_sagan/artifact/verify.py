@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from monai_sagan.artifact.opening import open_artifact
-from monai_sagan.artifact.self_test import TOLERANCE, Case, check_self_test
+from monai_sagan.artifact.self_test import Case, check_self_test
+from monai_sagan.metrics.conformal import TOLERANCE
 from monai_sagan.models.facts import SELF_TEST, Facts
 
 

@@ -1,7 +1,7 @@
-"""The transforms' core: pure functions of whole batches, shared by the transforms and the trainer.
+"""Pure functions of batches, shared by the transforms and the trainer.
 
-What is random comes in as numbers drawn uniformly from [0, 1), so that the same numbers give the same result
-whether a transform draws them for one image or the trainer for a batch on the device.
+Randomness comes in as uniform numbers in [0, 1), so that the same numbers give the same result whether a transform
+draws them for one image or the trainer for a batch on the device.
 """
 
 from __future__ import annotations
@@ -31,6 +31,22 @@ def foreign_patch(
     Foreign Patch Interpolation: https://arxiv.org/abs/2011.04197. The defaults are SAGAN's published code: a center
     within the middle 60 % of height and width, half a side of 5 to 20 % of the shorter image side (6 to 24 pixels
     across at 64 x 64), any opacity.
+
+    Args:
+        image: (B, C, H, W), of any range.
+        source: same shape; another image for each.
+        uniform: (B, 4) in [0, 1): center row, center column, size, opacity.
+        core: share of height and width in which the center lies.
+        size: least and greatest half side, as shares of the shorter image side.
+        opacity: least and greatest share of ``source`` in the square.
+
+    Returns:
+        the blended image (B, C, H, W) and the mask (B, 1, H, W), 1 within the square and 0 elsewhere.
+
+    >>> image, source = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    >>> blended, mask = foreign_patch(image, source, torch.tensor([[0.5, 0.5, 0.5, 0.25]]))
+    >>> blended.max().item(), mask.sum().item()
+    (0.25, 4.0)
     """
     h, w = image.shape[-2:]
     draw = uniform.to(image.device)[:, :, None, None]
@@ -54,7 +70,11 @@ def _whole(uniform: Tensor, low: float, high: float) -> Tensor:
 def small_affine(
     image: Tensor, uniform: Tensor, degrees: float = 3.4, scale: float = 0.05, shift: float = 0.03
 ) -> Tensor:
-    """Rotate, scale and shift each image a little, as patients stand a little differently; borders are repeated."""
+    """Rotate, scale and shift each image (B, C, H, W) slightly, as patients vary in position; borders are repeated.
+
+    ``uniform`` (B, 4) is in [0, 1): angle, scale, shift up, shift left; 0.5 everywhere changes nothing. ``degrees``,
+    ``scale`` and ``shift``, the latter as shares, are the greatest changes.
+    """
     h, w = image.shape[-2:]
     angle, zoom, up, left = (2 * uniform.to(image.device, image.dtype) - 1).unbind(1)
     angle = angle * math.radians(degrees)
@@ -72,7 +92,7 @@ def small_affine(
 
 
 def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "ceil") -> Tensor:
-    """Append the binary position code of each patch as channels: (..., C, H, W) to (..., C + bits, H, W)."""
+    """Append the binary `position_code` of each patch as channels: (..., C, H, W) to (..., C + bits, H, W)."""
     h, w = image.shape[-2:]
     check_grid(grid, h, w)
     code = position_code(grid, rounding).to(image).T.reshape(-1, grid[0], grid[1])
@@ -81,12 +101,20 @@ def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "
 
 
 def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
-    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1]."""
+    """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1].
+
+    >>> anomaly_map(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)).unique()
+    tensor([0.5000])
+    """
     return (image - restored).abs().mean(dim=-3, keepdim=True) / 2
 
 
 def anomaly_score(anomaly_map: Tensor) -> Tensor:
-    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal."""
+    """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal.
+
+    >>> anomaly_score(torch.full((2, 1, 4, 4), 0.25))
+    tensor([0.2500, 0.2500])
+    """
     return anomaly_map.mean(dim=(-3, -2, -1))
 
 
@@ -102,6 +130,20 @@ def smooth_map(
 
     A Gaussian filter keeps each map's mean, and so its score: borders are mirrored. A guided filter (He et al. 2010,
     https://doi.org/10.1007/978-3-642-15549-9_1) averages within regions of even brightness and not across their edges.
+
+    Args:
+        anomaly_map: of `anomaly_map`.
+        kind: ``"gaussian"``, ``"guided"`` or ``"none"``.
+        image: the guide, (B, C, H, W) in [-1, 1], the mean of its channels; for ``"guided"`` alone.
+        sigma: standard deviation of the Gaussian, in pixels, above 0.
+        radius: half side of the guided filter's square windows, in pixels, 1 or more.
+        epsilon: variance of the guide below which a window counts as even, above 0.
+
+    >>> spot = torch.zeros(1, 1, 9, 9)
+    >>> spot[0, 0, 4, 4] = 1
+    >>> smooth = smooth_map(spot, sigma=2)
+    >>> round(smooth.sum().item(), 4), round(smooth.max().item(), 4)
+    (1.0, 0.0398)
     """
     if kind == "none":
         return anomaly_map
@@ -120,7 +162,7 @@ def smooth_map(
 
 
 def gaussian_weights(count: int, sigma: float, like: Tensor) -> Tensor:
-    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides."""
+    """Gaussian weights (count, count) between a line's pixels, mirrored at its ends, as a tensor like ``like``."""
     place = torch.arange(count, dtype=torch.float64)
     turns = torch.arange(-math.ceil(5 * sigma / count) - 1, math.ceil(5 * sigma / count) + 2)[:, None, None]
     period = 2 * count * turns
