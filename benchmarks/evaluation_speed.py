@@ -22,9 +22,9 @@ from monai_sagan.data.datasets.phantom import read_phantom, write_phantom
 from monai_sagan.data.unreadable import keep_readable
 from monai_sagan.engines.evaluation import evaluate
 from monai_sagan.files import save_tensors
+from monai_sagan.methods import resolve_settings
 from monai_sagan.models.trained import describe_trained
 from monai_sagan.networks import SaganGenerator
-from monai_sagan.methods import resolve_settings
 
 
 def main() -> None:

@@ -67,12 +67,12 @@ class PublicModules(SphinxDirective):
 
 
 def public_modules(name: str) -> list[str]:
-    """A module itself, or the modules of a package, sorted; of packages in it their modules, too."""
+    """The modules that list public names: a module itself, or those of a package, sorted; of packages in it, too."""
     module = importlib.import_module(name)
     if not hasattr(module, "__path__"):
-        return [name]
-    found = pkgutil.walk_packages(module.__path__, f"{name}.")
-    return sorted(info.name for info in found if not info.ispkg and "._" not in info.name)
+        return [name] if getattr(module, "__all__", None) else []
+    found = (info.name for info in pkgutil.walk_packages(module.__path__, f"{name}.") if not info.ispkg)
+    return sorted(name for name in found if getattr(importlib.import_module(name), "__all__", None))
 
 
 def as_restructured_text(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:

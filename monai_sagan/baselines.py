@@ -1,12 +1,12 @@
-"""Baselines to stand beside every result: the same splits, the same pixels, no network.
+"""Baselines for every result: the same splits and pixels, no network.
 
-What a trained network adds is what it scores beyond these. None of them sees a true label or a test image while it is
-fitted; higher scores are more abnormal. Images come as uint8 (N, C, H, W), tensors or stored ones.
+None of them is fitted with true labels or test images. Images are uint8 (N, C, H, W), tensors or stored ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,31 +29,31 @@ Rows = NDArray[np.float32]
 COMPONENTS = 64
 NEIGHBORS = 5
 PART = 2**20  # pixels at a time
-FITTED = 2**24  # pixels that the PCA is fitted on; of more normal images (4,096 of 64 x 64) it takes some by the seed
-MOST_PIXELS = 128  # a side; larger images are averaged down, for no baseline needs gigabytes
+FITTED = 2**24  # pixels that the PCA is fitted on, 4,096 images of 64 x 64
+MOST_PIXELS = 128  # a side; larger images are averaged down to save memory
 
 
 def baseline_scores(
-    train_normal: Images, train_unlabeled: Images, test: Images, seed: int = 0
-) -> dict[str, NDArray[np.float64]]:
-    """Scores (N,) of the test images by the name of each baseline; one PCA, fitted on training normals, serves all.
+    train_normal: Images, train_unlabeled: Images, test: Images, seed: int = 0, part: int = PART, fitted: int = FITTED
+) -> dict[str, Scores]:
+    """Scores (N,) of the test images by baseline, higher for more abnormal ones; all share a PCA of training normals.
 
-    Args:
-        train_normal: uint8 (A, C, H, W), two or more.
-        train_unlabeled: uint8 (B, C, H, W), one or more.
-        test: uint8 (N, C, H, W).
-        seed: of the randomized PCA.
+    Images are read ``part`` pixels at a time; the PCA is fitted on at most ``fitted`` pixels, drawn by the seed.
 
-    Raises:
-        SaganError: when there are too few training images.
+    >>> import torch
+    >>> draw = torch.Generator().manual_seed(0)
+    >>> images = [torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=draw) for count in (8, 6, 4)]
+    >>> {name: scores.shape for name, scores in baseline_scores(*images).items()}
+    {'mean_intensity': (4,), 'pca_reconstruction': (4,), 'nearest_neighbors': (4,), 'linear_pu': (4,)}
     """
     _check_enough(train_normal, 2, "normal")
     _check_enough(train_unlabeled, 1, "unlabeled")
-    pca = _fit(train_normal, seed)
-    features = [_project(pca, images) for images in (train_normal, train_unlabeled, test)]
+    groups = (train_normal, train_unlabeled, test)
+    pca = _fit(train_normal, seed, part, fitted)
+    features = [_by_parts(pca.transform, images, part) for images in groups]
     return {
-        "mean_intensity": _mean_intensity(train_normal, train_unlabeled, test),
-        "pca_reconstruction": _residual(pca, test),
+        "mean_intensity": _mean_intensity(*(_by_parts(_means, images, part) for images in groups)),
+        "pca_reconstruction": _by_parts(partial(_residual, pca), test, part),
         "nearest_neighbors": _neighbor_distance(features[0], features[2]),
         "linear_pu": _linear_pu(*features),
     }
@@ -73,50 +73,39 @@ def _rows(images: Tensor) -> Rows:
     return np.asarray(pixels.flatten(1).numpy(), np.float32) / np.float32(255)
 
 
-def _parts(images: Images) -> Iterator[Rows]:
-    """The rows of all images, some at a time: those of many do not fit into memory together."""
-    return (_rows(images[part]) for part in in_parts(len(images), images.shape, PART))
+def _by_parts(function: Callable[[Rows], Any], images: Images, part: int) -> Any:
+    """The results of the rows of all images, some at a time: those of many do not fit into memory together."""
+    found = [function(_rows(images[some])) for some in in_parts(len(images), images.shape, part)]
+    return np.concatenate(found) if found else np.zeros(0)
 
 
-def _fit(images: Images, seed: int) -> PCA:
+def _fit(images: Images, seed: int, part: int, fitted: int) -> PCA:
     from sklearn.decomposition import PCA
 
-    if len(images) > (most := max(FITTED // _rows(images[:1]).size, 2)):
+    if len(images) > (most := max(fitted // _rows(images[:1]).size, 2)):
         images = images[np.sort(np.random.default_rng(seed).choice(len(images), most, replace=False))]
     rows = np.empty((len(images), _rows(images[:1]).size), np.float32)
-    for part in in_parts(len(images), images.shape, PART):
-        rows[part] = _rows(images[part])
+    for some in in_parts(len(images), images.shape, part):
+        rows[some] = _rows(images[some])
     count = min(COMPONENTS, len(rows) - 1, rows.shape[1])  # n images span n - 1 directions about their mean
     pca: PCA = PCA(count, copy=False, svd_solver="randomized", iterated_power=2, random_state=seed)
     with np.errstate(invalid="ignore"):  # constant images have no variance to take shares of
         return pca.fit(rows)
 
 
-def _project(pca: PCA, images: Images) -> Rows:
-    return np.concatenate([np.zeros((0, pca.n_components_), np.float32), *map(pca.transform, _parts(images))])
+def _means(rows: Rows) -> Scores:
+    return np.asarray(rows.mean(axis=1, dtype=np.float64))
 
 
-def _mean_intensity(train_normal: Images, train_unlabeled: Images, test: Images) -> Scores:
-    """An image's mean (N,) in [0, 1], or minus it where darker is more abnormal.
-
-    The sign rule: that side is abnormal on which the unlabeled training images lie of the normal ones, on average;
-    brighter where both are equal. No label but "known to be normal" decides it.
-    """
-    normal, unlabeled, means = (_means(images) for images in (train_normal, train_unlabeled, test))
+def _mean_intensity(normal: Scores, unlabeled: Scores, means: Scores) -> Scores:
+    """The images' means, or minus these where the unlabeled training images are darker than the normal ones."""
     return -means if unlabeled.mean() < normal.mean() else means
 
 
-def _means(images: Images) -> Scores:
-    return np.concatenate([np.zeros(0), *(rows.mean(axis=1, dtype=np.float64) for rows in _parts(images))])
-
-
-def _residual(pca: PCA, images: Images) -> Scores:
+def _residual(pca: PCA, rows: Rows) -> Scores:
     """Mean squared difference (N,) between images in [0, 1] and their projection on the normals' first components."""
-    found = [np.zeros(0)]
-    for rows in _parts(images):
-        difference = rows - (pca.transform(rows) @ pca.components_ + pca.mean_)
-        found.append(np.square(difference).mean(axis=1, dtype=np.float64))
-    return np.concatenate(found)
+    difference = rows - pca.inverse_transform(pca.transform(rows))
+    return np.asarray(np.square(difference).mean(axis=1, dtype=np.float64))
 
 
 def _neighbor_distance(normal: Rows, features: Rows) -> Scores:
@@ -133,8 +122,8 @@ def _neighbor_distance(normal: Rows, features: Rows) -> Scores:
 def _linear_pu(normal: Rows, unlabeled: Rows, features: Rows) -> Scores:
     """Log-odds (N,) of a logistic regression of normal against unlabeled training images, on principal components.
 
-    A classifier of positive and unlabeled data: with every unlabeled image taken for abnormal it still ranks by how
-    abnormal an image is. Source: Elkan and Noto 2008, https://doi.org/10.1145/1401890.1401920.
+    Trained as if every unlabeled image were abnormal, it still ranks images correctly: Elkan and Noto 2008,
+    https://doi.org/10.1145/1401890.1401920.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

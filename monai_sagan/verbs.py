@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
-from monai_sagan.study import add_study_arguments, study_command
+from monai_sagan.study.command import add_study_arguments, study_command
 
 __all__ = ["VERBS", "Verb"]
 

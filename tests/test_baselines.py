@@ -116,16 +116,14 @@ def test_too_few_training_images(normal, unlabeled, kind, random_pixels, refused
         baseline_scores(random_pixels(normal), random_pixels(unlabeled), random_pixels(2))
 
 
-def test_many_images_are_read_part_by_part(monkeypatch):
+def test_many_images_are_read_part_by_part():
     """The parts change nothing; what the PCA is fitted on has a limit, and is drawn by the seed."""
     draw = torch.Generator().manual_seed(0)
     images = [torch.randint(0, 256, (count, 1, 16, 16), dtype=torch.uint8, generator=draw) for count in (40, 30, 20)]
-    whole = baseline_scores(*images)
-    monkeypatch.setattr("monai_sagan.baselines.PART", 7 * 256)
-    parts = baseline_scores(*images)
+    whole, parts = baseline_scores(*images), baseline_scores(*images, part=7 * 256)
     for name, scores in whole.items():
         np.testing.assert_allclose(parts[name], scores, rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr("monai_sagan.baselines.FITTED", 30 * 256)
-    for name, scores in baseline_scores(*images).items():
-        np.testing.assert_array_equal(scores, baseline_scores(*images)[name])
-    assert not np.allclose(baseline_scores(*images)["pca_reconstruction"], whole["pca_reconstruction"])
+    first, second = (baseline_scores(*images, part=7 * 256, fitted=30 * 256) for _ in range(2))
+    for name, scores in first.items():
+        np.testing.assert_array_equal(scores, second[name])
+    assert not np.allclose(first["pca_reconstruction"], whole["pca_reconstruction"])

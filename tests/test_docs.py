@@ -27,10 +27,8 @@ from filelock import FileLock
 
 import monai_sagan
 from monai_sagan._version import __version__
-from monai_sagan.bench import command as bench
 from monai_sagan.bundle import bundle_names
 from monai_sagan.data.datasets.phantom import write_phantom
-from monai_sagan.engines import compiled
 from monai_sagan.study import STUDIES
 from monai_sagan.study.rows import named_rows
 
@@ -287,11 +285,9 @@ def two_processes(workshop: Workshop, command: str, place: Path) -> None:
 
 
 def smallest(workshop: Workshop, command: str, place: Path) -> None:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(bench, "SMALL", {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "images": 8})
-        monkeypatch.setattr(compiled, "has_bfloat16_matrix_units", lambda: False)  # each row starts a process
-        options = {"device": "cpu", "rounds": 1, "threads": 1, "output": place / "bench.json"}
-        workshop.carry_out(with_options(shlex.split(command), options), place)
+    size = {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "images": 8}
+    options = {"device": "cpu", "rounds": 1, "threads": 1, "output": place / "bench.json"} | size
+    workshop.carry_out(with_options(shlex.split(command), options), place)
     assert list(json.loads((place / "bench.json").read_text()))[-2:] == ["training", "inference"]
 
 
@@ -358,13 +354,6 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     return Workshop(tmp_path_factory.mktemp("workshop"))
-
-
-@pytest.fixture(autouse=True)
-def _short_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures and bands have tests of their own; drawing them for each of these runs takes longer than all else."""
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
 
 
 @pytest.mark.parametrize("command", commands())

@@ -113,8 +113,11 @@ def test_every_listed_name_has_an_example():
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_examples_run(path, tmp_path, monkeypatch):
+def test_examples_run(path, tmp_path, monkeypatch, save_model):
+    """In a folder with a trained model, ``run/model.pt``."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    save_model(tmp_path / "run" / "model.pt")
     name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     results = doctest.testmod(importlib.import_module(name), optionflags=flags)

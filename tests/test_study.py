@@ -26,7 +26,8 @@ from monai_sagan.data.datalist import make_splits
 from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.metrics.roc import delong
 from monai_sagan.output_folder import hold_folder
-from monai_sagan.study import BUDGETS, STUDIES, add_study_arguments, run_study, study_command
+from monai_sagan.study import BUDGETS, STUDIES, run_study
+from monai_sagan.study.command import add_study_arguments, study_command
 from monai_sagan.study.figure import make_figure
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
 from monai_sagan.study.processes import Job, available_cores, run_jobs, slots
@@ -123,7 +124,7 @@ def test_a_study_of_ones_own(tmp_path, refused):
     (tmp_path / "width.json").write_text('["narrow"]')
     for study, parts in [
         ("table5", ("table5", "table2", "table4")),
-        (str(tmp_path / "width.json"), ("width.json", "no study")),
+        (str(tmp_path / "width.json"), ("width.json", "not hold a study")),
         (str(tmp_path / "none.json"), ("none.json", "readable")),
         ({}, ("no rows",)),
         ({"a/b": {}}, ("a/b", "rename")),
@@ -456,7 +457,7 @@ def test_what_the_table_says(tmp_path, study):
     assert good.inside_noise is False
     assert good.difference.mean == pytest.approx(good.figures["auc"].mean - base.figures["auc"].mean)
     assert good.difference.low > 0
-    assert base.trivial == ("linear_pu", pytest.approx(0.75))
+    assert base.baseline == ("linear_pu", pytest.approx(0.75))
     assert (base.published, good.published) == (None, (0.9, 0.8))
     told = [json.loads((run.folder / "metrics.json").read_text())["aucp"]["auc"] for run in study if run.row == "good"]
     np.testing.assert_allclose(good.runs["auc"], told, atol=1e-6)
@@ -528,7 +529,7 @@ def test_rows_and_seeds_may_be_lacking(tmp_path, study):
     base, same, good = (e for e in make_entries(["base", "same", "good"], some) if e.model == "aucp")
     assert (base.seeds, same.seeds, good.seeds) == ((0, 1), (1,), ())
     assert same.difference.sd is None  # of the one seed that both have
-    assert (good.figures, good.difference, good.trivial) == (None, None, None)
+    assert (good.figures, good.difference, good.baseline) == (None, None, None)
     text = write_table(tmp_path, ["base", "same", "good"], some, [], {}).read_text()
     assert "no run finished" in text
     assert "of one seed" in text

@@ -1,6 +1,6 @@
-"""Models that leave: one folder with a model of any format, its facts, its license, hashes and a self-test.
+"""Exported models: a folder with the model in one of several formats, its facts, license, hashes and self-test.
 
-Importing this, and opening an ONNX artifact, takes numpy and onnxruntime alone; `monai_sagan.artifact.export` writes.
+Opening an ONNX artifact needs NumPy and onnxruntime only; `monai_sagan.artifact.export` writes artifacts.
 """
 
 from __future__ import annotations

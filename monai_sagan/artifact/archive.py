@@ -1,7 +1,7 @@
-"""What a ``torch_export`` archive may hold: tensors, and a program that calls torch's operators; nothing that is code.
+"""Checks that a ``torch_export`` archive holds tensors and a program of torch's operators, and no other code.
 
-`torch.export.load` unpickles what an archive asks it to, and evaluates texts of the program as Python. So it is never
-given a file as it came, but what is left of it after all that is in it was found to be on the lists here.
+`torch.export.load` unpickles what an archive asks for, and evaluates texts of the program as Python. So it never gets
+a file as it is, but a copy in which every entry was found on the lists here.
 """
 
 from __future__ import annotations
@@ -16,9 +16,7 @@ from typing import IO, Any
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["checked_archive", "without_pickles"]
-
-SAMPLES = "data/sample_inputs/model.pt"  # torch reads it as a pickle, and does without it where it is empty
+SAMPLES = "data/sample_inputs/model.pt"  # torch reads it as a pickle, and skips an empty one
 PROGRAM = "models/model.json"
 CONFIGS = ("data/weights/model_weights_config.json", "data/constants/model_constants_config.json")
 ENTRY = re.compile(
@@ -29,9 +27,9 @@ OPERATOR = re.compile(
     r"_operator\.(add|sub|mul|truediv|floordiv|mod|pow|neg|getitem|eq|ne|lt|le|gt|ge|and_|or_)",
     re.ASCII,
 )
-TEXT = re.compile(r"[\w.+]*", re.ASCII)  # names and versions: no text that Python would read as more than a name
+TEXT = re.compile(r"[\w.+]*", re.ASCII)  # names and versions: nothing that Python reads as more than a name
 WORDS = ("floor", "trunc", "none", "tanh", "same", "valid")  # of operators; no names of files
-# Sizes of images as sympy spells them: each word of it, and what stands between words.
+# Sizes of images as sympy writes them.
 FORMULA = re.compile(
     r"(\b(Symbol|Integer|Mul|Add|Pow|FloorDiv|CeilDiv|Mod|PythonMod|Max|Min|positive|nonnegative|integer|True)\b"
     r"|'[su]\d+'|\b[su]\d+\b|-?\b\d+\b|[(),= +*-])*",
@@ -40,10 +38,7 @@ FORMULA = re.compile(
 
 
 def without_pickles(source: IO[bytes]) -> bytes:
-    """The archive that `torch.export.save` wrote to ``source``, without sample inputs, which it pickles.
-
-    Notes of the exporter's own code beside each operator stay behind, too.
-    """
+    """The archive of `torch.export.save` without its pickled sample inputs and its notes of the exporter's code."""
     with zipfile.ZipFile(source) as archive:
         content = _content(archive)
     content[SAMPLES] = b""
@@ -55,23 +50,18 @@ def without_pickles(source: IO[bytes]) -> bytes:
 
 
 def checked_archive(path: Path) -> io.BytesIO:
-    """The archive at ``path``, written again from what was checked, for `torch.export.load`.
-
-    Raises:
-        SaganError: naming what is in it that could be code, or that such an archive does not have.
-        BadZipFile, KeyError, ValueError, TypeError: when it is no such archive at all.
-    """
+    """The archive at ``path``, rewritten from its checked parts, for `torch.export.load`."""
     with zipfile.ZipFile(path) as archive:
         content = _content(archive)
     for trouble in _troubles(content):
-        raise SaganError(f"{path} holds {trouble}; nothing of it was executed, export the model again")
-    for name in (PROGRAM, *CONFIGS):  # what was checked is what Python's parser made of it
+        raise SaganError(f"{path} holds {trouble}; none of it was executed, export the model again")
+    for name in (PROGRAM, *CONFIGS):  # as Python's parser read it
         content[name] = json.dumps(json.loads(content[name])).encode()
     return _packed(content)
 
 
 def _content(archive: zipfile.ZipFile) -> dict[str, bytes]:
-    """All entries by their names, without the folder that they share."""
+    """All entries by their names, without their common folder."""
     names = archive.namelist()
     folder = names[0].split("/")[0] + "/"
     if len(set(names)) < len(names) or not all(name.startswith(folder) for name in names):
@@ -89,7 +79,7 @@ def _packed(content: dict[str, bytes]) -> io.BytesIO:
 
 
 def _troubles(content: dict[str, bytes]) -> Iterator[str]:
-    """What could be code, or lead to it; each in a few words."""
+    """Everything that could be or load code, each in a few words."""
     for name, data in content.items():
         if name == SAMPLES and data:
             yield f"a pickle, {SAMPLES}"
@@ -104,14 +94,14 @@ def _troubles(content: dict[str, bytes]) -> Iterator[str]:
         yield "Python code, guards_code"
     for node in program["graph_module"]["graph"]["nodes"]:
         if not OPERATOR.fullmatch(node["target"]):
-            yield f"an operator that no model of ours has, {node['target'][:100]!r}"
+            yield f"an unexpected operator, {node['target'][:100]!r}"
     for key, text in _texts(program):
         if not _harmless(key, text):
             yield f"a text that could be code, {text[:100]!r}"
 
 
 def _texts(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """Every text of a JSON value, keys too, with the key that it stands under."""
+    """Every text of a JSON value, keys included, with the key above it."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield "", name

@@ -1,27 +1,17 @@
-"""Writing an artifact from a training run: whole, or not at all."""
+"""Export of a trained model as an artifact, written completely or not at all."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
-import io
-import logging
 import shutil
-import warnings
-import zipfile
-from collections.abc import Callable, Iterator
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from monai_sagan._version import __version__
-from monai_sagan.artifact.archive import without_pickles
-from monai_sagan.artifact.graph import ScoringGraph
+from monai_sagan.artifact.formats import check_format, write_format
 from monai_sagan.artifact.inputs import make_cases
 from monai_sagan.artifact.opening import open_artifact
-from monai_sagan.artifact.runtimes import OUTPUTS
 from monai_sagan.artifact.self_test import check_self_test, write_self_test
 from monai_sagan.data.training_range import typical_as_json
 from monai_sagan.errors import SaganError
@@ -30,12 +20,10 @@ from monai_sagan.metrics import normal_threshold
 from monai_sagan.models.facts import FACTS, FORMAT_VERSION, FORMATS, LICENSE, SELF_TEST, Facts, digest, seal
 from monai_sagan.models.trained import Trained, load_trained, run_models
 from monai_sagan.output_folder import new_folder
-from monai_sagan.packages import pip_install
 from monai_sagan.settings import as_plain
 
 __all__ = ["export_artifact"]
 
-NEEDS = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxruntime")}
 SPECIFICITIES = (0.95, 0.9)
 INTENDED_USE = (
     "Research on images of the kind that the model was trained on. Not a medical device: no diagnosis, no treatment "
@@ -63,24 +51,23 @@ def export_artifact(
     name: str | None = None,
     license_file: str | Path | None = None,
 ) -> Path:
-    """Write a trained model, with all that using it needs, into a folder of its own, and return that folder.
+    """Write a trained model, with everything needed to use it, into its own folder, and return that folder.
 
-    The whole self-test is run on what was written before the folder gets its name.
+    The complete self-test runs before the folder gets its name; after an error nothing is left.
 
     Args:
         run: the output folder of a training run, one of its model files, or an artifact of the format safetensors.
         directory: a folder that is new or empty.
         format: ``"safetensors"``, ``"torchscript"``, ``"onnx"`` or ``"torch_export"``.
         which: of a run's models: ``"aucp"``, chosen without labels, or ``"last"``.
-        name: of the model, for people; None takes the run's folder's.
-        license_file: of the weights, whose terms may depend on the training data; None takes Apache-2.0, this
-            package's.
+        name: of the model, by default that of the run's folder.
+        license_file: of the weights, whose terms may depend on the training data; by default Apache-2.0.
 
-    Raises:
-        SaganError: when there is no model, it is broken, the format is unknown or needs something installed, the
-            folder is not empty, or the exported model scores otherwise. Then nothing is written.
+    >>> folder = export_artifact("run", "artifact")
+    >>> sorted(path.name for path in folder.iterdir())
+    ['LICENSE', 'artifact.json', 'model.safetensors', 'self_test.npz']
     """
-    _check_format(format)
+    check_format(format)
     with new_folder(directory) as draft:
         trained = load_trained(_model_file(Path(run), which))
         license_path = Path(license_file or _own_license())
@@ -92,14 +79,6 @@ def export_artifact(
     return Path(directory).absolute()
 
 
-def _check_format(format: str) -> None:
-    if format not in FORMATS:
-        raise SaganError(f"there is no format {format!r}; use one of {', '.join(FORMATS)}")
-    for module in NEEDS.get(format, ()):
-        if importlib.util.find_spec(module) is None:
-            raise SaganError(f"the format {format} needs {module}, which is not installed; {pip_install(format)}")
-
-
 def _model_file(run: Path, which: str) -> Path:
     if not run.is_dir() or (run / FACTS).is_file():
         return run
@@ -108,7 +87,7 @@ def _model_file(run: Path, which: str) -> Path:
         raise SaganError(f"which is {which!r}; use one of {', '.join(models)}")
     if not models[which].is_file():
         raise SaganError(
-            f"{run} is no run's folder: it has no {models[which].name}; give the output_dir of a training run"
+            f"{run} is not a run's folder: it has no {models[which].name}; give the output_dir of a training run"
         )
     return models[which]
 
@@ -153,87 +132,11 @@ def _describe(trained: Trained, format: str, name: str, license: str) -> Facts:
 
 def _write(trained: Trained, facts: Facts, folder: Path) -> None:
     write_self_test(make_cases(trained), folder / SELF_TEST)
-    with _quiet():
-        _WRITERS[facts["format"]](trained, folder / FORMATS[facts["format"]])
+    write_format(facts["format"], trained, folder / FORMATS[facts["format"]])
     names = (FORMATS[facts["format"]], SELF_TEST, LICENSE)
     files = {name: digest(folder / name) for name in names}
     write_text(folder / FACTS, seal({**facts, "files": files}))
     check_self_test(open_artifact(folder, check=False).run, folder / SELF_TEST)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Exporters tell much that is of no use to anybody."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _write_safetensors(trained: Trained, path: Path) -> None:
-    from safetensors.torch import save
-
-    weights = {name: value.cpu().contiguous() for name, value in trained.network.state_dict().items()}
-    path.write_bytes(save(weights, {"format": "pt"}))
-
-
-def _example(trained: Trained) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two images of an odd size: no length of them is taken for the network's, or for 1."""
-    height, width = trained.settings.image_size
-    shape = (2, trained.settings.in_channels, height + 5, width + 9)
-    return torch.arange(shape[2] * shape[3]).int().reshape(shape[2:]).expand(shape).remainder(255), torch.tensor(8)
-
-
-def _write_torchscript(trained: Trained, path: Path) -> None:
-    whole = io.BytesIO()
-    torch.jit.save(torch.jit.trace(_graph(trained), _example(trained), check_trace=False), whole)
-    with zipfile.ZipFile(whole) as source, zipfile.ZipFile(path, "w") as target:
-        for entry in source.infolist():
-            if not entry.filename.endswith(".debug_pkl"):  # paths of the machine that exports
-                target.writestr(entry, source.read(entry))
-
-
-def _write_torch_export(trained: Trained, path: Path) -> None:
-    whole = io.BytesIO()
-    torch.export.save(_program(trained), whole)
-    path.write_bytes(without_pickles(whole))
-
-
-def _write_onnx(trained: Trained, path: Path) -> None:
-    names = ["image_seen" if name == "image" else name for name in OUTPUTS]  # an input is called image
-    program = torch.onnx.export(
-        _program(trained), dynamo=True, input_names=["image", "bits"], output_names=names, verbose=False
-    )
-    assert program is not None
-    size = sum(value.nbytes for value in trained.network.state_dict().values())
-    program.save(path, external_data=size > 2**31 - 2**24)
-
-
-def _program(trained: Trained) -> torch.export.ExportedProgram:
-    dynamic = torch.export.Dim.DYNAMIC
-    shapes: dict[str, Any] = {"image": {0: dynamic, 2: dynamic, 3: dynamic}, "bits": None}
-    program = torch.export.export(_graph(trained), _example(trained), dynamic_shapes=shapes)
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # it has paths of the machine that exports
-    return program
-
-
-def _graph(trained: Trained) -> ScoringGraph:
-    layout: dict[str, Any] = {"memory_format": torch.contiguous_format}  # every runtime knows it, not channels last
-    graph: ScoringGraph = ScoringGraph.of(trained).to(**layout).requires_grad_(False)
-    return graph
-
-
-_WRITERS: dict[str, Callable[[Trained, Path], None]] = {
-    "safetensors": _write_safetensors,
-    "torchscript": _write_torchscript,
-    "onnx": _write_onnx,
-    "torch_export": _write_torch_export,
-}
 
 
 def _own_license() -> Path:

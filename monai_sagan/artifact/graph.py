@@ -1,4 +1,4 @@
-"""All that happens between a reader's pixels and the score, as one module: the same in every format."""
+"""Preprocessing, restoring and scoring as one module, the same in every format."""
 
 from __future__ import annotations
 
@@ -11,11 +11,9 @@ from monai_sagan.metrics.conformal import cut_points
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import Trained
 
-__all__ = ["ScoringGraph"]
-
 
 class ScoringGraph(nn.Module):
-    """Resize, scale, restore and score images as a run's evaluation does.
+    """Resizes, scales, restores and scores images as a run's evaluation does.
 
     Input: ``image``, int32 (B, C, H, W) of any B, H and W, values as a reader gives them; ``bits``, int64 scalar: 8
     takes the values 0 to 255 as they are, 16 stretches each image from its own least and greatest value to 0 and 255
@@ -24,11 +22,6 @@ class ScoringGraph(nn.Module):
     Output: ``image``, uint8 (B, C, h, w), what the network saw; ``restored``, float32 (B, C, h, w) in (-1, 1);
     ``anomaly_map``, float32 (B, 1, h, w) in [0, 1]; ``score``, float32 (B,) in [0, 1]; ``p_value``, float32 (B,) in
     (0, 1], see `monai_sagan.metrics.conformal_p_values`.
-
-    Args:
-        scorer: of the network.
-        image_size: height and width of what it sees.
-        valid_normal_scores: (n,) of validation normals.
     """
 
     cuts: Tensor

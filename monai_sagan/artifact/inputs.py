@@ -1,4 +1,4 @@
-"""The generated images of the self-test: never a patient's."""
+"""The generated images of the self-test."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from monai_sagan.data.formats.tasks import HowToDecode, fit_image
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.models.trained import Trained
 
-__all__ = ["make_cases"]
-
 
 def make_cases(trained: Trained) -> list[Case]:
-    """16 images with the scores of the trained model: phantoms, noise, ramps and an even one, 8 and 16 bits.
+    """16 images, 8 and 16 bits, with the model's scores: phantoms, noise, ramps and a constant one.
 
     Their sizes are the network's, larger odd ones and smaller ones. None loses more than twice as much height as
     width: Pillow before version 13 resizes such images in another order than later ones.
@@ -37,14 +35,14 @@ def make_cases(trained: Trained) -> list[Case]:
 
 
 def _as_in_training(planes: Pixels, bits: int, how: HowToDecode) -> Pixels:
-    """What a reader and the cache make of an image (C, H, W): uint8 (C, h, w)."""
+    """An image (C, H, W) as a reader and the cache decode it: uint8 (C, h, w)."""
     planes = stretch(planes) if bits == 16 else planes
     picture = planes[0] if len(planes) == 1 else np.ascontiguousarray(np.moveaxis(planes, 0, -1))
     return np.array(fit_image(Image.fromarray(picture), how))
 
 
 def _inputs(height: int, width: int) -> Iterator[tuple[Pixels, int]]:
-    """Images (H, W), uint8 or uint16, with their bits; those that come first tell most."""
+    """Images (H, W), uint8 or uint16, with their bits, the most telling first."""
     draw = np.random.default_rng(0)
     larger, smaller = (height + 37, width + 61), (height // 2 + 1, width // 2 - 3)
     yield _phantom(0, larger), 8
@@ -70,6 +68,6 @@ def _phantom(index: int, shape: tuple[int, int]) -> Pixels:
 
 
 def _ramp(shape: tuple[int, int], first: int, last: int) -> Pixels:
-    """Brightness that rises or falls from left to right, and a little from top to bottom."""
+    """A gradient from left to right, and a slight one from top to bottom."""
     rows = np.linspace(0.8, 1, shape[0])[:, None]
     return rows * np.linspace(first, last, shape[1])

@@ -18,16 +18,17 @@ from monai_sagan.models.facts import SELF_TEST, Facts, check_files, read_facts
 __all__ = ["Artifact", "open_artifact"]
 
 LEAST, GREATEST = -(2**31), 2**31 - 1  # int32 goes into the graph
-CASES_AT_LOAD = 2  # of the self-test, one of 8 and one of 16 bits: all would take the published size 3 s
+CASES_AT_LOAD = 2  # of the self-test, one of 8 and one of 16 bits: all take 3 s at the published size
 
 
 class Artifact:
-    """A model that was exported, ready to run.
+    """An exported model, ready to run.
 
-    Args:
-        folder: of the artifact.
-        facts: what its ``artifact.json`` says.
-        runtime: runs its model.
+    >>> from monai_sagan.artifact.export import export_artifact
+    >>> artifact = open_artifact(export_artifact("run", "artifact"))
+    >>> outputs = artifact.run(np.zeros((2, 1, 100, 120), np.uint8))
+    >>> outputs["score"].shape, outputs["anomaly_map"].shape
+    ((2,), (2, 1, 64, 64))
     """
 
     def __init__(self, folder: Path, facts: Facts, runtime: Runtime) -> None:
@@ -42,24 +43,19 @@ class Artifact:
 
     @cached_property
     def typical(self) -> dict[str, Any] | None:
-        """What the training images look like, see `monai_sagan.data.training_range`; None where unknown."""
+        """The training range, see `monai_sagan.data.training_range`; None if unknown."""
         return typical_from_json(self.facts["typical"])
 
     def run(self, image: NDArray[Any], bits: int = 8) -> dict[str, NDArray[Any]]:
-        """Restore and score images of any size.
+        """Restore and score images, whole numbers (B, C, H, W) or (H, W) of any size.
 
-        Args:
-            image: whole numbers (B, C, H, W) or (H, W).
-            bits: 8 takes values from 0 to 255 as they are, others as the nearest of these; 16 stretches each image
-                from its own least and greatest value to 0 and 255.
+        With 8 ``bits`` the values 0 to 255 are taken as they are, others as the nearest of these; with 16 each image is
+        stretched from its minimum and maximum to 0 and 255.
 
         Returns:
-            ``image``, uint8 (B, C, h, w), what the network saw; ``restored``, float32 (B, C, h, w) in (-1, 1);
+            ``image``, uint8 (B, C, h, w), the input of the network; ``restored``, float32 (B, C, h, w) in (-1, 1);
             ``anomaly_map``, float32 (B, 1, h, w) in [0, 1]; ``score`` and ``p_value``, float32 (B,): see
             `monai_sagan.transforms.functional.anomaly_score` and `monai_sagan.metrics.conformal_p_values`.
-
-        Raises:
-            SaganError: for another shape, type, number of bits, or values that no int32 holds.
         """
         channels = self.facts["model"]["in_channels"]
         if not isinstance(image, np.ndarray):
@@ -83,16 +79,19 @@ class Artifact:
 def open_artifact(path: str | Path, check: bool = True, threads: int | None = None) -> Artifact:
     """Open an artifact that ``monai-sagan export`` wrote.
 
-    Every file is compared with its SHA-256 first. That finds what was damaged or swapped on the way; who means harm
-    can write new hashes, so open only what comes from somebody you trust.
+    Every file is compared with its SHA-256 first, which detects damaged or swapped files. An attacker can recompute the
+    hashes: open artifacts only from a trusted source. A `SaganError` names what is missing, changed, not installed, of
+    a newer version, or scores otherwise.
 
     Args:
         path: its folder.
-        check: also run the first cases of its self-test; `monai_sagan.artifact.verify` runs all.
-        threads: that compute; None takes one for each core. All torch models of a process share them.
+        check: also run the first cases of its self-test; ``monai-sagan verify`` runs all.
+        threads: of the computation; None takes one per core. All torch models of a process share them.
 
-    Raises:
-        SaganError: naming what is missing, changed, of a newer version, not installed, or scores otherwise.
+    >>> from monai_sagan.artifact.export import export_artifact
+    >>> artifact = open_artifact(export_artifact("run", "opened"))
+    >>> artifact.format, artifact.facts["model"]["image_size"]
+    ('safetensors', [64, 64])
     """
     folder = Path(path)
     facts = read_facts(folder)

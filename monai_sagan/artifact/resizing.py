@@ -1,29 +1,19 @@
-"""Pillow's antialiased bilinear resizing in tensor operations, equal to it bit for bit."""
+"""Pillow's antialiased bilinear resizing in tensor operations, bit for bit."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-__all__ = ["resize_like_pillow"]
-
 BITS = 22  # of Pillow's fixed-point weights
 
 
 def resize_like_pillow(image: Tensor, height: int, width: int) -> Tensor:
-    """Resize images (B, C, H, W) of any H and W, as ``Image.resize(..., BILINEAR)`` of Pillow 13 does.
+    """Resize images (B, C, H, W) of whole numbers from 0 to 255 as ``Image.resize(..., BILINEAR)`` of Pillow 13.
 
-    Pillow goes along one axis, rounds to 8 bits, goes along the other and rounds again. It begins with the rows, but
-    for images that lose more than twice as much height as width (before Pillow 13: with the rows always). All numbers
-    are whole and below 2 ** 53, so products in float64 are exact whatever the order of their sums.
-
-    Args:
-        image: whole numbers from 0 to 255, of any type.
-        height: of the result.
-        width: of the result.
-
-    Returns:
-        (B, C, height, width), whole numbers from 0 to 255 in float64.
+    Pillow resizes along one axis, rounds to 8 bits, resizes along the other and rounds again. It begins with the rows,
+    except for images that lose more than twice as much height as width (always before Pillow 13). The result is
+    float64. All numbers are whole and below 2 ** 53, so sums of products in float64 are exact in any order.
     """
     image = image.double()
     old_height, old_width = _length(image[0, 0, :, 0]), _length(image[0, 0, 0])
@@ -45,18 +35,10 @@ def _rounded(sums: Tensor) -> Tensor:
 
 
 def _line_weights(length: Tensor, line: Tensor, count: int) -> Tensor:
-    """How much each pixel of a line counts in each of the ``count`` pixels it is resized to.
+    """The weights (count, n) of a line's n pixels in the ``count`` pixels it is resized to, whole numbers in float64.
 
-    A triangle around the new pixel's center, as wide as two pixels of whichever line is coarser: in whole numbers, in
-    units of ``1 / (2 * longer)`` old pixels, where Pillow has fractions.
-
-    Args:
-        length: of the line, (1,).
-        line: any values (n,).
-        count: pixels of the result.
-
-    Returns:
-        (count, n), whole numbers in float64; a row's sum is 2 ** 22, but for rounding.
+    A triangle around the new pixel's center, as wide as two pixels of the coarser line, in units of
+    ``1 / (2 * longer)`` old pixels, where Pillow has fractions. The sum of a row is 2 ** 22, up to rounding.
     """
     old = torch.ones_like(line, dtype=torch.int64).cumsum(0)  # 1 to n
     new = torch.arange(1, count + 1, device=line.device)[:, None]

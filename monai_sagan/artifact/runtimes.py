@@ -1,4 +1,4 @@
-"""How each format's model file is made ready to run."""
+"""Loaders of each format's model file."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from monai_sagan.errors import SaganError
 from monai_sagan.models.facts import FORMATS, Facts
 from monai_sagan.packages import pip_install
 
-__all__ = ["OUTPUTS", "Runtime", "load_runtime"]
-
 OUTPUTS = ("image", "restored", "anomaly_map", "score", "p_value")  # of the graph, in this order
 
 Runtime = Callable[[NDArray[np.int32], int], Sequence[NDArray[Any]]]  # from images (B, C, H, W) and bits
@@ -27,18 +25,10 @@ Runtime = Callable[[NDArray[np.int32], int], Sequence[NDArray[Any]]]  # from ima
 def load_runtime(folder: Path, facts: Facts, threads: int | None = None) -> Runtime:
     """A function that runs the model of an artifact whose hashes were checked.
 
-    Python's pickle reads nothing of it. ``safetensors`` and ``onnx`` hold none; of ``torch_export`` nothing but tensors
-    and a program of torch's operators gets as far as torch, see `monai_sagan.artifact.archive`. A TorchScript file has
-    its own kind of pickle, which torch's C++ reads: it makes tensors, plain values and objects of the classes that the
-    file itself defines. Their code runs inside torch's interpreter, whose operators can read and write files.
-
-    Args:
-        folder: the artifact's.
-        facts: what `read_facts` returned.
-        threads: cores that it may use; None leaves that to the runtime.
-
-    Raises:
-        SaganError: naming the file when it cannot be loaded, or what is to be installed for it.
+    No file is unpickled by Python: ``safetensors`` and ``onnx`` hold no pickles; of ``torch_export`` only tensors and a
+    program of torch's operators reach torch, see `monai_sagan.artifact.archive`. TorchScript has its own kind of
+    pickle, read by torch's C++: it makes tensors, plain values and objects of the classes that the file itself defines.
+    Their code runs inside torch's interpreter, whose operators can read and write files.
     """
     path = folder / FORMATS[facts["format"]]
     try:

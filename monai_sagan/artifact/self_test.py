@@ -1,4 +1,4 @@
-"""Generated images with the scores that the trained model gives them: what an exported one must repeat."""
+"""The self-test: generated images with the trained model's scores, which an exported model must reproduce."""
 
 from __future__ import annotations
 
@@ -12,31 +12,22 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.conformal import TOLERANCE
 
-__all__ = ["TOLERANCE", "Case", "check_self_test", "read_self_test", "write_self_test"]
-
 TIE = 1e-6  # scores that differ by less may change places
 
 Run = Callable[[NDArray[Any], int], dict[str, NDArray[Any]]]  # `monai_sagan.artifact.Artifact.run`
 
 
 class Case(NamedTuple):
-    """An input and what belongs to it.
+    """An input and its expected outputs."""
 
-    Args:
-        image: whole numbers (C, H, W), 0 to 255 with 8 ``bits``, 0 to 65535 with 16.
-        bits: 8 or 16.
-        score: the anomaly score, in [0, 1].
-        p_value: its p-value, in (0, 1].
-    """
-
-    image: NDArray[Any]
-    bits: int
-    score: float
-    p_value: float
+    image: NDArray[Any]  # whole numbers (C, H, W), 0 to 255 with 8 ``bits``, 0 to 65535 with 16
+    bits: int  # 8 or 16
+    score: float  # the anomaly score, in [0, 1]
+    p_value: float  # its p-value, in (0, 1]
 
 
 def write_self_test(cases: list[Case], path: Path) -> None:
-    """Write ``cases`` to the file ``path`` such that numpy reads them without pickle."""
+    """Write cases as arrays that NumPy reads without pickle."""
     arrays: dict[str, Any] = {f"image_{number:02d}": case.image for number, case in enumerate(cases)}
     for name in ("bits", "score", "p_value"):
         arrays[name] = np.array([getattr(case, name) for case in cases])
@@ -45,31 +36,21 @@ def write_self_test(cases: list[Case], path: Path) -> None:
 
 
 def read_self_test(path: Path) -> list[Case]:
-    """What `write_self_test` wrote to ``path``.
-
-    Raises:
-        SaganError: naming a file that holds anything else.
-    """
+    """Read what `write_self_test` wrote."""
     try:
         with np.load(path, allow_pickle=False) as content:
             columns = [content[name].tolist() for name in ("bits", "score", "p_value")]
             images = [content[f"image_{number:02d}"] for number in range(len(columns[0]))]
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise SaganError(f"{path} is no self-test ({reason}); export the model again") from None
+        raise SaganError(f"{path} is not a self-test ({reason}); export the model again") from None
     return [Case(*case) for case in zip(images, *columns, strict=True)]
 
 
 def check_self_test(run: Run, path: Path, count: int | None = None) -> list[tuple[Case, float]]:
-    """Run the first ``count`` cases, by default all; the cases, each with the score found.
+    """Run the first ``count`` cases, by default all; raise unless scores and their order are reproduced.
 
-    Args:
-        run: from an image (1, C, H, W) and its bits to the artifact's outputs.
-        path: of the self-test.
-        count: how many cases.
-
-    Raises:
-        SaganError: when a score differs by more than 1e-5 from the one that belongs to it, or their order is another.
+    Returns each case with the score found.
     """
     cases = read_self_test(path)[:count]
     outputs = [run(case.image[None], case.bits) for case in cases]
@@ -82,5 +63,5 @@ def check_self_test(run: Run, path: Path, count: int | None = None) -> list[tupl
             )
     in_order = np.array(found)[np.argsort([case.score for case in cases], kind="stable")]
     if (np.diff(in_order) < -TIE).any():
-        raise SaganError(f"{path.parent} puts the images of its self-test in another order; export the model again")
+        raise SaganError(f"{path.parent} ranks the images of its self-test in another order; export the model again")
     return list(zip(cases, found, strict=True))

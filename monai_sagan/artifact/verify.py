@@ -1,4 +1,4 @@
-"""The whole check of an artifact, and its table."""
+"""The complete check of an artifact, and its table."""
 
 from __future__ import annotations
 
@@ -6,22 +6,13 @@ import time
 from pathlib import Path
 
 from monai_sagan.artifact.opening import open_artifact
-from monai_sagan.artifact.self_test import TOLERANCE, Case, check_self_test
+from monai_sagan.artifact.self_test import Case, check_self_test
+from monai_sagan.metrics.conformal import TOLERANCE
 from monai_sagan.models.facts import SELF_TEST, Facts
-
-__all__ = ["verify_artifact"]
 
 
 def verify_artifact(path: str | Path, threads: int | None = None) -> str:
-    """Check the hashes and the version of an artifact, run its whole self-test, and return a table of what was found.
-
-    Args:
-        path: its folder.
-        threads: that compute; None takes one for each core.
-
-    Raises:
-        SaganError: naming what is wrong.
-    """
+    """Check an artifact's hashes and version, run its complete self-test, and return a table of the results."""
     begin = time.perf_counter()
     artifact = open_artifact(path, check=False, threads=threads)
     seconds = time.perf_counter() - begin

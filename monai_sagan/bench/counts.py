@@ -1,4 +1,4 @@
-"""What a timer cannot tell: the arithmetic, the operations and the waits of a piece of code."""
+"""Counts of the arithmetic, the operations and the waits of a piece of code."""
 
 from __future__ import annotations
 
@@ -11,26 +11,20 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-__all__ = ["Counts", "count", "graphs_and_breaks"]
-
 # What makes the host wait for a device: reading a number, or a result whose shape depends on values.
 WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "_unique2", "is_nonzero", "equal")
 
 
 @dataclass
 class Counts:
-    """What was counted while code ran.
+    """What was counted while code ran."""
 
-    Args:
-        flop: floating point operations of convolutions and matrix products; an addition and a multiplication are two.
-        operations: calls of torch's dispatcher, each a kernel or a few: what a device is launched for.
-        waits: operations that need a value of the device on the host, or wait until one is copied there: on a GPU each
-            stops the queue. Counters that an optimizer keeps on the host are none. On a CPU, copies to a device are not
-            seen, nor what an optimizer would wait for.
-    """
-
+    # floating point operations of convolutions and matrix products; an addition and a multiplication are two
     flop: int = 0
-    operations: int = 0
+    operations: int = 0  # calls of torch's dispatcher, each a kernel or a few: what a device is launched for
+    # operations that need a value of the device on the host, or wait until one is copied there: on a GPU each stops the
+    # queue. Counters that an optimizer keeps on the host are none. On a CPU, copies to a device are not seen, nor what
+    # an optimizer would wait for
     waits: int = 0
 
 
@@ -76,7 +70,7 @@ def _of_an_optimizer() -> bool:
 
 
 def count(code: Callable[[], object]) -> Counts:
-    """What one call of ``code`` does, its backward passes included; eager code only."""
+    """The counts of one call of eager code, its backward passes included."""
     counter = _Counter()
     with counter:
         code()
@@ -84,6 +78,6 @@ def count(code: Callable[[], object]) -> Counts:
 
 
 def graphs_and_breaks() -> tuple[int, int]:
-    """How many graphs `torch.compile` has made in this process, again for other shapes included, and their breaks."""
+    """The numbers of graphs that `torch.compile` made in this process, recompiled ones too, and of graph breaks."""
     counters = torch._dynamo.utils.counters
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())

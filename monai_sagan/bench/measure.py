@@ -1,4 +1,4 @@
-"""Timing several workloads side by side: each in a process of its own, one after another, round by round."""
+"""Timing of workloads side by side: each in its own process, in turn, round by round."""
 
 from __future__ import annotations
 
@@ -16,30 +16,18 @@ from monai_sagan.bench.workloads import Size, make
 from monai_sagan.engines.captured import WARM_UP
 from monai_sagan.errors import SaganError
 
-__all__ = ["Timing", "matrix_rate", "ratio", "time_side_by_side"]
-
 
 @dataclass
 class Timing:
-    """What was measured of a workload.
+    """The measurements of a workload."""
 
-    Args:
-        seconds: of one iteration or batch, one value a round.
-        images: of each stream in it.
-        first: seconds of the first pair of calls, compiling included.
-        peak: greatest memory, in bytes: the device's, or on a CPU the whole process's.
-        graphs: that were compiled for the first pair of calls.
-        breaks: places where a graph had to end.
-        recompiled: graphs that were compiled after the first pair.
-    """
-
-    seconds: list[float] = field(default_factory=list)
-    images: int = 0
-    first: float = 0.0
-    peak: int = 0
-    graphs: int = 0
-    breaks: int = 0
-    recompiled: int = 0
+    seconds: list[float] = field(default_factory=list)  # of one iteration or batch, one value a round
+    images: int = 0  # of each stream in it
+    first: float = 0.0  # seconds of the first pair of calls, compiling included
+    peak: int = 0  # greatest memory, in bytes: the device's, or on a CPU the whole process's
+    graphs: int = 0  # that were compiled for the first pair of calls
+    breaks: int = 0  # places where a graph had to end
+    recompiled: int = 0  # graphs that were compiled after the first pair
 
     @property
     def median(self) -> float:
@@ -54,17 +42,10 @@ def time_side_by_side(
     least: float = 0.5,
     threads: int | None = None,
 ) -> dict[str, Timing]:
-    """Time workloads in turn, so that what else the machine does meets all of them alike.
+    """Time workloads, by `make`'s arguments, in turn, so that other load on the machine meets all alike.
 
-    Args:
-        workloads: a name and a size for each label, see `make`.
-        device: where to compute.
-        rounds: each gives one value of each workload.
-        least: seconds that a round lasts, in pairs of calls: every second iteration has a generator update.
-        threads: of torch, on a CPU; None leaves torch's choice.
-
-    Raises:
-        SaganError: when a workload fails, with its reason.
+    Each of ``rounds`` gives one value per workload, of pairs of calls for ``least`` seconds: every second iteration has
+    a generator update.
     """
     context = mp.get_context("spawn")
     pipes: dict[str, Any] = {}
@@ -99,7 +80,7 @@ def _answer(pipe: Any, label: str) -> Any:
     try:
         answer = pipe.recv()
     except EOFError:
-        raise SaganError(f"the benchmark of {label!r} ended without a word; was the memory too small?") from None
+        raise SaganError(f"the benchmark of {label!r} ended silently; was there too little memory?") from None
     if isinstance(answer, str):
         raise SaganError(f"the benchmark of {label!r} failed: {answer}")
     return answer
@@ -160,14 +141,7 @@ def _peak(device: str) -> int:
 
 
 def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None, rounds: int = 5) -> float:
-    """The FLOP per second that a large matrix product reaches: the best of ``rounds``.
-
-    Args:
-        device: where to compute.
-        bfloat16: in bfloat16 instead of float32.
-        threads: of torch, on a CPU; None leaves torch's choice.
-        rounds: of four products each.
-    """
+    """The FLOP per second of a large matrix product, the best of ``rounds``."""
     import torch
 
     if threads:
@@ -188,6 +162,6 @@ def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None,
 
 
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> tuple[float, float, float]:
-    """How many times as fast ``fast`` is as ``slow``, both seconds, round by round: median, lowest and highest."""
+    """The speed-up of ``fast`` over ``slow``, both in seconds, round by round: median, lowest and highest."""
     ratios = sorted(a / b for a, b in zip(slow, fast, strict=True))
     return statistics.median(ratios), ratios[0], ratios[-1]

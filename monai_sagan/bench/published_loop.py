@@ -1,4 +1,4 @@
-"""A plain transcription of the published training loop, to measure against: facts of the loop, in our own words.
+"""The published training loop in our own code, to measure against.
 
 Three generator passes one after another; the generator's graph is built in the critic step and thrown away; the
 critic's weights get gradients in the generator step that nobody uses; pseudo-anomalies are made image by image in
@@ -15,8 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from monai_sagan.networks.blocks import InstanceNorm
-
-__all__ = ["PublishedLoop", "as_published"]
 
 Image = np.ndarray[Any, Any]
 
@@ -35,16 +33,7 @@ def as_published(network: nn.Module) -> nn.Module:
 
 
 class PublishedLoop:
-    """Train ``generator`` and ``critic`` as the published code does; `step` is one iteration.
-
-    Args:
-        generator: gets the published normalization layers.
-        critic: the discriminator.
-        normal: uint8 images (N, 1, H, W), 0 to 255.
-        unlabeled: uint8 images (M, 1, H, W).
-        batch_size: images of each stream in an iteration.
-        device: where to train.
-    """
+    """Trains networks on uint8 images (N, 1, H, W) as the published code does; `step` is one iteration."""
 
     def __init__(
         self, generator: nn.Module, critic: nn.Module, normal: Tensor, unlabeled: Tensor, batch_size: int, device: str
@@ -92,14 +81,10 @@ class PublishedLoop:
         alpha: Tensor | None = None,
         uniform: tuple[Tensor | None, Tensor | None, Tensor | None] = (None, None, None),
     ) -> dict[str, float]:
-        """One iteration on images (B, 1, H, W) in [-1, 1], `step` draws them.
+        """One iteration on images (B, 1, H, W) in [-1, 1], which `step` draws.
 
-        Args:
-            normal: normal images.
-            unlabeled: unlabeled images.
-            pseudo: pseudo-anomalies made of ``normal``.
-            alpha: (B, 1, 1, 1) in [0, 1], the share of ``normal`` in the penalty's images; None draws it.
-            uniform: for unlabeled, normal and pseudo images what decides the Bernoulli gate, see `SaganGenerator`.
+        ``alpha`` (B, 1, 1, 1) is the share of ``normal`` in the penalty's images; ``uniform`` decides the Bernoulli
+        gate of unlabeled, normal and pseudo images. None draws them.
         """
         self.iteration += 1
         alpha = torch.rand(len(normal), 1, 1, 1, device=self.device) if alpha is None else alpha

@@ -1,4 +1,4 @@
-"""The losses of the published loop and of `SaganTrainer` on the same images and draws, to compare them."""
+"""The losses of the published loop and of `SaganTrainer` on the same images and draws."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from monai_sagan.engines import SaganTrainer
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
 from monai_sagan.seeds import step_seed
 
-__all__ = ["LOSSES", "networks", "published_losses", "trainer_losses"]
-
 LOSSES = ("critic", "gradient_penalty", "adversarial", "identity", "reconstruction")
 BATCH = 4
 
@@ -22,11 +20,7 @@ Losses = list[dict[str, float]]
 
 
 def networks(channels: int = 4) -> tuple[SaganGenerator, SaganDiscriminator]:
-    """A generator with one residual block and a critic, always with the same weights.
-
-    Args:
-        channels: width of both networks' first level.
-    """
+    """A generator with one residual block and a critic, always with the same weights."""
     torch.manual_seed(0)
     return SaganGenerator(channels=channels, num_res_blocks=1), SaganDiscriminator(channels=channels, init="he")
 
@@ -34,14 +28,7 @@ def networks(channels: int = 4) -> tuple[SaganGenerator, SaganDiscriminator]:
 def published_losses(
     iterations: int, channels: int = 4, layout: Any = torch.contiguous_format, device: str = "cpu"
 ) -> Losses:
-    """Of each iteration of the published loop, on the images and draws of `trainer_losses`.
-
-    Args:
-        iterations: how many.
-        channels: of `networks`.
-        layout: of the networks' weights in memory, a ``torch.memory_format``.
-        device: where to train.
-    """
+    """The losses of each iteration of the published loop, on the images and draws of `trainer_losses`."""
     data, pixels = _batches(device)
     loop = PublishedLoop(*_laid_out(channels, layout, device), pixels[:16], pixels[16:], BATCH, device)
     seen = []
@@ -58,15 +45,7 @@ def published_losses(
 def trainer_losses(
     iterations: int, channels: int = 4, engine: str = "eager", amp: bool = False, device: str = "cpu"
 ) -> Losses:
-    """Of each iteration of a `SaganTrainer` with the published loop's optimizers, seed 0.
-
-    Args:
-        iterations: how many.
-        channels: of `networks`.
-        engine: ``"eager"`` or ``"compiled"``.
-        amp: run the networks in bfloat16.
-        device: where to train.
-    """
+    """The losses of each iteration of a `SaganTrainer` with the published loop's optimizers, seed 0."""
     generator, critic = _laid_out(channels, torch.channels_last, device)
     optimizers = [torch.optim.Adam(n.parameters(), 5e-5, (0.5, 0.999), fused=True) for n in (generator, critic)]
     data, _ = _batches(device)

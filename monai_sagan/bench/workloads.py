@@ -1,4 +1,4 @@
-"""What is timed: the published loop, and this package's ways to train and to restore, all on the same random images."""
+"""The timed workloads: the published loop, and this package's training and restoring, on the same random images."""
 
 from __future__ import annotations
 
@@ -15,42 +15,26 @@ from monai_sagan.engines import SaganTrainer
 from monai_sagan.engines.compiled import compile_for
 from monai_sagan.networks import SaganDiscriminator, SaganGenerator
 
-__all__ = ["INFERENCE", "TRAINING", "Size", "make"]
-
 
 @dataclass(frozen=True)
 class Size:
-    """How large the networks and their work are; the defaults are the paper's.
+    """The size of networks and work; the defaults are the paper's."""
 
-    Args:
-        channels: width of both networks' first level.
-        num_res_blocks: in the generator's bottleneck.
-        batch_size: images of each stream in an iteration, and restored at a time.
-        side: of the images, in pixels, a multiple of 32: patches stay 32 x 32 pixels, as in the paper.
-        images: normal images, and as many unlabeled ones.
-        checkpoint_images: of the generator, see `monai_sagan.networks.SaganGenerator`.
-    """
-
-    channels: int = 64
-    num_res_blocks: int = 6
-    batch_size: int = 64
-    side: int = 64
-    images: int = 1000
-    checkpoint_images: int | None = None
+    channels: int = 64  # width of both networks' first level
+    num_res_blocks: int = 6  # in the generator's bottleneck
+    batch_size: int = 64  # images of each stream in an iteration, and restored at a time
+    side: int = 64  # of the images, in pixels, a multiple of 32: patches stay 32 x 32 pixels, as in the paper
+    images: int = 1000  # normal images, and as many unlabeled ones
+    checkpoint_images: int | None = None  # of the generator, see `monai_sagan.networks.SaganGenerator`
 
 
 Step = Callable[[], object]
 
 
 def make(name: str, size: Size, device: str) -> tuple[Step, int]:
-    """A call that does one iteration, or restores one batch, and how many images that is of each stream.
+    """One iteration of `TRAINING`, or one batch of `INFERENCE`, as a call, and its number of images per stream.
 
-    A pair of iterations has one generator update, so an even number is to be timed.
-
-    Args:
-        name: one of `TRAINING` or `INFERENCE`.
-        size: of networks and work.
-        device: where to compute.
+    A pair of iterations has one generator update: time an even number.
     """
     return (TRAINING | INFERENCE)[name](size, device)
 

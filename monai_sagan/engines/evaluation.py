@@ -20,13 +20,8 @@ from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
-from monai_sagan.metrics import (
-    conformal_p_values,
-    group_warnings,
-    grouped_metrics,
-    image_metrics,
-    operating_points,
-)
+from monai_sagan.metrics import conformal_p_values, grouped_metrics, image_metrics, operating_points
+from monai_sagan.metrics.groups import group_warnings
 from monai_sagan.metrics.localization import localization_metrics
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import Trained, load_trained

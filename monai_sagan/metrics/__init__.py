@@ -1,4 +1,9 @@
-"""Figures of merit that can be trusted: functions of arrays, and metrics of engines."""
+"""Metrics of anomaly scores and anomaly maps: functions of arrays, and metrics for engines.
+
+Scores (N,) are finite numbers, higher for more abnormal images, and labels (N,) are 0 for normal, 1 for abnormal and
+None or NaN for unknown images, which are ignored. Both are arrays, lists, or tensors on any device. Anything else
+raises a `monai_sagan.SaganError`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +11,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan.metrics.conformal import conformal_p_values
-from monai_sagan.metrics.groups import group_warnings, grouped_metrics
-from monai_sagan.metrics.histogram import score_histogram
+from monai_sagan.metrics.groups import grouped_metrics
 from monai_sagan.metrics.images import image_metrics
 from monai_sagan.metrics.operating import normal_threshold, operating_points
 from monai_sagan.metrics.precision import average_precision, average_precision_ci95
-from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95, roc_auc_difference_ci95, roc_auc_se
+from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95, roc_auc_difference_ci95
 
 if TYPE_CHECKING:
     from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError
@@ -24,7 +28,6 @@ __all__ = [
     "average_precision_ci95",
     "conformal_p_values",
     "delong",
-    "group_warnings",
     "grouped_metrics",
     "image_metrics",
     "normal_threshold",
@@ -32,12 +35,10 @@ __all__ = [
     "roc_auc",
     "roc_auc_ci95",
     "roc_auc_difference_ci95",
-    "roc_auc_se",
-    "score_histogram",
 ]
 
 
-def __getattr__(name: str) -> Any:  # so that the functions need not wait for torch, ignite and MONAI
+def __getattr__(name: str) -> Any:  # the functions need not wait for torch, ignite and MONAI
     if name not in ("AnomalyAveragePrecision", "AnomalyROCAUC", "AnomalyROCAUCError"):
         raise AttributeError(f"module 'monai_sagan.metrics' has no attribute {name!r}")
     return getattr(import_module("monai_sagan.metrics.epoch"), name)

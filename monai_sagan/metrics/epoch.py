@@ -26,8 +26,8 @@ from monai_sagan.metrics.roc import roc_auc, roc_auc_se
 __all__ = ["AnomalyAveragePrecision", "AnomalyROCAUC", "AnomalyROCAUCError"]
 
 
-class _WholeEpoch(Metric):
-    """A function of all scores and labels of an epoch, of all processes, as a Python float."""
+class _EpochMetric(Metric):
+    """A function of all scores and labels of an epoch, from all processes, as a Python float."""
 
     compute_fn: Callable[[Values, Labels], float | None]
 
@@ -55,12 +55,7 @@ class _WholeEpoch(Metric):
         self._labels.append(labels)
 
     def compute(self) -> float:
-        """The metric of all images; every process computes it, so that all of them raise the same error.
-
-        Raises:
-            NotComputableError: without any image.
-            SaganError: when a score is not finite, or a label is neither 0 nor 1 (NaN: unknown, left out).
-        """
+        """The metric of all images; every process computes it, so that all raise the same error."""
         none = torch.zeros(0, dtype=torch.float64, device=self._device)  # a process without images must gather, too
         scores, labels = (
             evenly_divisible_all_gather(torch.cat([none, *part]), concat=True) for part in (self._scores, self._labels)
@@ -82,30 +77,32 @@ class _WholeEpoch(Metric):
         return -math.inf
 
 
-class AnomalyROCAUC(_WholeEpoch):
+class AnomalyROCAUC(_EpochMetric):
     """`monai_sagan.metrics.roc_auc` over an epoch, for ignite's engines and MONAI's evaluators.
 
-    The value is a Python float. With images of one class it is -inf and warns once: unlike NaN, which MONAI keeps as
-    the best metric for ever once it came first, any real value beats it.
+    ``output_transform`` takes scores (B,) and labels (B,) from the engine's output, as
+    `monai_sagan.handlers.scores_and_labels` does. The value is a Python float. With images of one class it is -inf,
+    with a warning: unlike NaN, which MONAI keeps forever as the best metric, any real value beats it.
 
-    Args:
-        output_transform: takes scores (B,) and labels (B,) out of the engine's output, for example
-            `monai_sagan.handlers.scores_and_labels`.
-        device: where to keep them until the end of the epoch.
-        skip_unrolling: see ignite's Metric.
+    >>> import torch
+    >>> metric = AnomalyROCAUC()
+    >>> metric.update((torch.tensor([0.1, 0.4]), torch.tensor([0, 0])))
+    >>> metric.update((torch.tensor([0.35, 0.8]), torch.tensor([1, 1])))
+    >>> metric.compute()
+    0.75
     """
 
     compute_fn = staticmethod(roc_auc)
 
 
-class AnomalyROCAUCError(_WholeEpoch):
-    """`monai_sagan.metrics.roc_auc_se` over an epoch: the standard error of `AnomalyROCAUC`; NaN where there is none.
+class AnomalyROCAUCError(_EpochMetric):
+    """The standard error of `AnomalyROCAUC`, by DeLong's variance; NaN without two images of each class.
 
-    Args:
-        output_transform: takes scores (B,) and labels (B,) out of the engine's output, for example
-            `monai_sagan.handlers.scores_and_labels`.
-        device: where to keep them until the end of the epoch.
-        skip_unrolling: see ignite's Metric.
+    >>> import torch
+    >>> metric = AnomalyROCAUCError()
+    >>> metric.update((torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])))
+    >>> round(metric.compute(), 3)
+    0.354
     """
 
     compute_fn = staticmethod(roc_auc_se)
@@ -114,14 +111,14 @@ class AnomalyROCAUCError(_WholeEpoch):
         return math.nan
 
 
-class AnomalyAveragePrecision(_WholeEpoch):
-    """`monai_sagan.metrics.average_precision` over an epoch; all else as in `AnomalyROCAUC`.
+class AnomalyAveragePrecision(_EpochMetric):
+    """`monai_sagan.metrics.average_precision` over an epoch, used as `AnomalyROCAUC`.
 
-    Args:
-        output_transform: takes scores (B,) and labels (B,) out of the engine's output, for example
-            `monai_sagan.handlers.scores_and_labels`.
-        device: where to keep them until the end of the epoch.
-        skip_unrolling: see ignite's Metric.
+    >>> import torch
+    >>> metric = AnomalyAveragePrecision()
+    >>> metric.update((torch.tensor([0.1, 0.4, 0.35, 0.8]), torch.tensor([0, 0, 1, 1])))
+    >>> round(metric.compute(), 3)
+    0.833
     """
 
     compute_fn = staticmethod(average_precision)

@@ -1,4 +1,4 @@
-"""Results for each group of images, and whether the group alone gives the label away."""
+"""Metrics per group of images, and whether the group alone predicts the label."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from monai_sagan.metrics.roc import roc_auc, roc_auc_ci95
 if TYPE_CHECKING:
     from monai_sagan.data.datalist import Item
 
-__all__ = ["COLUMNS", "group_warnings", "grouped_metrics"]
+__all__ = ["grouped_metrics"]
 
 COLUMNS = ("view", "sex", "age", "site")
 UNKNOWN = "unknown"
 YEARS = (0, 18, 40, 60, 80)  # where the bands of ages begin
-LIMIT = 0.6  # AUC of the group alone above which it is worth a warning
+LIMIT = 0.6  # AUC of the group alone that is worth a warning
 
 
 def grouped_metrics(
@@ -30,23 +30,18 @@ def grouped_metrics(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     """``{column: {group: {"n_normal", "n_abnormal", "auc", "auc_ci95", "ap", "ap_ci95"}}}``.
 
-    A column that no item has is left out; where some lack it, they are the group ``unknown``. Ages, in years, are
-    grouped in bands. A group of one class has None for what cannot be computed.
+    ``columns`` are keys of the items. A column that no item has is skipped; items without it are the group ``unknown``.
+    Ages, in years, are grouped in bands. A group of one class has None for what cannot be computed.
 
-    Args:
-        items: N items of a datalist.
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are not counted.
-        columns: which keys of the items to group by.
-
-    Raises:
-        SaganError: for a score that is not finite, another label, another number of items, scores or labels, or an age
-            that is not a number of years.
+    >>> items = [{"image": "a.png", "view": "PA"}, {"image": "b.png", "view": "PA"}, {"image": "c.png", "view": "AP"}]
+    >>> tables = grouped_metrics(items, [0.1, 0.7, 0.4], [0, 1, 1])
+    >>> tables["view"]["PA"]["auc"], tables["view"]["AP"]["n_abnormal"]
+    (1.0, 1)
     """
     values = finite_scores(scores)
-    _check_as_many(items, len(values), "scores")
+    _check_length(items, len(values), "scores")
     truth = [None if label is None else float(label) for label in _plain(labels)]
-    scores_and_truth(values, truth)  # refuses what is wrong in any of them
+    scores_and_truth(values, truth)  # raises for wrong labels
     tables: dict[str, dict[str, dict[str, Any]]] = {}
     for column, groups in _columns(items, columns).items():
         tables[column] = {}
@@ -61,23 +56,14 @@ def grouped_metrics(
 def group_warnings(
     items: Sequence[Item], labels: Labels, columns: Sequence[str] = COLUMNS, limit: float = LIMIT
 ) -> list[str]:
-    """A sentence for each column whose group alone tells normal from abnormal images, which a model may learn instead.
+    """A sentence for each column whose group alone predicts the label, which a model may learn instead.
 
     The predictor is the rank of the group by its share of abnormal images; for each image it is learned from the other
     four fifths of the images (stratified, a fixed draw), so that many small groups do not look predictive by chance.
     It warns when the AUC is at least ``limit`` and its 95 % interval above 0.5.
-
-    Args:
-        items: N items of a datalist.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-        columns: which keys of the items to group by.
-        limit: AUC from which to warn.
-
-    Raises:
-        SaganError: for another label, another number of labels than items, or an age that is not a number of years.
     """
     known = _plain(labels)
-    _check_as_many(items, len(known), "labels")
+    _check_length(items, len(known), "labels")
     place, abnormal = scores_and_truth(np.arange(len(items)), known)
     if min(abnormal.sum(), (~abnormal).sum()) < 2:
         return []
@@ -88,7 +74,7 @@ def group_warnings(
         auc, interval = roc_auc(ranks, abnormal), roc_auc_ci95(ranks, abnormal)
         if auc is not None and interval is not None and auc >= limit and interval[0] > 0.5:
             warnings.append(
-                f"{column} alone tells normal from abnormal test images with an AUC of {auc:.2f} (95 % interval "
+                f"{column} alone separates normal from abnormal test images with an AUC of {auc:.2f} (95 % interval "
                 f"{interval[0]:.2f} to {interval[1]:.2f}); compare within its groups"
             )
     return warnings
@@ -113,7 +99,7 @@ def _ranks_by_others(names: NDArray[np.str_], abnormal: NDArray[np.bool_]) -> ND
     return ranks
 
 
-def _check_as_many(items: Sequence[Item], number: int, what: str) -> None:
+def _check_length(items: Sequence[Item], number: int, what: str) -> None:
     if len(items) != number:
         raise SaganError(f"there are {len(items)} items but {number} {what}; give one for each item")
 
@@ -144,7 +130,7 @@ def _band(age: Any, item: Item) -> str:
 
 
 def _order(group: str) -> tuple[bool, int, str]:
-    """Ages by number, then names; unknown last."""
+    """Sort key: ages by number, then names; unknown last."""
     digits = group.rstrip("+").split("-")[0]
     return group == UNKNOWN, int(digits) if digits.isdecimal() else -1, group
 

@@ -10,24 +10,13 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, scores_and_truth, split_by_class
 
-__all__ = ["score_histogram"]
-
 
 def score_histogram(scores: Values, labels: Labels, bins: int = 40) -> dict[str, Any]:
     """Counts of scores in the same equal bins for each class, ready for JSON.
 
-    Args:
-        scores: (N,), finite.
-        labels: (N,), 0 normal, 1 abnormal, None unknown.
-        bins: how many, from the lowest score to the highest; the last one includes it. Scores that leave no room for
-            as many between them, such as equal ones, lie in the middle of a wider range.
-
-    Returns:
-        ``edges`` (bins + 1 numbers; empty when there are no scores) and the counts (bins) of ``normal``,
-        ``abnormal`` and ``unknown`` images.
-
-    Raises:
-        SaganError: for a score that is not finite, another label, or a number of bins that cannot be.
+    ``edges`` are bins + 1 numbers from the lowest to the highest score, none without scores; ``normal``, ``abnormal``
+    and ``unknown`` count images. Scores that leave no room for so many bins, such as equal ones, lie in the middle of a
+    wider range.
     """
     if bins != int(bins) or bins < 1:
         raise SaganError(f"bins is {bins}; it is a whole number, 1 or more")

@@ -1,4 +1,4 @@
-"""Whether anomaly maps (N, H, W) point at lesions: the pointing game, and hit rates of the FROC curve."""
+"""The pointing game and hit rates (FROC) of anomaly maps (N, H, W)."""
 
 from __future__ import annotations
 
@@ -10,23 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_sagan.metrics.regions import CORNERS, Regions
 
-__all__ = ["hit_rates", "pointing_game"]
-
 Array = NDArray[Any]
 
-FALSE_POSITIVES = (0.5, 1.0, 2.0)  # an image, at which hit rates are stated
+FALSE_POSITIVES = (0.5, 1.0, 2.0)  # per image, at which hit rates are reported
 
 
 def pointing_game(maps: ArrayLike, regions: Regions, tolerance: float = 0.0) -> float | None:
     """The share of images with lesions whose map is highest within one; None without such images.
 
     Zhang et al. 2018, https://doi.org/10.1007/s11263-017-1059-x, who allow a tolerance of 15 pixels. Where several
-    pixels are highest, the share of them within counts.
-
-    Args:
-        maps: (N, H, W).
-        regions: of the same shape.
-        tolerance: distance from a lesion, in pixels of the map, that still counts.
+    pixels are highest, the share of them within counts. Pixels at most ``tolerance`` from a lesion are within.
     """
     if not regions.has_lesion.any():
         return None
@@ -34,7 +27,7 @@ def pointing_game(maps: ArrayLike, regions: Regions, tolerance: float = 0.0) -> 
 
 
 def points_within(values: Array, regions: Regions, tolerance: float) -> Array:
-    """The share (N,) of each map's highest pixels that lie in a lesion or as close as ``tolerance``."""
+    """The share (N,) of each map's highest pixels that lie within ``tolerance`` of a lesion."""
     from scipy.ndimage import binary_dilation
 
     masks = regions.masks
@@ -49,19 +42,13 @@ def points_within(values: Array, regions: Regions, tolerance: float) -> Array:
 def hit_rates(
     maps: ArrayLike, regions: Regions, threshold: float, rates: Sequence[float] = FALSE_POSITIVES
 ) -> list[float | None]:
-    """The share of lesions that are hit at each of ``rates`` false positives an image: points of the FROC curve.
+    """The share of lesions that are hit at each of ``rates`` false positives per image: points of the FROC curve.
 
     A candidate is a connected part of a map above ``threshold``; its place and its score are those of its highest
     pixel. It hits the lesions that it is placed in, and is a false positive in none; a second candidate in a lesion is
     neither: the rules of the challenges CAMELYON16 (https://doi.org/10.1001/jama.2017.14585) and LUNA16
     (https://doi.org/10.1016/j.media.2017.06.015). All images count, with lesions and without. Only candidates of at
     least some score are kept, as few as the rate demands. None without lesions.
-
-    Args:
-        maps: (N, H, W), higher is more abnormal.
-        regions: the lesions of these images.
-        threshold: of a pixel's value, for candidates.
-        rates: of false positives an image.
     """
     if not len(regions.image):
         return [None] * len(rates)
@@ -94,5 +81,5 @@ def _above(values: Array, levels: Array) -> Array:
 
 
 def best_at_rate(hit: Array, wrong: Array, rate: float) -> Array:
-    """The greatest of hit rates (R, T) whose false positives an image (R, T) are at most ``rate``."""
+    """The greatest of hit rates (R, T) whose false positives per image (R, T) are at most ``rate``."""
     return np.asarray(np.where(wrong <= rate, hit, 0).max(1, initial=0))

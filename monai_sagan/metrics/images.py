@@ -14,15 +14,10 @@ __all__ = ["image_metrics"]
 def image_metrics(scores: Values, labels: Labels) -> dict[str, Any]:
     """``auc``, ``auc_ci95``, ``ap`` and ``ap_ci95`` as fractions, the intervals as [low, high].
 
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
+    The values are None unless both classes are present, the intervals unless there are two images of each.
 
-    Returns:
-        None for the values unless there are images of both classes, for the intervals unless there are two of each.
-
-    Raises:
-        SaganError: for a score that is not finite, or another label.
+    >>> image_metrics([0.1, 0.8], [0, 1])
+    {'auc': 1.0, 'auc_ci95': None, 'ap': 1.0, 'ap_ci95': None}
     """
     return {
         "auc": roc_auc(scores, labels),

@@ -1,4 +1,4 @@
-"""Whether anomaly maps (N, H, W) are high where the lesions are, which boxes or masks show.
+"""Localization metrics of anomaly maps (N, H, W) against boxes or masks of lesions.
 
 Intervals are percentiles of a bootstrap over images, those with lesions and those without drawn apart.
 """
@@ -19,7 +19,7 @@ from monai_sagan.metrics.regions import Regions, read_regions
 if TYPE_CHECKING:
     from monai_sagan.data.datalist import Item
 
-__all__ = ["bootstrap_localization", "draw_weights", "localization_metrics"]
+__all__ = ["localization_metrics"]
 
 Array = NDArray[Any]
 
@@ -35,15 +35,15 @@ def localization_metrics(
     resamples: int = 1000,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """What `pixel_metrics`, `dice`, `pointing_game` and `hit_rates` find, each with its 95 % interval, as plain values.
+    """`pixel_metrics`, `dice`, `pointing_game` and `hit_rates` of maps (N, H, W), each with a 95 % interval.
 
     Undefined values are None, and so are intervals of fewer than two images with lesions.
 
     Args:
         maps: anomaly maps (N, H, W).
-        items: N items; those with neither ``boxes`` nor ``mask`` are skipped, see `read_regions`.
+        items: N items; those with neither ``boxes`` nor ``mask`` are skipped.
         sizes: N pairs, width and height of each image's file.
-        threshold: of a map's pixel, as the model has it.
+        threshold: of a map's pixel, from validation normals.
         tolerance: of the pointing game, in pixels of the map.
         resamples: of the bootstrap.
         seed: of the bootstrap.
@@ -52,21 +52,19 @@ def localization_metrics(
         ``truth`` (``"masks"``, ``"boxes"`` or None), ``n_images``, ``n_abnormal`` (images with lesions), ``n_regions``
         (lesions), ``abnormal_share`` of all pixels (the ``pixel_ap`` of chance); ``pixel_ap``, ``pixel_auc``, ``pro``,
         ``dice``, ``dice_oracle``, ``pointing_game``, each with ``_ci95``; ``threshold``, ``tolerance``; ``hit_rates``,
-        a list of ``false_positives`` (an image), ``hit_rate``, ``hit_rate_ci95``.
+        a list of ``false_positives`` (per image), ``hit_rate``, ``hit_rate_ci95``.
 
-    Raises:
-        SaganError: see `read_regions`; or when a map has NaN or infinite pixels.
+    >>> maps = np.zeros((2, 8, 8))
+    >>> maps[0, 2:4, 2:4] = 1
+    >>> items = [{"image": "a.png", "boxes": [[4, 4, 4, 4]]}, {"image": "b.png", "boxes": []}]
+    >>> found = localization_metrics(maps, items, [(16, 16), (16, 16)], threshold=0.5)
+    >>> found["dice"], found["pointing_game"], found["n_regions"]
+    (1.0, 1.0, 1)
     """
     maps = np.asarray(on_host(maps))
     annotated, regions, truth = read_regions(items, sizes, *maps.shape[1:])
     maps = maps[annotated]
-    values = {
-        **pixel_metrics(maps, regions),
-        "dice": dice(maps, regions, threshold),
-        "pointing_game": pointing_game(maps, regions, tolerance),
-    }
-    hits = hit_rates(maps, regions, threshold)
-    values |= {f"hit_rate_{rate:g}": hit for rate, hit in zip(FALSE_POSITIVES, hits, strict=True)}
+    values = _exact_values(maps, regions, threshold, tolerance)
     intervals: dict[str, list[float] | None] = dict.fromkeys(values)
     if regions.has_lesion.sum() > 1:
         weights = np.concatenate([np.ones((1, len(annotated))), draw_weights(regions.has_lesion, resamples, seed)])
@@ -89,6 +87,16 @@ def localization_metrics(
     }
 
 
+def _exact_values(maps: Array, regions: Regions, threshold: float, tolerance: float) -> dict[str, float | None]:
+    hits = hit_rates(maps, regions, threshold)
+    return {
+        **pixel_metrics(maps, regions),
+        "dice": dice(maps, regions, threshold),
+        "pointing_game": pointing_game(maps, regions, tolerance),
+        **{f"hit_rate_{rate:g}": hit for rate, hit in zip(FALSE_POSITIVES, hits, strict=True)},
+    }
+
+
 def _interval(value: float | None, drawn: Array) -> list[float] | None:
     """The 95 % interval of resamples, of which the first is the images themselves: it measures the error of binning."""
     if value is None:
@@ -98,13 +106,7 @@ def _interval(value: float | None, drawn: Array) -> list[float] | None:
 
 
 def draw_weights(has_lesion: Array, count: int, seed: int = 0) -> Array:
-    """How often each of N images comes in each of ``count`` resamples (count, N), with and without lesion drawn apart.
-
-    Args:
-        has_lesion: which images have a lesion, bool (N,).
-        count: of resamples.
-        seed: of the draw.
-    """
+    """How often each of N images is drawn in each of ``count`` resamples (count, N), those with lesions apart."""
     draw = np.random.default_rng(seed)
     weights = np.zeros((count, len(has_lesion)))
     for group in (np.flatnonzero(has_lesion), np.flatnonzero(~has_lesion)):
@@ -116,16 +118,9 @@ def draw_weights(has_lesion: Array, count: int, seed: int = 0) -> Array:
 def bootstrap_localization(
     maps: ArrayLike, regions: Regions, threshold: float, weights: Array, tolerance: float = 0.0
 ) -> dict[str, Array]:
-    """All metrics (R,) of images weighted by each row of ``weights`` (R, N), of values in bins.
+    """All metrics (R,) of images weighted by each row of `draw_weights` (R, N), of binned values.
 
-    One set of weights serves several kinds of maps of the same images: their differences are paired then.
-
-    Args:
-        maps: (N, H, W), higher is more abnormal.
-        regions: the lesions of these images.
-        threshold: of a pixel's value, for `dice` and `hit_rates`.
-        weights: how often each image counts in each of R resamples, see `draw_weights`.
-        tolerance: of the pointing game, in pixels of the map.
+    One set of weights for several kinds of maps of the same images gives paired differences.
     """
     values, n = regions.values(maps), regions.shape[0]
     size, inside = values.size // n, regions.masks.ravel()

@@ -1,4 +1,4 @@
-"""What a threshold, chosen on validation normals alone, gives on the test images."""
+"""Thresholds from validation normals alone, and their sensitivity and specificity on the test images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, split_by_class
 from monai_sagan.metrics.conformal import cut_points
 
-__all__ = ["SPECIFICITY", "flag_score", "normal_threshold", "operating_points", "proportion_ci95"]
+__all__ = ["normal_threshold", "operating_points"]
 
 SPECIFICITY = 0.95  # of the flag
 
@@ -22,21 +22,12 @@ def operating_points(
     """Sensitivity and specificity on the test images at the threshold for each wanted specificity.
 
     An image is called abnormal when its score is above the threshold (see `normal_threshold`). The intervals are
-    Wilson's, of the test images at this threshold.
+    Wilson's, of the test images at this threshold. Values without images are None, and all are without enough
+    validation normals: ``warning`` says how many it takes.
 
-    Args:
-        valid_normal_scores: (n,) of validation normals.
-        scores: (N,) of test images, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-        specificities: wanted shares of normal images that are called normal, each above 0 and below 1.
-
-    Returns:
-        for each: ``specificity_wanted``, ``threshold``, ``sensitivity``, ``sensitivity_ci95``, ``specificity``,
-        ``specificity_ci95``, ``n_valid_normal``. What has no images is None; so is all when there are too few
-        validation normals, and ``warning`` says how many it takes.
-
-    Raises:
-        SaganError: for a score that is not finite, another label, or a specificity out of range.
+    >>> points = operating_points([n / 100 for n in range(40)], [0.1, 0.3, 0.8], [0, 0, 1], specificities=[0.95])
+    >>> {name: points[0][name] for name in ("sensitivity", "specificity", "n_valid_normal")}
+    {'sensitivity': 1.0, 'specificity': 1.0, 'n_valid_normal': 40}
     """
     valid = finite_scores(valid_normal_scores)
     normal, abnormal = split_by_class(scores, labels)
@@ -64,17 +55,12 @@ def normal_threshold(valid_normal_scores: Values, specificity: float) -> float |
 
     It lies just above the ceil((n + 1) * specificity)-th smallest of the n scores, see `cut_points`: with this
     finite-sample quantile the chance holds for any n, over draws of the validation normals and of the new one, as for
-    `conformal_p_values`; a score is above it exactly when its p-value is at most ``1 - specificity``.
+    `conformal_p_values`; a score is above it exactly when its p-value is at most ``1 - specificity``. None when n is
+    below ``specificity / (1 - specificity)``.
 
-    Args:
-        valid_normal_scores: (n,) of validation normals.
-        specificity: above 0 and below 1.
-
-    Returns:
-        None when n is too small, below ``specificity / (1 - specificity)``.
-
-    Raises:
-        SaganError: for a score that is not finite, or a specificity out of range.
+    >>> normal_threshold([0.1, 0.2, 0.3], 0.75)
+    0.30001
+    >>> normal_threshold([0.1, 0.2, 0.3], 0.9)
     """
     if not 0 < specificity < 1:
         raise SaganError(f"the wanted specificity is {specificity}; it is a share above 0 and below 1, as 0.95")
@@ -84,13 +70,7 @@ def normal_threshold(valid_normal_scores: Values, specificity: float) -> float |
 
 
 def flag_score(score: float, threshold: float | None, warning: str = "") -> bool | None:
-    """Whether an image counts as abnormal; None without a threshold, or where nothing is known about its score.
-
-    Args:
-        score: of the image, higher is more abnormal.
-        threshold: of `normal_threshold`.
-        warning: why the image is unlike the training images, or nothing.
-    """
+    """Whether an image counts as abnormal; None without a threshold, or where nothing is known about its score."""
     return None if threshold is None or warning else score > threshold
 
 

@@ -1,4 +1,4 @@
-"""How well the pixels of anomaly maps (N, H, W) separate lesions from the rest."""
+"""Pixelwise metrics of anomaly maps (N, H, W)."""
 
 from __future__ import annotations
 
@@ -9,25 +9,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from monai_sagan.metrics.regions import Regions
 
-__all__ = ["dice", "pixel_metrics"]
-
 Array = NDArray[Any]
 
 MAX_FPR = 0.3  # of the per-region overlap, as in MVTec AD
 
 
 def pixel_metrics(maps: ArrayLike, regions: Regions) -> dict[str, float | None]:
-    """Every pixel of every image ranked by its map's value; None without pixels in lesions or without others.
+    """Metrics of all pixels, ranked by their map's value; None without pixels in lesions or without others.
 
     ``pixel_ap`` and ``pixel_auc`` are average precision and area under the ROC curve. ``dice_oracle`` is the best
     Dice coefficient over all thresholds, which nobody knows beforehand. ``pro`` is the per-region overlap: the share
     of a lesion above a threshold, averaged over lesions so that small ones count as much as large ones, and over the
     false positive rates of pixels up to 0.3; 1 is perfect (Bergmann et al. 2021,
     https://doi.org/10.1007/s11263-020-01400-4).
-
-    Args:
-        maps: (N, H, W), higher is more abnormal.
-        regions: the lesions of these images.
     """
     values, inside = regions.values(maps), regions.masks.ravel()
     order = np.argsort(-values[inside], kind="stable")
@@ -48,11 +42,6 @@ def dice(maps: ArrayLike, regions: Regions, threshold: float) -> float | None:
     """The Dice coefficient of all pixels above ``threshold`` with all pixels in lesions; None without lesions.
 
     The threshold must come from elsewhere, as that of a model does: a quantile of the pixels of validation normals.
-
-    Args:
-        maps: (N, H, W), higher is more abnormal.
-        regions: the lesions of these images.
-        threshold: of a pixel's value.
     """
     above = regions.values(maps) > threshold
     inside = regions.masks.ravel()
@@ -60,7 +49,7 @@ def dice(maps: ArrayLike, regions: Regions, threshold: float) -> float | None:
 
 
 def pixel_curves(abnormal: Array, normal: Array, overlap: Array) -> dict[str, Array]:
-    """The metrics (R,) of R rows of counts (R, T) of what lies above each of T thresholds, the highest first."""
+    """The metrics (R,) of R rows of counts (R, T) above each of T thresholds, the highest first."""
     with np.errstate(invalid="ignore", divide="ignore"):
         recall, fpr, covered = abnormal / abnormal[:, -1:], normal / normal[:, -1:], overlap / overlap[:, -1:]
         precision = abnormal / np.maximum(abnormal + normal, 1)

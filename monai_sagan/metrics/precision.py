@@ -10,55 +10,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monai_sagan.metrics.arrays import Labels, Values, scores_and_truth
-from monai_sagan.metrics.roc import TAIL, logit_interval
+from monai_sagan.metrics.roc import TAIL, exact_interval, logit_interval
 
-__all__ = ["average_precision", "average_precision_ci95", "average_precision_of_counts", "leave_one_out", "tally"]
+__all__ = ["average_precision", "average_precision_ci95"]
 
-Counts = NDArray[np.float64]
+Counts = NDArray[np.float64]  # of images at each of D distinct scores (D,), the highest first
 
 
 def average_precision(scores: Values, labels: Labels) -> float | None:
     """The mean over abnormal images of the precision at their scores; None unless there are images of both classes.
 
-    Equal to scikit-learn's ``average_precision_score``. Its chance level is the share of abnormal images, so it is to
-    be compared only at the same share.
+    Equal to scikit-learn's ``average_precision_score``. Its chance level is the share of abnormal images, so compare it
+    only at the same share.
 
-    Args:
-        scores: (N,), finite, higher is more abnormal; tied images enter the curve together.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-
-    Raises:
-        SaganError: for a score that is not finite, or another label.
+    >>> round(average_precision([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1]), 3)
+    0.833
     """
     values, abnormal = scores_and_truth(scores, labels)
     return float(average_precision_of_counts(*tally(values, abnormal))) if 0 < abnormal.sum() < len(abnormal) else None
 
 
 def average_precision_ci95(scores: Values, labels: Labels) -> list[float] | None:
-    """The 95 % interval of `average_precision` at the same numbers of images, [low, high], in O(N log N).
+    """The 95 % interval [low, high] of `average_precision` at the same numbers of images, in O(N log N).
 
     Each image is left out once, normal and abnormal ones apart (Arvesen 1969, doi:10.1214/aoms/1177697287); the
     variance goes to the logit scale, with a quantile of Student's t at the degrees of freedom of Satterthwaite 1946
-    (doi:10.2307/3002019). Perfect separation has no variance: then the bound is that of `roc_auc_ci95`.
+    (doi:10.2307/3002019). Perfect separation has no variance: its interval is that of `roc_auc_ci95`. None unless there
+    are two images of each class.
 
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-
-    Returns:
-        None unless there are two images of each class.
-
-    Raises:
-        SaganError: as `average_precision`.
+    >>> [round(bound, 3) for bound in average_precision_ci95([0.1, 0.3, 0.2, 0.4, 0.35, 0.8], [0, 0, 0, 1, 0, 1])]
+    [0.158, 1.0]
     """
     from scipy.stats import t
 
     values, abnormal = scores_and_truth(scores, labels)
-    fewest = min(int(abnormal.sum()), int((~abnormal).sum()))
-    if fewest < 2:
+    if min(abnormal.sum(), (~abnormal).sum()) < 2:
         return None
-    if values[~abnormal].max() < values[abnormal].min():
-        return [TAIL ** (1 / fewest), 1.0]
+    if (exact := exact_interval(values[~abnormal], values[abnormal])) and exact[1] == 1:
+        return exact
     ones, zeros = tally(values, abnormal)
     value = float(average_precision_of_counts(ones, zeros))
     parts = [(_spread(left_out, weights), weights.sum() - 1) for left_out, weights in leave_one_out(ones, zeros)]
@@ -70,24 +59,14 @@ def average_precision_ci95(scores: Values, labels: Labels) -> list[float] | None
 
 
 def tally(values: NDArray[np.float64], abnormal: NDArray[np.bool_]) -> tuple[Counts, Counts]:
-    """How many abnormal and how many normal images have each of D distinct scores: (D,), (D,), highest first.
-
-    Args:
-        values: scores (N,).
-        abnormal: which of them are of abnormal images, bool (N,).
-    """
+    """The numbers of abnormal and of normal images at each of D distinct scores."""
     distinct, place = np.unique(-values, return_inverse=True)
     ones, zeros = (np.bincount(place, weights=kind, minlength=len(distinct)) for kind in (abnormal, ~abnormal))
     return ones.astype(np.float64), zeros.astype(np.float64)
 
 
 def average_precision_of_counts(ones: Counts, zeros: Counts) -> Counts:
-    """Average precision (...) of counts (..., D) of images, as `tally` returns them.
-
-    Args:
-        ones: abnormal images of each of D distinct scores (..., D), the highest first.
-        zeros: normal images of each (..., D).
-    """
+    """Average precision (...) of counts (..., D) of images, as `tally` returns them."""
     true = ones.cumsum(-1)
     total = np.maximum(true + zeros.cumsum(-1), 1)  # 0 before the first image of a resample, where nothing is counted
     return np.asarray((ones * true / total).sum(-1) / true[..., -1], dtype=np.float64)
@@ -97,10 +76,6 @@ def leave_one_out(ones: Counts, zeros: Counts) -> list[tuple[Counts, Counts]]:
     """Average precision (D,) without one abnormal, and without one normal, image of each score, each with its count.
 
     To leave one out changes the precision at its own score and at all lower ones.
-
-    Args:
-        ones: abnormal images of each of the D distinct scores (D,), the highest first.
-        zeros: normal images of each (D,).
     """
     true = ones.cumsum()
     total = true + zeros.cumsum()

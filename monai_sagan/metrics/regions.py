@@ -1,4 +1,4 @@
-"""The lesions of images, from boxes or masks, and the values of anomaly maps (N, H, W) that go with them."""
+"""Lesions of images, from boxes or masks, as pixels of anomaly maps (N, H, W)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from monai_sagan.metrics.arrays import on_host
 if TYPE_CHECKING:
     from monai_sagan.data.datalist import Item
 
-__all__ = ["Regions", "read_regions", "regions_of_boxes", "regions_of_masks"]
-
 Array = NDArray[Any]
 Size = tuple[int, int]
 
@@ -26,21 +24,12 @@ CORNERS = np.array([np.zeros((3, 3)), np.ones((3, 3)), np.zeros((3, 3))])  # pix
 
 @dataclass(frozen=True)
 class Regions:
-    """The lesions of N images, each a set of pixels; they may overlap, and every one has a pixel.
+    """The lesions of N images, each a set of one or more pixels; they may overlap."""
 
-    The arrays are indices from 0, int32 or int64; ``pixels`` and ``lesion`` go together.
-
-    Args:
-        shape: (N, H, W) of the maps.
-        pixels: flat indices into the maps, lesion after lesion (P,).
-        lesion: to which lesion each of them belongs (P,), from 0.
-        image: in which image each lesion is (R,).
-    """
-
-    shape: tuple[int, int, int]
-    pixels: Array
-    lesion: Array
-    image: Array
+    shape: tuple[int, int, int]  # (N, H, W) of the maps
+    pixels: Array  # flat indices into the maps, lesion after lesion (P,)
+    lesion: Array  # to which lesion each of them belongs (P,), from 0
+    image: Array  # in which image each lesion is (R,)
 
     @property
     def masks(self) -> Array:
@@ -56,20 +45,12 @@ class Regions:
 
     @property
     def shares(self) -> Array:
-        """What each pixel (N * H * W,) is of its lesions: 1 over their area; a lesion's shares add up to 1."""
+        """Each pixel's share of its lesions (N * H * W,), 1 over their area: a lesion's shares add up to 1."""
         area = np.bincount(self.lesion, minlength=len(self.image))
         return np.bincount(self.pixels, 1 / area[self.lesion], minlength=int(np.prod(self.shape)))
 
     def values(self, maps: ArrayLike) -> Array:
-        """The pixels of anomaly maps of these images, float32 (N * H * W,).
-
-        Args:
-            maps: (N, H, W), of any range.
-
-        Raises:
-            ValueError: for maps of another shape.
-            SaganError: when a pixel is NaN or infinite.
-        """
+        """The pixels of anomaly maps of these images, float32 (N * H * W,)."""
         values = np.asarray(on_host(maps), dtype=np.float32)
         if values.shape != self.shape:
             raise ValueError(f"the maps have shape {values.shape} and the regions {self.shape}; they must agree")
@@ -118,24 +99,14 @@ def _covered(start: float, length: float, count: int) -> Array:
 def read_regions(
     items: Sequence[Item], sizes: Sequence[Size], height: int, width: int
 ) -> tuple[list[int], Regions, str | None]:
-    """The lesions of the annotated items, scaled to maps of ``height`` and ``width``.
+    """Which items are annotated, their lesions in maps of ``height`` and ``width``, and ``"masks"`` or ``"boxes"``.
+
+    An item is annotated by its ``mask`` or ``boxes`` ([] where there are known to be none), in pixels of the file, of
+    which ``sizes`` has width and height.
 
     Masks count where every image with a lesion has one. Else boxes count, and a mask stands for the boxes around its
     connected parts. A pixel of the map counts that a mask covers by half; where it covers none by half, those that it
     covers most.
-
-    Args:
-        items: their ``boxes`` ([] where there are known to be none) and ``mask``; those with neither are skipped.
-        sizes: width and height of each image's file.
-        height: H of the maps.
-        width: W of the maps.
-
-    Returns:
-        which items count, their lesions, and ``"masks"``, ``"boxes"`` or None if no item has either.
-
-    Raises:
-        SaganError: naming an image with a box outside of it or without area, or a mask that is unreadable or of
-            another size.
     """
     annotated = [i for i, item in enumerate(items) if item.get("mask") or item.get("boxes") is not None]
     boxes = [_boxes(items[i], sizes[i]) for i in annotated]

@@ -15,98 +15,86 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
-__all__ = ["delong", "logit_interval", "roc_auc", "roc_auc_ci95", "roc_auc_difference_ci95", "roc_auc_se"]
+__all__ = ["delong", "roc_auc", "roc_auc_ci95", "roc_auc_difference_ci95"]
+
+Array = NDArray[np.float64]
 
 TAIL = 0.025  # what a two-sided interval of 95 % leaves out on each side
 
 
+def normal_quantile() -> float:
+    """The quantile of the normal distribution for intervals of 95 %, 1.96."""
+    from scipy.special import ndtri
+
+    return float(-ndtri(TAIL))
+
+
 def roc_auc(scores: Values, labels: Labels) -> float | None:
-    """The area under the ROC curve, in [0, 1]; ties count one half; None unless there are images of both classes.
+    """The area under the ROC curve, in [0, 1]; None unless both classes are present.
 
-    Equal to scikit-learn's ``roc_auc_score``; by the very shares that DeLong's variance is made of.
+    Ties count one half. Equal to scikit-learn's ``roc_auc_score``.
 
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-
-    Raises:
-        SaganError: for a score that is not finite, or another label.
+    >>> roc_auc([0.1, 0.4, 0.35, 0.8, 0.9], [0, 0, 1, 1, None])
+    0.75
     """
     normal, abnormal = split_by_class(scores, labels)
     return float(_share_below(normal, abnormal).mean()) if len(normal) and len(abnormal) else None
 
 
 def roc_auc_ci95(scores: Values, labels: Labels) -> list[float] | None:
-    """The 95 % interval of `roc_auc`, [low, high]: DeLong's variance on the logit scale.
+    """The 95 % interval [low, high] of `roc_auc`; None unless there are two images of each class.
 
-    The logit keeps the coverage near an AUC of 1, where the plain interval falls below 90 %; see Kottas et al. 2014
-    (doi:10.1186/1471-2288-14-26) and ``benchmarks/interval_coverage.py``. Perfect separation has no variance: then the
-    bound is exact, for the smaller class has that many independent pairs, which all came out right. Constant scores
-    give [0.5, 0.5]. It is too narrow where few images decide: an AUC of 0.97 or more with far fewer images of one class
-    than of the other, or with scores of abnormal images that spread much wider (the benchmark's ``--hard``).
+    DeLong's variance on the logit scale, which keeps the coverage near an AUC of 1, where the plain interval falls
+    below 90 %; see Kottas et al. 2014 (doi:10.1186/1471-2288-14-26) and ``benchmarks/interval_coverage.py``. Perfect
+    separation has no variance: its interval is exact. Constant scores give [0.5, 0.5]. The interval is too narrow where
+    few images decide: an AUC of 0.97 or more with far fewer images of one class than of the other, or with scores of
+    abnormal images that spread much wider (the benchmark's ``--hard``).
 
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-
-    Returns:
-        None unless there are two images of each class.
-
-    Raises:
-        SaganError: as `roc_auc`.
+    >>> [round(bound, 3) for bound in roc_auc_ci95([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])]
+    [0.069, 0.992]
     """
-    from scipy.special import ndtri
-
     normal, abnormal = split_by_class(scores, labels)
-    fewest = min(len(normal), len(abnormal))
-    if fewest < 2:
+    if min(len(normal), len(abnormal)) < 2:
         return None
-    if normal.max() < abnormal.min():
-        return [TAIL ** (1 / fewest), 1.0]
-    if abnormal.max() < normal.min():
-        return [0.0, 1 - TAIL ** (1 / fewest)]
+    if exact := exact_interval(normal, abnormal):
+        return exact
     areas, covariance = _delong([(normal, abnormal)])
-    return logit_interval(float(areas[0]), float(covariance[0, 0]), float(-ndtri(TAIL)))
+    return logit_interval(float(areas[0]), float(covariance[0, 0]), normal_quantile())
 
 
 def roc_auc_se(scores: Values, labels: Labels) -> float | None:
-    """The standard error of `roc_auc`, by DeLong's variance.
+    """The standard error of `roc_auc`, by DeLong's variance; None unless there are two images of each class.
 
-    Perfect separation has no variance: then it is the distance to the exact bound of `roc_auc_ci95` divided by 1.96.
-
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-
-    Returns:
-        None unless there are two images of each class.
-
-    Raises:
-        SaganError: as `roc_auc`.
+    Perfect separation has no variance: then it is the width of the exact interval divided by 1.96.
     """
-    from scipy.special import ndtri
-
     normal, abnormal = split_by_class(scores, labels)
-    fewest = min(len(normal), len(abnormal))
-    if fewest < 2:
+    if min(len(normal), len(abnormal)) < 2:
         return None
-    if normal.max() < abnormal.min() or abnormal.max() < normal.min():
-        return float((1 - TAIL ** (1 / fewest)) / -ndtri(TAIL))
+    if exact := exact_interval(normal, abnormal):
+        return (exact[1] - exact[0]) / normal_quantile()
     return math.sqrt(_delong([(normal, abnormal)])[1][0, 0])
 
 
-def delong(scores: Sequence[Values], labels: Labels) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def exact_interval(normal: Array, abnormal: Array) -> list[float] | None:
+    """The 95 % interval of the AUC of perfectly separated classes, else None.
+
+    The smaller class has that many independent pairs, which all came out right, or all wrong.
+    """
+    bound = TAIL ** (1 / min(len(normal), len(abnormal)))
+    if normal.max() < abnormal.min():
+        return [bound, 1.0]
+    return [0.0, 1 - bound] if abnormal.max() < normal.min() else None
+
+
+def delong(scores: Sequence[Values], labels: Labels) -> tuple[Array, Array]:
     """The AUCs (K,) of K models on the same images, and their covariance (K, K), in O(K N log N).
 
-    For a paired comparison: the difference of models i and j has the variance ``c[i, i] + c[j, j] - 2 * c[i, j]``.
+    For a paired comparison: the difference of models i and j has the variance ``c[i, i] + c[j, j] - 2 * c[i, j]``. All
+    values are NaN with fewer than two images of a class.
 
-    Args:
-        scores: K columns of N scores each, finite, higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out; two of each class at least, else
-            all is NaN.
-
-    Raises:
-        SaganError: as `roc_auc`, or when there is no column.
+    >>> areas, covariance = delong([[0.1, 0.4, 0.35, 0.8], [0.1, 0.2, 0.2, 0.3]], [0, 0, 1, 1])
+    >>> areas.tolist(), covariance.shape
+    ([0.75, 0.875], (2, 2))
     """
     if not len(scores):
         raise SaganError("there are no scores; give one column or more, each of one model")
@@ -117,33 +105,24 @@ def delong(scores: Sequence[Values], labels: Labels) -> tuple[NDArray[np.float64
 
 
 def roc_auc_difference_ci95(scores: Values, others: Values, labels: Labels) -> list[float] | None:
-    """The 95 % interval of the AUC of ``scores`` minus that of ``others`` on the same images, by `delong`: [low, high].
+    """The 95 % interval [low, high] of the AUC of ``scores`` minus that of ``others`` on the same images, by `delong`.
 
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        others: (N,), those of another model.
-        labels: (N,), 0 normal, 1 abnormal, None unknown; unknown ones are left out.
+    None unless there are two images of each class.
 
-    Returns:
-        None unless there are two images of each class.
-
-    Raises:
-        SaganError: as `roc_auc`.
+    >>> scores, others = [0.1, 0.2, 0.8, 0.3, 0.9, 0.7], [0.3, 0.9, 0.2, 0.4, 0.1, 0.8]
+    >>> [round(bound, 2) for bound in roc_auc_difference_ci95(scores, others, [0, 0, 0, 1, 1, 1])]
+    [-0.66, 1.33]
     """
-    from scipy.special import ndtri
-
     areas, covariance = delong([scores, others], labels)
     if math.isnan(areas[0]):
         return None
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    reach = float(-ndtri(TAIL)) * math.sqrt(max(variance, 0))
+    reach = normal_quantile() * math.sqrt(max(variance, 0))
     return [difference - reach, difference + reach]
 
 
-def _delong(
-    pairs: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _delong(pairs: Sequence[tuple[Array, Array]]) -> tuple[Array, Array]:
     """`delong` of the scores of normal and of abnormal images."""
     # Share of normal images below each abnormal one, and of abnormal images above each normal one.
     below = [_share_below(normal, abnormal) for normal, abnormal in pairs]
@@ -152,7 +131,7 @@ def _delong(
     return np.mean(below, axis=1), np.atleast_2d(covariance)
 
 
-def _share_below(reference: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _share_below(reference: Array, values: Array) -> Array:
     """The share of ``reference`` that is below each of ``values``, ties counting one half."""
     ordered = np.sort(reference)
     twice = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
@@ -160,13 +139,7 @@ def _share_below(reference: NDArray[np.float64], values: NDArray[np.float64]) ->
 
 
 def logit_interval(value: float, variance: float, quantile: float) -> list[float]:
-    """``value`` in (0, 1) plus and minus ``quantile`` standard errors on the logit scale, back in [0, 1].
-
-    Args:
-        value: an estimate in (0, 1).
-        variance: of the estimate.
-        quantile: of the normal distribution, 1.96 for 95 %.
-    """
+    """``value`` in (0, 1) plus and minus ``quantile`` standard errors on the logit scale, back in [0, 1]."""
     from scipy.special import expit, logit
 
     half = quantile * math.sqrt(variance) / (value * (1 - value))

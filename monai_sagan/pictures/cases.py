@@ -1,4 +1,4 @@
-"""Which test images are worth a look."""
+"""The choice of test images for the gallery."""
 
 from __future__ import annotations
 
@@ -7,26 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-__all__ = ["pick_cases"]
-
 
 def pick_cases(
     scores: ArrayLike, labels: Sequence[int | None], threshold: float | None, count: int = 8
 ) -> list[tuple[int, str]]:
-    """The worst mistakes and the closest calls, or without labels or threshold the highest, middle and lowest scores.
+    """Index and kind of the worst mistakes and the closest calls, at most ``count`` of each; no image comes twice.
 
-    A score above the threshold counts as abnormal. Of equal scores the earlier image comes first; no image comes twice.
-
-    Args:
-        scores: (N,), higher is more abnormal.
-        labels: N labels, 0 normal, 1 abnormal, None unknown.
-        threshold: of an operating point; None if there is none.
-        count: at most so many of each kind.
-
-    Returns:
-        index and kind: ``"false positive"``, normal images from the highest score down; ``"false negative"``,
-        abnormal ones from the lowest up; ``"middle"``, any others, the closest to the threshold first. Otherwise
-        ``"highest"``, ``"middle"`` (around the median) and ``"lowest"``, each from the highest score down.
+    A score above the threshold counts as abnormal. The kinds are ``"false positive"``, the highest scores first;
+    ``"false negative"``, the lowest first; ``"middle"``, others, the closest to the threshold first. Without labels or
+    threshold they are ``"highest"``, ``"middle"`` (around the median) and ``"lowest"``, each from the highest down.
     """
     values = np.asarray(scores, dtype=float)
     falling = np.argsort(-values, kind="stable").tolist()

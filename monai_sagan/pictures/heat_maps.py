@@ -1,4 +1,4 @@
-"""Heat maps: an image, its restored version and their difference side by side, on one color scale for a run."""
+"""Heat maps: image, restored image and anomaly map side by side, on one color scale per run."""
 
 from __future__ import annotations
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from monai_sagan.data.array_store import StoredImages
     from monai_sagan.models.trained import Trained
 
-__all__ = ["pick_images", "triptychs", "write_gallery", "write_heatmaps"]
-
 TITLES = ("image", "restored", "anomaly map")
 LONGEST = 60  # signs of a file's name that the width of a picture has room for
 OUTLINE = "#7fe7ff"  # of known lesions: no grey, and no color of the maps
@@ -38,12 +36,7 @@ NO_LESIONS = np.zeros((0, 4))
 
 
 def pick_images(scores: Tensor, count: int = 4) -> list[int]:
-    """Which of the scored images to show: those with the highest, the middle and the lowest scores, highest first.
-
-    Args:
-        scores: (N,), higher is more abnormal.
-        count: how many of each.
-    """
+    """The images with the highest, the middle and the lowest scores (N,), ``count`` of each, highest first."""
     order = scores.argsort(descending=True, stable=True).tolist()
     middle, low = max((len(order) - count) // 2, 0), max(len(order) - count, 0)
     picked = order[:count] + order[middle : middle + count] + order[low:]
@@ -53,11 +46,7 @@ def pick_images(scores: Tensor, count: int = 4) -> list[int]:
 def triptychs(image: Tensor, restored: Tensor | None, anomaly_map: Tensor, scale: float) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
 
-    Args:
-        image: C is 1 or 3.
-        restored: of the same shape and range.
-        anomaly_map: (B, 1, H, W), from 0.
-        scale: the anomaly map's value at the top of the color scale.
+    ``scale`` is the map's value at the top of the color scale.
     """
     from matplotlib import colormaps
 
@@ -76,19 +65,9 @@ def write_heatmaps(
     count: int = 4,
     warnings: Sequence[str] | None = None,
 ) -> list[Path]:
-    """Write a PNG for each of `pick_images`, its rank, label and score in the name and on the picture.
+    """Write a PNG for each of `pick_images`, with its rank, label and score; known lesions are outlined.
 
-    Known lesions are outlined. The color scale is the model's, measured on validation normals: the same for every
-    picture of a run. An earlier folder is replaced as a whole.
-
-    Args:
-        folder: where to write.
-        trained: the model.
-        pixels: uint8 (N, C, H, W), a tensor or stored images.
-        items: N items, for names, labels and lesions.
-        scores: (N,).
-        count: of the highest, of the middle and of the lowest.
-        warnings: N texts, one for each image that is unlike the training images; None for none.
+    The color scale is the model's, measured on validation normals. An earlier folder is replaced atomically.
     """
     folder = Path(folder)
     ranks = {index: rank for rank, index in enumerate(scores.argsort(descending=True, stable=True).tolist(), 1)}
@@ -101,7 +80,7 @@ def write_heatmaps(
             item = items[index]
             image_name = Path(item["image"])
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{fitting(image_name.stem)}.png"
-            mark = "; unlike the training images" if warnings and warnings[index] else ""
+            mark = "; outside the training range" if warnings and warnings[index] else ""
             rank = f"{ranks[index]} of {len(scores)}{mark}"
             title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             lesions = lesion_outlines(item, *pixels.shape[-2:])
@@ -121,20 +100,9 @@ def write_gallery(
     count: int = 8,
     warnings: Sequence[str] | None = None,
 ) -> None:
-    """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json``, which says what they are.
+    """Write ``gallery/``: the cases of `pick_cases` as triptychs, and ``gallery.json`` with their facts.
 
     Where lesions are known, ``lesions`` is an SVG path of their outlines in the image's pixels.
-
-    Args:
-        folder: of `write_heatmaps`.
-        trained: the model.
-        pixels: uint8 (N, C, H, W).
-        items: N items.
-        scores: (N,).
-        p_values: (N,).
-        threshold: above which an image counts as abnormal; None if there is none.
-        count: at most so many of each kind.
-        warnings: see `write_heatmaps`.
     """
     from PIL import Image
 
@@ -165,7 +133,7 @@ def write_gallery(
 
 
 def _short(name: str) -> str:
-    """A file's name as text that matplotlib draws, which refuses what is not UTF-8, on one line."""
+    """A file's name on one line of valid UTF-8, which matplotlib needs, shortened in its middle."""
     text = one_line(name.encode("utf-8", "backslashreplace").decode("utf-8"))
     return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-(LONGEST // 2) :]}"
 
@@ -189,23 +157,22 @@ def _draw(
     for panel in panels[::2]:
         outlines: Any = panel.axes.collections[0]
         outlines.set_segments(lesions.reshape(-1, 2, 2) - 0.5)  # of pixels' corners; a pixel's center is a whole number
-    figure.suptitle(title, fontsize=10, parse_math=False)  # a file's name may hold any sign
-    figure.savefig(path, metadata={"Software": None})
+    figure.suptitle(title, y=0.98, fontsize=10, parse_math=False)  # a file's name may hold any sign
+    figure.savefig(path, metadata={"Software": None, "Title": title})
 
 
 @lru_cache(maxsize=1)
 def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, list[AxesImage]]:
-    """The figure for images of a shape and its three panels: laying it out takes longer than drawing it."""
+    """The figure for images of a shape and its three panels, for all pictures of a run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     figure = Figure(figsize=(9, 3.4), dpi=110)
     FigureCanvasAgg(figure)
-    axes: Any = figure.subplots(1, 3)
     panels = []
-    for axis, name in zip(axes, TITLES, strict=True):
+    for place, name in enumerate(TITLES):
+        axis = figure.add_axes((0.01 + 0.282 * place, 0.09, 0.272, 0.73))
         a_map = name == "anomaly map"
         empty = np.zeros(shape[:2] if a_map else shape)
         top, colors = (scale, COLORS) if a_map else (1, "gray")
@@ -213,10 +180,9 @@ def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, l
         axis.add_collection(LineCollection([], colors=OUTLINE, capstyle="projecting"), autolim=False)
         axis.set_title(name, fontsize=10)
         axis.set_axis_off()
-    bar = figure.colorbar(panels[-1], ax=axes, shrink=0.85, extend="max")
+    bar = figure.colorbar(panels[-1], cax=figure.add_axes((0.865, 0.14, 0.014, 0.63)), extend="max")
+    bar.ax.tick_params(labelsize=9)
     lines = [*words.split(", "), "scale: 99.9 % of validation normals' pixels"]
     bar.set_label("\n".join(lines), fontsize=8)
-    figure.suptitle("a line", fontsize=10)
-    figure.supxlabel(RESEARCH_ONLY, fontsize=8)
-    ConstrainedLayoutEngine().execute(figure)
+    figure.supxlabel(RESEARCH_ONLY, y=0.02, fontsize=8)
     return figure, panels

@@ -1,4 +1,4 @@
-"""The colors of anomaly maps, and what was done to make them, in words."""
+"""The colors of anomaly maps, and how maps are made, in words."""
 
 from __future__ import annotations
 
@@ -7,33 +7,22 @@ from typing import Any
 
 from monai_sagan.settings import Settings
 
-__all__ = ["COLORS", "how_maps_are_made", "map_words"]
-
 COLORS = "inferno"
 
 
 def how_maps_are_made(settings: Settings, top_of_scale: float) -> dict[str, Any]:
-    """What ``metrics.json`` says of the maps: ``passes``, ``smoothing``, ``sigma`` in pixels and ``top_of_scale``.
-
-    Args:
-        settings: of the model.
-        top_of_scale: the map's value at the top of the color scale.
-    """
+    """The entry of ``metrics.json``: ``passes``, ``smoothing``, ``sigma`` in pixels and ``top_of_scale``."""
     sigma = settings.map_sigma if settings.map_smoothing == "gaussian" else None
     made = {"passes": settings.map_passes, "smoothing": settings.map_smoothing, "sigma": sigma}
     return made | {"top_of_scale": top_of_scale}
 
 
 def map_words(how: Mapping[str, Any] | None) -> str:
-    """How an anomaly map is made.
-
-    Args:
-        how: of `how_maps_are_made`; None or nothing where it is not known.
-    """
+    """How an anomaly map is made, in words; None if unknown."""
     how = how or {}
     words = "|image - restored| / 2"
     if how.get("smoothing") is None:
-        return f"{words}, averaged and smoothed as the run's settings say"
+        return f"{words}, averaged and smoothed as set in the run"
     if (how.get("passes") or 1) > 1:
         words += f", the mean of {how['passes']} shifted passes"
     sigma = how.get("sigma")

@@ -1,10 +1,8 @@
-"""What every picture of a result says, wherever it is shown: it is for research only."""
+"""The notice on every picture of a result: for research only."""
 
 from __future__ import annotations
 
 from PIL import Image, ImageDraw, ImageFont
-
-__all__ = ["RESEARCH_ONLY", "add_notice"]
 
 RESEARCH_ONLY = "for research only, not a medical device"
 WORDS = "research only"  # below small pictures
@@ -13,13 +11,7 @@ GROUND, INK = (18, 18, 20), (225, 225, 225)
 
 
 def add_notice(picture: Image.Image) -> Image.Image:
-    """The RGB picture above a strip that says "research only", in letters that grow with its width.
-
-    The strip covers nothing of the picture.
-
-    Args:
-        picture: any size; a very narrow one gets a margin at its right.
-    """
+    """The RGB picture above a strip "research only"; a very narrow one gets a margin at its right."""
     size = max(LEAST, picture.width // 16)
     font = ImageFont.load_default(size)
     width = max(picture.width, round(font.getlength(WORDS)) + 2 * PAD)

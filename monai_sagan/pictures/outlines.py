@@ -11,20 +11,13 @@ from monai_sagan.data.datalist import Item
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.regions import read_regions
 
-__all__ = ["lesion_outlines", "svg_path"]
-
 Array = NDArray[Any]
 
 
 def lesion_outlines(item: Item, height: int, width: int) -> Array:
-    """The borders of an item's lesions as segments x0, y0, x1, y1 (S, 4) of a map's pixels, of which corners count.
+    """The borders of an item's lesions, each by itself, as segments x0, y0, x1, y1 (S, 4) between a map's pixels.
 
-    They run between pixels that `read_regions` counts as lesion and others, each lesion by itself.
-
-    Args:
-        item: with its ``size`` and ``boxes`` or ``mask``; without them, or where they are broken, there is no segment.
-        height: H of the map.
-        width: W of the map.
+    An item without ``size``, ``boxes`` or ``mask``, or with broken ones, has no segments.
     """
     found = [np.zeros((0, 4), dtype=int)]
     if "size" in item and (item.get("boxes") or item.get("mask")):
@@ -40,12 +33,12 @@ def lesion_outlines(item: Item, height: int, width: int) -> Array:
 
 
 def svg_path(segments: Array) -> str:
-    """The ``segments`` x0, y0, x1, y1 (S, 4) as the data of an SVG path, empty where there is none."""
+    """Segments x0, y0, x1, y1 (S, 4) as the data of an SVG path."""
     return "".join(f"M{x0} {y0}L{x1} {y1}" for x0, y0, x1, y1 in segments.tolist())
 
 
 def _border(mask: Array) -> Array:
-    """The sides that pixels of a mask (H, W) share with pixels outside of it, joined where they are in line."""
+    """The sides between pixels in and outside a mask (H, W), joined where they are in line."""
     padded = np.pad(mask, 1)
     upright = _runs((padded[1:-1, 1:] != padded[1:-1, :-1]).T)
     level = _runs(padded[1:, 1:-1] != padded[:-1, 1:-1])
@@ -53,6 +46,6 @@ def _border(mask: Array) -> Array:
 
 
 def _runs(lines: Array) -> Array:
-    """Where each line of bool (L, n) is true without a gap: line, start, end (R, 3)."""
+    """The runs of true values in each line of bool (L, n): line, start, end (R, 3)."""
     steps = np.diff(np.pad(lines, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     return np.column_stack([np.argwhere(steps == 1), np.argwhere(steps == -1)[:, 1]])

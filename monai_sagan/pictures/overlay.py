@@ -1,4 +1,4 @@
-"""A picture for the eye: the image as it is, and beside it the same image under its anomaly map."""
+"""An image, and beside it the same image under its anomaly map."""
 
 from __future__ import annotations
 
@@ -12,41 +12,29 @@ from PIL import Image, ImageDraw, ImageFont
 from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.pictures.notice import RESEARCH_ONLY
 
-__all__ = ["SIDE", "Colors", "draw_overlay"]
-
 SIDE = 512  # longest side of the shown image
 MARGIN, LINE, BAR, LABELS = 14, 22, 16, 96
 LEAST_WIDTH = 620  # for the words above narrow images
 GROUND, INK, FAINT = (18, 18, 20), (240, 240, 240), (165, 165, 170)
 LEVELS = (0.0, 0.35, 0.7, 1.0)
 RAMP = ((70, 0, 90), (200, 20, 60), (255, 120, 0), (255, 235, 70))
-OPACITY = 0.65  # at the top of the scale; it falls to nothing at 0, so that what is restored well stays as it is
+OPACITY = 0.65  # at the top of the scale, falling to 0: well restored parts stay as they are
 CONTOUR = (60, 230, 255)
 
 
 class Colors(NamedTuple):
-    """What the colors mean: two values of anomaly maps, both measured on validation normals.
+    """Two values of anomaly maps that define the colors, both measured on validation normals."""
 
-    Args:
-        scale: at the top of the color scale: 99.9 % of the pixels are below.
-        pixel_threshold: along the contour: 99 % of the pixels are below.
-    """
-
-    scale: float
-    pixel_threshold: float
+    scale: float  # at the top of the color scale: 99.9 % of the pixels are below
+    pixel_threshold: float  # along the contour: 99 % of the pixels are below
 
 
 def draw_overlay(
     picture: Pixels, anomaly_map: Pixels, colors: Colors, title: str, words: Sequence[tuple[str, bool]]
 ) -> Image.Image:
-    """The picture, the same under its anomaly map, the color scale; above them what there is to say, use included.
+    """The picture (H, W) or (H, W, 3), the same under its anomaly map (h, w), the color scale; lines of text above.
 
-    Args:
-        picture: uint8 (H, W) or (H, W, 3), any size; its longest side becomes `SIDE` pixels.
-        anomaly_map: (h, w), of the whole picture.
-        colors: what they mean.
-        title: the image's name; what is too long for the picture is left out in its middle.
-        words: lines of text, and whether each is to catch the eye.
+    Each line of ``words`` says whether it is highlighted.
     """
     image = _enlarged(Image.fromarray(picture).convert("RGB"))
     width, height = image.size
@@ -86,7 +74,7 @@ def _colored(image: Image.Image, values: Pixels, colors: Colors) -> Image.Image:
 
 
 def _moved(mask: Pixels, step: int, axis: int) -> Pixels:
-    """The mask moved by some pixels; nothing comes in."""
+    """The mask shifted by some pixels."""
     moved = np.roll(mask, step, axis)
     np.moveaxis(moved, axis, 0)[slice(None, step) if step > 0 else slice(step, None)] = False
     return moved

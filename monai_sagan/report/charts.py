@@ -13,16 +13,14 @@ from monai_sagan.metrics.histogram import score_histogram
 from monai_sagan.report.curves import roc_and_precision_recall
 from monai_sagan.report.html import Html, paragraph, section, tag
 from monai_sagan.report.numbers import count, fraction, percent
-from monai_sagan.report.summary import best_baseline, model_words
+from monai_sagan.report.summary import best_baseline, row_title
 from monai_sagan.report.svg import ROW, Frame, area, axes, bars, chart, heading, line, rows, rule, rules
 from monai_sagan.runs.read import Run
-
-__all__ = ["curves_section", "scores_section", "training_section"]
 
 MOST = 240  # points of a training curve
 RESAMPLES = 1000  # of a band
 CURVES = {
-    "critic": "critic, without its penalty: the lower, the better it tells restored from normal images",
+    "critic": "critic, without its penalty: the lower, the better it separates restored from normal images",
     "gradient_penalty": "gradient penalty",
     "loss": "generator: weighted sum of its losses",
     "adversarial": "generator: adversarial loss",
@@ -33,21 +31,18 @@ CURVES = {
 
 
 def curves_section(run: Run) -> Html:
-    """ROC and precision-recall curve of the chosen model of ``run``.
-
-    With bands, and beside those of the best baseline where it is known.
-    """
+    """ROC and precision-recall curve of the chosen model with bands, and those of the best baseline."""
     if not run.comparable:
-        text = "Without normal and abnormal labels in the test there are no curves."
-        return section("curves", "Curves", paragraph(text))
+        text = "The curves need normal and abnormal test images with labels."
+        return section("curves", "Curves", paragraph(text, id="no-curves"))
     labels = [label for label in run.labels if label is not None]
     known = {
         name: [score for score, label in zip(scores, run.labels, strict=True) if label is not None]
         for name, scores in run.scores.items()
     }
     roc, recall = roc_and_precision_recall(known[run.models[0]], labels, RESAMPLES)
-    trivial = best_baseline(run)
-    others = roc_and_precision_recall(known[trivial], labels, 2) if trivial in known else None
+    baseline = best_baseline(run)
+    others = roc_and_precision_recall(known[baseline], labels, 2) if baseline in known else None
     share = sum(labels) / len(labels)
     auc, ap = fraction(run.chosen.get("auc")), fraction(run.chosen.get("ap"))
     chances = ([0, 1], [share, share])  # up, at both ends of the axis across
@@ -66,15 +61,15 @@ def curves_section(run: Run) -> Html:
         shown = chart(frame, titles[i], *(part for part in drawn if part is not None))
         figures.append(tag("figure", shown, tag("figcaption", titles[i])))
     note = (
-        f"Solid: {model_words(run.models[0])}, with pointwise 95 % bands ({RESAMPLES:,} bootstrap samples, normal and "
-        f"abnormal images drawn apart). Dotted: chance."
+        f"Solid: {row_title(run.models[0])}, with pointwise 95 % bands ({RESAMPLES:,} bootstrap samples, stratified). "
+        f"Dotted: chance."
     )
-    dashed = f" Dashed: the best baseline, {model_words(trivial)}." if trivial and others else ""
+    dashed = f" Dashed: the best baseline, {row_title(baseline)}." if baseline and others else ""
     return section("curves", "Curves", tag("div", *figures, class_="charts"), paragraph(note + dashed, kind="soft"))
 
 
 def scores_section(run: Run) -> Html:
-    """Histograms of the test images of ``run``, a row for each kind on one scale, with the thresholds through all."""
+    """A histogram of the scores of each kind of test images, on one scale, with the thresholds."""
     scores = np.array(run.scores[run.models[0]])
     points = [p for p in run.chosen.get("operating_points") or [] if p.get("threshold") is not None]
     low, high = _bulk(scores, run.labels)
@@ -83,12 +78,15 @@ def scores_section(run: Run) -> Html:
     drawn = [p for p in points if first - (last - first) / 2 <= p["threshold"] <= last + (last - first) / 2]
     note = "Scores of the chosen model; higher is more abnormal."
     note += " Dashed: thresholds set on validation normals." if drawn else ""
+    notes = [note]
     if far := int(((scores < low) | (scores > high)).sum()):
-        note += f" Far from the others of their kind: {count(far, 'image')}, in the outermost bars."
+        outliers = f"{count(far, 'outlier')} of their kind in the outermost bars."
+        notes += [" ", tag("span", outliers, id="outliers")]
     for point in (p for p in points if p not in drawn):
-        note += f" Far from all scores: the threshold for {percent(point.get('specificity_wanted'))} specificity."
+        wanted = f"Beyond the axis: the threshold for {percent(point.get('specificity_wanted'))} specificity."
+        notes += [" ", tag("span", wanted, class_="beyond")]
     figure = _histograms(counts, drawn, set(run.labels) == {None})
-    return section("scores", "Scores", tag("figure", figure, tag("figcaption", note), class_="limit"))
+    return section("scores", "Scores", tag("figure", figure, tag("figcaption", *notes), class_="limit"))
 
 
 def _histograms(counts: dict[str, Any], points: Sequence[dict[str, Any]], unlabeled: bool) -> Html:
@@ -98,16 +96,16 @@ def _histograms(counts: dict[str, Any], points: Sequence[dict[str, Any]], unlabe
     thresholds = [point["threshold"] for point in points]
     span = (min([edges[0], *thresholds]), max([edges[-1], *thresholds]))
     frames = rows(span, [(0, 1.04 * max(heights)) for heights in kinds.values()], 8 + ROW * len(points))
-    whole = replace(frames[-1], top=frames[0].top - ROW)
-    drawn = [rules(whole, thresholds, [f"{percent(p.get('specificity_wanted'))} specificity" for p in points])]
+    full = replace(frames[-1], top=frames[0].top - ROW)
+    drawn = [rules(full, thresholds, [f"{percent(p.get('specificity_wanted'))} specificity" for p in points])]
     for frame, kind, name in zip(frames, kinds, names, strict=True):
         across = {"across": "anomaly score"} if frame is frames[-1] else {"across": "", "x_ticks": ()}
         drawn += [axes(frame, up="images", **across), bars(frame, edges, kinds[kind], kind), heading(frame, name)]
-    return chart(whole, f"Scores of {', '.join(names)}", *drawn)
+    return chart(full, f"Scores of {', '.join(names)}", *drawn)
 
 
 def _bulk(scores: np.ndarray, labels: Sequence[int | None]) -> tuple[float, float]:
-    """From the lowest to the highest score that is not far from the others of its kind: the axis follows most data."""
+    """The lowest and the highest score that is no outlier of its kind: the axis follows most data."""
     ends = []
     for kind in set(labels):
         values = scores[[label == kind for label in labels]]
@@ -119,16 +117,16 @@ def _bulk(scores: np.ndarray, labels: Sequence[int | None]) -> tuple[float, floa
 
 
 def training_section(run: Run) -> Html:
-    """A small chart for each training curve of ``run``."""
+    """A small chart of each training curve."""
     if run.history is None or not run.history.get("iteration"):
-        return section("training", "Training", paragraph("The run's folder has no history.csv: no training curves."))
+        return section("training", "Training", paragraph("No history.csv, so no training curves.", id="no-history"))
     iterations = np.array(run.history["iteration"])
     chosen = run.chosen.get("iteration")
     names = [name for name in CURVES if name in run.history]
     names += [name for name in run.history if name not in CURVES and name != "iteration"]
     figures = [_curve(iterations, np.array(run.history[name]), CURVES.get(name, name), chosen) for name in names]
     drawn = [figure for figure in figures if figure is not None]
-    note = "Means since the point before. Dashed: the iteration of the chosen model."
+    note = "Each point is the mean since the previous one. Dashed: the iteration of the chosen model."
     return section("training", "Training", tag("div", *drawn, class_="charts small"), paragraph(note, kind="soft"))
 
 
@@ -148,6 +146,6 @@ def _curve(iterations: np.ndarray, values: np.ndarray, words: str, chosen: int |
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:
-    """Means of neighbors, so that at most `MOST` points remain."""
+    """Means of neighbors, at most `MOST`."""
     width = math.ceil(len(values) / MOST)
     return np.array([part.mean() for part in np.split(values, range(width, len(values), width))]) if width else values

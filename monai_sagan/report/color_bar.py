@@ -1,17 +1,15 @@
-"""The bar of the colors of anomaly maps."""
+"""The color bar of anomaly maps."""
 
 from __future__ import annotations
 
 from monai_sagan.pictures.maps import COLORS
 from monai_sagan.report.html import Html, tag
 
-__all__ = ["color_bar"]
-
 STEPS, WIDTH = 64, 4  # of the bar
 
 
 def color_bar(top: float) -> Html:
-    """The colors of anomaly maps from 0 up to the value ``top``, which every higher one has, too."""
+    """The colors of anomaly maps from 0 to ``top`` and above."""
     from matplotlib import colormaps
     from matplotlib.colors import to_hex
 
@@ -20,5 +18,5 @@ def color_bar(top: float) -> Html:
     words = f"{top:.3g} and above"
     labels = [tag("text", "0", x=0, y=28), tag("text", words, x=STEPS * WIDTH, y=28, text_anchor="end")]
     box = f"0 0 {STEPS * WIDTH + 1} 32"
-    told = f"Colors of anomaly maps from 0 to {words}"
-    return tag("svg", *steps, *labels, viewBox=box, class_="bar", role="img", aria_label=told)
+    description = f"Colors of anomaly maps from 0 to {words}"
+    return tag("svg", *steps, *labels, viewBox=box, class_="bar", role="img", aria_label=description)

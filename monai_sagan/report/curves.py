@@ -1,4 +1,4 @@
-"""The curves behind AUC and AP, with bands."""
+"""ROC and precision-recall curves with bands."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Curve", "roc_and_precision_recall"]
-
 Array = NDArray[Any]
 
 POINTS = 101  # of a band
@@ -17,7 +15,7 @@ POINTS = 101  # of a band
 
 @dataclass(frozen=True)
 class Curve:
-    """A curve through (x, y), and where 95 % of resampled curves pass: from ``low`` to ``high`` at ``at``."""
+    """A curve through (x, y), and the 95 % band of resampled curves, from ``low`` to ``high`` at ``at``."""
 
     x: Array
     y: Array
@@ -31,15 +29,9 @@ def roc_and_precision_recall(
 ) -> tuple[Curve, Curve]:
     """The ROC curve (x: false positive rate, y: sensitivity) and the precision-recall curve (x: recall, y: precision).
 
-    The bands are pointwise 95 % percentile intervals of a bootstrap that draws normal and abnormal images apart. The
-    ROC curve goes straight through ties, so its area is the AUC; precision is that of the lowest number of alarms that
-    reach a recall.
-
-    Args:
-        scores: (N,), finite, higher is more abnormal.
-        labels: (N,), 0 and 1, both present.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+    The bands are pointwise 95 % percentile intervals of a stratified bootstrap. The ROC curve goes straight through
+    ties, so its area is the AUC; precision is that of the fewest alarms that reach a recall. Labels are 0 and 1, both
+    present.
     """
     values, truth = np.asarray(scores, dtype=float), np.asarray(labels).astype(bool)
     levels, level = np.unique(-values, return_inverse=True)  # the highest score first

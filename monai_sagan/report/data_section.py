@@ -1,4 +1,4 @@
-"""What was run on which data: splits, files left out, what the audit found and what it cannot know."""
+"""The data: splits, skipped files, and the audit's findings and limits."""
 
 from __future__ import annotations
 
@@ -10,19 +10,17 @@ from monai_sagan.report.html import Html, join, paragraph, section, table, tag
 from monai_sagan.report.numbers import NONE, count
 from monai_sagan.runs.read import Run
 
-__all__ = ["data_section"]
-
 USES = {
     "train_normal": "training: what is normal",
     "train_unlabeled": "training: labels are never read",
     "valid_normal": "choosing the model, color scale and thresholds",
     "valid_unlabeled": "choosing the model: labels are never read",
-    "test": "these results, and nothing else",
+    "test": "these results only",
 }
 FINDINGS = {
     "exact_duplicates": ("pair of images with the same pixels", "pairs of images with the same pixels"),
     "near_duplicates": ("pair of nearly the same images", "pairs of nearly the same images"),
-    "shared_patients": ("patient known to be on two sides", "patients known to be on two sides"),
+    "shared_patients": ("patient known to be in two of them", "patients known to be in two of them"),
     "normal_and_unlabeled": (
         "training image that is among the normal and the unlabeled ones",
         "training images that are among the normal and the unlabeled ones",
@@ -32,8 +30,8 @@ EXAMPLES = 3
 
 
 def data_section(run: Run) -> Html:
-    """What is in the splits of ``run``, what was left out, and what the audit found."""
-    return section("data", "Data", _splits(run), tag("h3", "Files left out"), _skipped(run), *_audit(run))
+    """Splits, skipped files and the audit."""
+    return section("data", "Data", _splits(run), tag("h3", "Skipped files"), _skipped(run), *_audit(run))
 
 
 def _splits(run: Run) -> Html:
@@ -42,18 +40,16 @@ def _splits(run: Run) -> Html:
     elif run.audit is not None and isinstance(run.audit.get("splits"), dict):
         counts = run.audit["splits"]
     else:
-        return paragraph("The run's folder has no splits.json: how the images were split is not known here.")
+        return paragraph("The run's folder has no splits.json: the splits are unknown.", id="no-splits")
     names = [name for name in SPLITS if name in counts] + sorted(set(counts) - set(SPLITS))
     rows = [
         [name, _number(c.get("images")), _abnormal(c), _number(c.get("patients")), USES.get(name, "")]
         for name, c in ((name, counts[name]) for name in names)
     ]
     head = ["split", "images", "abnormal", "patients", "used for"]
-    note = paragraph(
-        "Known labels of unlabeled images served at most to build a wanted share of abnormal ones.", kind="soft"
-    )
+    note = paragraph("Known labels of unlabeled images were used at most to set the anomaly ratio.", kind="soft")
     title = "Images of each split, by label and patient where known"
-    return join(table(head, rows, title, prose=head[-1:]), note)
+    return join(table(head, rows, title, prose=head[-1:], ids=[f"split-{name}" for name in names]), note)
 
 
 def _counted(items: list[dict[str, Any]]) -> dict[str, Any]:
@@ -67,7 +63,7 @@ def _counted(items: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _abnormal(counts: dict[str, Any]) -> str:
-    return "not known" if counts.get("abnormal") is None else f"{counts['abnormal']:,}"
+    return "unknown" if counts.get("abnormal") is None else f"{counts['abnormal']:,}"
 
 
 def _number(value: int | None) -> str:
@@ -76,7 +72,7 @@ def _number(value: int | None) -> str:
 
 def _skipped(run: Run) -> Html:
     if run.skipped is None:
-        return paragraph("No skipped.csv: the run names no file that it left out.")
+        return paragraph("No skipped.csv: skipped files are unknown.", id="no-skipped")
     if not run.skipped:
         return paragraph("None: every file was used.")
     reasons = Counter(run.names.short(reason) for _, reason in run.skipped)
@@ -85,7 +81,7 @@ def _skipped(run: Run) -> Html:
     rows = [[f"{reasons[reason]:,}", reason, first[reason]] for reason in ordered[:10]]
     more = len(ordered) - len(rows)
     rest = paragraph(f"{count(more, 'further reason')} in skipped.csv.", kind="soft") if more else None
-    head = ["files", "reason", "the first"]
+    head = ["files", "reason", "first file"]
     return join(table(head, rows, "By reason, from skipped.csv", prose=head[1:]), rest)
 
 
@@ -94,11 +90,12 @@ def _audit(run: Run) -> list[Html]:
     if run.audit is None:
         return [
             head,
-            paragraph("The run's folder has no audit.json: duplicates and shared patients were not looked for."),
+            paragraph("No audit.json: duplicates and shared patients were not searched for.", id="no-audit"),
         ]
-    lines = [_finding(run, run.audit[key], words) for key, words in FINDINGS.items() if key in run.audit]
+    found = {key: _finding(run, run.audit[key], words) for key, words in FINDINGS.items() if key in run.audit}
+    lines = [tag("li", words, id=f"audit-{key.replace('_', '-')}") for key, words in found.items()]
     kinds = [
-        f"The {kind['property']} of the files alone tells {kind['of']} apart with an AUC of {kind['auc']:.2f}"
+        tag("li", f"The {kind['property']} of the files alone separates {kind['of']} with an AUC of {kind['auc']:.2f}")
         for kind in run.audit.get("file_kinds", [])
         if kind.get("auc", 0) > 0.5
     ]
@@ -107,10 +104,10 @@ def _audit(run: Run) -> list[Html]:
     unknown = [tag("li", run.names.short(text)) for text in run.audit.get("cannot_know", [])]
     return [
         head,
-        paragraph("Looked for between training, validation and test, and within training:"),
-        tag("ul", *(tag("li", line) for line in [*lines, *kinds])),
-        *([paragraph(f"What names the patients: {known}.")] if known else []),
-        *([paragraph("What the audit cannot know:"), tag("ul", *unknown)] if unknown else []),
+        paragraph("Between training, validation and test, and within training:"),
+        tag("ul", *lines, *kinds),
+        *([paragraph(f"Patients are identified by {known}.", id="patients")] if known else []),
+        *([paragraph("Not covered by the audit:"), tag("ul", *unknown)] if unknown else []),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Pictures of single images, embedded in the page: image, restored image and anomaly map side by side."""
+"""Pictures of single images: image, restored image and anomaly map side by side."""
 
 from __future__ import annotations
 
@@ -17,8 +17,6 @@ from monai_sagan.runs.read import Picture, Run
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["gallery_section"]
-
 KINDS = {
     "false positive": ("Highest false positives", "Normal images above {threshold}, the highest score first."),
     "false negative": ("Lowest false negatives", "Abnormal images not above {threshold}, the lowest score first."),
@@ -26,55 +24,56 @@ KINDS = {
     "middle": ("Middle cases", "The other images whose scores are closest to {threshold}."),
     "lowest": ("Lowest scores", "The images that look most normal to the model."),
 }
-MEDIAN = "Scores around the median: as many images look more abnormal to the model as look less so."
+MEDIAN = "Scores around the median."
 LABELS = {0: "normal", 1: "abnormal"}
 WIDEST = 384  # pixels of an embedded triptych
 BUDGET = 1_900_000  # bytes of all pictures together, before they grow by a third as text
 
 
 def gallery_section(run: Run) -> Html:
-    """The listed cases of ``run`` by kind, or where there is no list the heat maps as they are."""
+    """The listed cases by kind, or without a list the heat maps."""
     listed = [picture for picture in run.pictures if picture.facts is not None]
     if listed:
         return section("gallery", "Gallery", *_cases(run, listed))
     if run.pictures:
         return section("gallery", "Gallery", *_heat_maps(run))
-    return section("gallery", "Gallery", paragraph("The run's folder has no heatmaps: there are no pictures to show."))
+    return section("gallery", "Gallery", paragraph("The run's folder has no heatmaps to show.", id="no-heatmaps"))
 
 
 def _cases(run: Run, pictures: list[Picture]) -> list[Html | None]:
     of_kind: dict[str, list[Picture]] = {kind: [] for kind in KINDS}
     for picture in pictures:
         of_kind.setdefault(str((picture.facts or {}).get("kind")), []).append(picture)
-    ranked = bool(of_kind["highest"] or of_kind["lowest"])  # there was no threshold, or no label
+    ranked = bool(of_kind["highest"] or of_kind["lowest"])  # without threshold or labels
     parts = [*_scale(run), _outlined(pictures), _too_few(run)]
     for kind, these in of_kind.items():
         if these:
             heading, words = KINDS.get(kind, (kind.capitalize(), ""))
             shown = MEDIAN if ranked and kind == "middle" else words.replace("{threshold}", _threshold(run))
             cases = tag("div", *(_case(run, picture) for picture in these), class_="cases")
-            parts += [tag("h3", heading), paragraph(shown, kind="soft"), cases]
+            id = f"cases-{kind.replace(' ', '-')}"
+            parts += [tag("h3", heading, id=id), paragraph(shown, kind="soft", id=f"{id}-note"), cases]
     return parts
 
 
 def _scale(run: Run) -> list[Html]:
-    """What the colors of the maps mean."""
+    """The color scale of the maps."""
     how = run.how_maps_are_made
     top = (how or {}).get("top_of_scale")
-    words = "which was measured on validation normals"
+    words = "measured on validation normals"
     if top is not None:
-        words = f"whose top, {top:.3g}, is the value below which 99.9 % of the validation normals' pixels lie"
-    note = f"Anomaly map: {map_words(how)}. All are on one color scale, {words}."
-    return [paragraph(note, kind="soft"), *([] if top is None else [color_bar(top)])]
+        words = f"up to {top:.3g}, the 99.9th percentile of the validation normals' pixels"
+    note = f"Anomaly map: {map_words(how)}. All share one color scale, {words}."
+    return [paragraph(note, kind="soft", id="map-scale"), *([] if top is None else [color_bar(top)])]
 
 
 def _outlined(pictures: list[Picture]) -> Html | None:
     known = any((picture.facts or {}).get("lesions") for picture in pictures)
-    return paragraph("Outlined on image and map: the known lesions.", kind="soft") if known else None
+    return paragraph("Outlined on image and map: the known lesions.", kind="soft", id="outlined") if known else None
 
 
 def _threshold(run: Run) -> str:
-    """The name of the threshold that says what a mistake is."""
+    """The name of the threshold that defines mistakes."""
     point = run.threshold
     if point is None:
         return "the threshold"
@@ -82,34 +81,35 @@ def _threshold(run: Run) -> str:
 
 
 def _too_few(run: Run) -> Html | None:
-    """Why the threshold is not the first that was wanted."""
+    """Why the first wanted threshold is missing."""
     first = next(iter(run.chosen.get("operating_points") or []), None)
     if run.threshold is None or first is None or first.get("threshold") is not None:
         return None
     normals = count(first.get("n_valid_normal") or 0, "validation normal")
     words = f"The {normals} are too few for a threshold for {percent(first.get('specificity_wanted'))} specificity."
-    return paragraph(words, kind="soft")
+    return paragraph(words, kind="soft", id="too-few-normals")
 
 
 def _case(run: Run, picture: Picture) -> Html:
     facts = picture.facts or {}
     name = run.names.short(facts.get("image", picture.path.name))
-    label = LABELS.get(facts.get("label"), "label not known")  # type: ignore[arg-type]
+    label = LABELS.get(facts.get("label"), "label unknown")  # type: ignore[arg-type]
     numbers = [f"score {facts['score']:.4f}"] if isinstance(facts.get("score"), (int, float)) else []
     numbers += [f"p {facts['p_value']:.3g}"] if isinstance(facts.get("p_value"), (int, float)) else []
     numbers += [f"rank {facts['rank']:,} of {len(run.images):,}"] if isinstance(facts.get("rank"), int) else []
     words = f"{name}: image, restored image and anomaly map; {label}, {', '.join(numbers)}"
     panels = tag("div", *(tag("span", panel) for panel in ("image", "restored", "anomaly map")), class_="panels")
-    numbers += [f"unlike the training images: {facts['warning']}"] if facts.get("warning") else []
-    caption = tag("figcaption", tag("b", name), " · ", ", ".join([label, *numbers]))
+    caption = [tag("b", name), " · ", ", ".join([label, *numbers])]
+    if facts.get("warning"):
+        caption.append(tag("span", f"; outside the training range: {facts['warning']}", class_="outside"))
     content, image = _read(picture.path)
     outlines = _outlines(image, facts["lesions"]) if facts.get("lesions") else None
     shown = tag("div", _embedded(_small(content, image), words), outlines, class_="triptych")
-    return tag("figure", panels, shown, caption, class_="case")
+    return tag("figure", panels, shown, tag("figcaption", *caption), class_="case")
 
 
 def _outlines(image: Image, path: str) -> Html:
-    """A path over the first and the third panel of a triptych, sharp at any size."""
+    """A path over the first and the third panel of a triptych."""
     third = tag("path", d=path, transform=f"translate({2 * image.width // 3} 0)")
     box = f"0 0 {image.width} {image.height}"
     return tag("svg", tag("path", d=path), third, viewBox=box, role="img", aria_label="outlines of the known lesions")
@@ -135,7 +135,7 @@ def _embedded(content: bytes, words: str) -> Html:
 
 
 def _small(content: bytes, image: Image) -> bytes:
-    """A picture's file, or a smaller copy of one that is too wide for a page of many."""
+    """The file, or a smaller copy of a wide picture."""
     if image.format == "PNG" and image.width <= WIDEST:
         return content
     smaller = image.convert("RGB")
@@ -146,7 +146,7 @@ def _small(content: bytes, image: Image) -> bytes:
 
 
 def _read(path: Path) -> tuple[bytes, Image]:
-    """A picture's file and what it shows, which must be whole: a browser would show half of one without a word."""
+    """A picture's file and its image, fully decoded: a browser would silently show half of a truncated one."""
     import PIL.Image
 
     try:
@@ -154,5 +154,5 @@ def _read(path: Path) -> tuple[bytes, Image]:
         image = PIL.Image.open(io.BytesIO(content))
         image.load()
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise SaganError(f"{path} is no whole picture ({error}); evaluate the run again") from None
+        raise SaganError(f"{path} is not a complete picture ({error}); evaluate the run again") from None
     return content, image

@@ -7,8 +7,6 @@ from html import escape
 from itertools import chain, repeat
 from typing import Any
 
-__all__ = ["Html", "join", "paragraph", "section", "sentence", "table", "tag"]
-
 EMPTY = {"meta", "img", "br"}
 
 
@@ -19,10 +17,9 @@ class Html(str):
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
-    """The element ``name`` of ``children``, see `join`, with ``attributes``.
+    """The element ``name`` with its children, see `join`, and attributes.
 
-    An attribute's name loses a trailing ``_``, and ``_`` becomes ``-``. One of None or False is left out, of True has
-    no value.
+    An attribute's name loses a trailing ``_``, and ``_`` becomes ``-``. None and False omit it, True gives it no value.
     """
     shown = ""
     for key, value in attributes.items():
@@ -33,26 +30,23 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Html:
 
 
 def join(*parts: Any) -> Html:
-    """One after the other ``parts``, of which those that are not `Html` are escaped; None is nothing.
-
-    No line ends before a %.
-    """
+    """Join the parts: text is escaped, `Html` is not, None is skipped, and no line breaks before a %."""
     texts = (part if isinstance(part, Html) else escape(str(part)).replace(" %", "&nbsp;%") for part in parts)
     return Html("".join(text for text, part in zip(texts, parts, strict=True) if part is not None))
 
 
-def paragraph(*parts: Any, kind: str | None = None) -> Html:
-    """A paragraph of ``parts``, see `join`; ``kind`` is its class."""
-    return tag("p", *parts, class_=kind)
+def paragraph(*parts: Any, kind: str | None = None, id: str | None = None) -> Html:
+    """A paragraph of class ``kind``."""
+    return tag("p", *parts, class_=kind, id=id)
 
 
 def sentence(text: str) -> str:
-    """A text that begins with a capital and ends with a point."""
+    """The text with a capital first letter and a final period."""
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def section(name: str, title: str, *parts: Any) -> Html:
-    """A section of ``parts``, see `join`, under the heading ``title``, which ``#name`` leads to."""
+    """A section with a heading and the id ``name``."""
     return tag("section", tag("h2", title, id=f"{name}-title"), *parts, id=name, aria_labelledby=f"{name}-title")
 
 
@@ -63,24 +57,20 @@ def table(
     kinds: Sequence[str | None] = (),
     wide: str | None = None,
     prose: Sequence[str] = (),
+    ids: Sequence[str | None] = (),
 ) -> Html:
-    """A table that scrolls by itself where the screen is narrow.
+    """A table that scrolls on narrow screens; a row of one cell is a heading of the rows below it.
 
-    Args:
-        head: of the columns; the first is the rows' own.
-        rows: of cells, the first being the row's head; a row of one cell is a heading of the rows below it.
-        title: the caption.
-        kinds: classes of the rows.
-        wide: the head of the column, not the first, that is left out where the screen is narrow.
-        prose: the heads of the columns, not the first, whose text breaks anywhere; all else stays in a line.
+    ``kinds`` and ``ids`` are classes and ids of the rows. The column ``wide`` is hidden on narrow screens; text breaks
+    only in the columns ``prose``.
     """
     classes = ["wide" if name == wide else "prose" if name in prose else None for name in head]
     columns = tag("tr", *(tag("th", name, scope="col", class_=c) for name, c in zip(head, classes, strict=True)))
     body = [
-        tag("tr", tag("th", first, scope="row"), *map(_cell, cells, classes[1:]), class_=kind)
+        tag("tr", tag("th", first, scope="row"), *map(_cell, cells, classes[1:]), class_=kind, id=id)
         if cells
         else tag("tr", tag("th", first, scope="rowgroup", colspan=len(head)), class_="group")
-        for (first, *cells), kind in zip(rows, chain(kinds, repeat(None)), strict=False)
+        for (first, *cells), kind, id in zip(rows, chain(kinds, repeat(None)), chain(ids, repeat(None)), strict=False)
     ]
     inner = tag("table", tag("caption", tag("span", title)), tag("thead", columns), tag("tbody", *body))
     return tag("div", inner, class_="scroll", tabindex="0", role="region", aria_label=title)

@@ -1,8 +1,6 @@
-"""How the page looks: one style for light and dark screens, for phones and for paper."""
+"""The style of the page, for light and dark screens, phones and paper."""
 
 from __future__ import annotations
-
-__all__ = ["STYLE"]
 
 # Blue and orange stay apart for every kind of color vision; text has a contrast of 4.5 or more on its ground.
 STYLE = """
@@ -77,7 +75,7 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 .settings div { display: flex; justify-content: space-between; gap: 16px; break-inside: avoid; padding: 3px 0;
   border-bottom: 1px solid var(--line); }
 .settings dt { color: var(--soft); } .settings dd { margin: 0; text-align: right; overflow-wrap: anywhere; }
-.words dt { font-weight: 600; margin-top: 12px; } .words dd { margin: 0; max-width: 74ch; }
+.glossary dt { font-weight: 600; margin-top: 12px; } .glossary dd { margin: 0; max-width: 74ch; }
 @media (max-width: 560px) { main, header, footer { padding-left: 16px; padding-right: 16px; }
   .wide { display: none; } .part { display: block; } table { font-size: 14px; } th, td { padding-right: 5px; }
   .part + .part { font-size: 12px; font-weight: 400; letter-spacing: -.02em; }
@@ -87,8 +85,8 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
   main, header, footer { max-width: none; padding: 0; } section { margin-top: 24px; padding-top: 16px; }
   .scroll { overflow: visible; } table { font-size: 8.5pt; } svg.whisker { width: 90px; }
   th, td { padding-right: 8px; white-space: normal; }
-  h1, h2, h3, h2 + p, h3 + p, h3 + p + p, svg.bar, caption, .words dt { break-after: avoid; }
-  figure, tr, li, .words dd, .tile, .note, .scroll, svg.bar { break-inside: avoid; } p { orphans: 3; widows: 3; }
+  h1, h2, h3, h2 + p, h3 + p, h3 + p + p, svg.bar, caption, .glossary dt { break-after: avoid; }
+  figure, tr, li, .glossary dd, .tile, .note, .scroll, svg.bar { break-inside: avoid; } p { orphans: 3; widows: 3; }
   .charts + .soft, .scroll + p, .settings + p { break-before: avoid; }
   .cases, .charts { grid-template-columns: 1fr 1fr; }
   .small { grid-template-columns: 1fr 1fr 1fr; }

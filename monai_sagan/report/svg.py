@@ -1,4 +1,4 @@
-"""Charts as SVG in a few small functions; the page's style colors them, so that they follow its light and dark."""
+"""Charts as SVG; the page's style colors them by their classes, in light and dark."""
 
 from __future__ import annotations
 
@@ -11,22 +11,6 @@ from numpy.typing import ArrayLike
 
 from monai_sagan.report.html import Html, join, tag
 
-__all__ = [
-    "ROW",
-    "Frame",
-    "area",
-    "axes",
-    "bars",
-    "chart",
-    "heading",
-    "line",
-    "rows",
-    "rule",
-    "rules",
-    "ticks",
-    "whisker",
-]
-
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46  # margins, in units of the drawing
 ROW = 17  # of text
 LABEL = 115  # the width of a rule's label
@@ -34,43 +18,27 @@ LABEL = 115  # the width of a rule's label
 
 @dataclass(frozen=True)
 class Frame:
-    """Where data lie in a drawing.
+    """The place of data in a drawing, in its units."""
 
-    Args:
-        x: lowest and highest value across.
-        y: lowest and highest value up.
-        width: of the whole drawing.
-        height: of the whole drawing.
-        top: margin above the data.
-        bottom: margin below the data.
-    """
-
-    x: tuple[float, float]
-    y: tuple[float, float] = (0.0, 1.0)
-    width: float = 420
-    height: float = 340
-    top: float = TOP
-    bottom: float = BOTTOM
+    x: tuple[float, float]  # lowest and highest value across
+    y: tuple[float, float] = (0.0, 1.0)  # lowest and highest value up
+    width: float = 420  # of the whole drawing
+    height: float = 340  # of the whole drawing
+    top: float = TOP  # margin above the data
+    bottom: float = BOTTOM  # margin below the data
 
     def across(self, value: float) -> float:
-        """Where ``value`` lies across, in units of the drawing."""
+        """The horizontal place of a value."""
         return LEFT + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - LEFT - RIGHT)
 
     def up(self, value: float) -> float:
-        """Where ``value`` lies, in units of the drawing from its top."""
+        """The vertical place of a value, from the top."""
         share = (value - self.y[0]) / (self.y[1] - self.y[0])
         return self.height - self.bottom - share * (self.height - self.top - self.bottom)
 
 
 def rows(x: tuple[float, float], ys: Sequence[tuple[float, float]], top: float, height: float = 92) -> list[Frame]:
-    """A frame for each row of a drawing, one below the other, with room for a `heading` above each.
-
-    Args:
-        x: lowest and highest value across, of all rows.
-        ys: lowest and highest value up, of each row.
-        top: room above all rows.
-        height: of a row's data.
-    """
+    """A frame for each row of a drawing, with room for a `heading` above each and for ``top`` above all."""
     step = ROW + 8 + height
     whole = top + step * len(ys) + BOTTOM
     tops = [top + step * (i + 1) - height for i in range(len(ys))]
@@ -78,18 +46,12 @@ def rows(x: tuple[float, float], ys: Sequence[tuple[float, float]], top: float, 
 
 
 def heading(frame: Frame, content: str) -> Html:
-    """The line of text ``content`` right above the data of ``frame``."""
+    """A line of text right above the data."""
     return _text(LEFT, frame.top - 6, content, "start", "label")
 
 
 def chart(frame: Frame, description: str, *parts: Html) -> Html:
-    """A drawing of ``parts`` that fills its place; ``description`` is for who does not see it.
-
-    Args:
-        frame: tells its size.
-        description: in words.
-        parts: its elements.
-    """
+    """A drawing that fills its place; the description is its text alternative."""
     box = f"0 0 {frame.width:g} {frame.height:g}"
     return tag("svg", tag("title", description), *parts, viewBox=box, role="img", aria_label=description)
 
@@ -97,15 +59,7 @@ def chart(frame: Frame, description: str, *parts: Html) -> Html:
 def axes(
     frame: Frame, across: str, up: str, x_ticks: Sequence[float] | None = None, y_ticks: Sequence[float] | None = None
 ) -> Html:
-    """Axes with their names, ticks and faint lines.
-
-    Args:
-        frame: where the data lie.
-        across: name of the axis across, or nothing.
-        up: name of the axis up.
-        x_ticks: values; None chooses them.
-        y_ticks: values; None chooses them.
-    """
+    """Axes with names, ticks and grid lines; None chooses the ticks."""
     x_ticks = ticks(*frame.x) if x_ticks is None else x_ticks
     y_ticks = ticks(*frame.y, 4) if y_ticks is None else y_ticks
     left, right = frame.across(frame.x[0]), frame.across(frame.x[1])
@@ -124,14 +78,7 @@ def axes(
 
 
 def line(frame: Frame, xs: ArrayLike, ys: ArrayLike, kind: str) -> Html:
-    """A line through points; values that are not finite break it.
-
-    Args:
-        frame: where the data lie.
-        xs: values across (N,).
-        ys: values up (N,).
-        kind: its class, by which the page's style colors it.
-    """
+    """A line through points (N,), broken where a value is not finite."""
     pieces: list[list[tuple[float, float]]] = [[]]
     for x, y in zip(_floats(xs), _floats(ys), strict=True):
         if math.isfinite(y):
@@ -142,15 +89,7 @@ def line(frame: Frame, xs: ArrayLike, ys: ArrayLike, kind: str) -> Html:
 
 
 def area(frame: Frame, xs: ArrayLike, low: ArrayLike, high: ArrayLike, kind: str) -> Html:
-    """The area between two lines.
-
-    Args:
-        frame: where the data lie.
-        xs: values across (N,).
-        low: values up of the lower line (N,).
-        high: values up of the upper line (N,).
-        kind: its class, by which the page's style colors it.
-    """
+    """The area between two lines (N,)."""
     places = _floats(xs)
     there = [(frame.across(x), frame.up(y)) for x, y in zip(places, _floats(high), strict=True)]
     back = [(frame.across(x), frame.up(y)) for x, y in zip(places, _floats(low), strict=True)]
@@ -158,14 +97,7 @@ def area(frame: Frame, xs: ArrayLike, low: ArrayLike, high: ArrayLike, kind: str
 
 
 def bars(frame: Frame, edges: ArrayLike, counts: ArrayLike, kind: str) -> Html:
-    """A histogram as one shape.
-
-    Args:
-        frame: where the data lie.
-        edges: of the bins (N + 1,).
-        counts: heights of the bars (N,).
-        kind: its class, by which the page's style colors it.
-    """
+    """A histogram, edges (N + 1,) and counts (N,), as one shape."""
     bounds, heights = _floats(edges), _floats(counts)
     points = [(bounds[0], 0.0)]
     for left, right, height in zip(bounds[:-1], bounds[1:], heights, strict=True):
@@ -175,15 +107,7 @@ def bars(frame: Frame, edges: ArrayLike, counts: ArrayLike, kind: str) -> Html:
 
 
 def rule(frame: Frame, x: float, label: str = "", row: int = 0, before: bool = False) -> Html:
-    """A line straight up at ``x``; its label stands above the data, in a row of the room there, from above.
-
-    Args:
-        frame: where the data lie.
-        x: value across.
-        label: its words.
-        row: of the label, 0 the highest.
-        before: the label stands to the left of the line.
-    """
+    """A vertical line at ``x``, with a label above the data in a row from the top, 0 the highest."""
     at, top = frame.across(x), ROW * row if label else frame.top
     where, anchor = (at - 5, "end") if before else (at + 5, "start")
     words = _text(where, top + 11, label, anchor, "label") if label else None
@@ -191,15 +115,10 @@ def rule(frame: Frame, x: float, label: str = "", row: int = 0, before: bool = F
 
 
 def rules(frame: Frame, xs: Sequence[float], labels: Sequence[str]) -> Html:
-    """One or two rules, each with a label in a row of its own, through which no other's line runs.
+    """One or two rules, each with a label in its own row that no other line crosses.
 
     To the right of the lines the leftmost stands in the highest row, to their left the rightmost: a line begins in its
     own row, below the labels that reach over it.
-
-    Args:
-        frame: where the data lie, with ``ROW`` of room above them for each rule.
-        xs: values across.
-        labels: their words.
     """
     places = {i: frame.across(x) for i, x in enumerate(xs)}
     no_room = any(at > frame.width - LABEL for at in places.values())  # to the right of the last line
@@ -209,16 +128,7 @@ def rules(frame: Frame, xs: Sequence[float], labels: Sequence[str]) -> Html:
 
 
 def whisker(low: float, value: float, high: float, bounds: tuple[float, float], kind: str, description: str) -> Html:
-    """A value and its interval on a small scale from one bound to the other, for a table's cell.
-
-    Args:
-        low: end of the interval.
-        value: the dot.
-        high: end of the interval.
-        bounds: of the scale; what lies beyond is drawn at its end.
-        kind: its class, by which the page's style colors it.
-        description: in words, for who does not see it.
-    """
+    """A value and its interval on a small scale, clipped to its bounds, for a table's cell."""
 
     def across(x: float) -> str:
         return f"{4 + 152 * (min(max(x, bounds[0]), bounds[1]) - bounds[0]) / (bounds[1] - bounds[0]):.1f}"
@@ -230,7 +140,7 @@ def whisker(low: float, value: float, high: float, bounds: tuple[float, float], 
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round places from ``low`` to ``high``, around ``about`` of them."""
+    """About ``about`` round values from ``low`` to ``high``."""
     rough = (high - low) / about
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= 0.999 * rough)

@@ -13,41 +13,29 @@ from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
-__all__ = ["check_belongs"]
-
 SLACK = 1e-4  # of an AUC
 
 
-def check_belongs(
+def check_same_evaluation(
     folder: Path, metrics: Mapping[str, Any], scores: Mapping[str, Values], labels: Labels, fix: str
 ) -> None:
-    """Check that the scores have the AUCs that the metrics tell of.
+    """Check that the scores have the AUCs of the metrics.
 
     Scores are rounded in the file, which may make two of them equal but never changes their order. So the AUC of the
     unrounded ones lies between those where all such pairs came out wrong, and where all came out right.
-
-    Args:
-        folder: of the run.
-        metrics: blocks of ``metrics.json``, by the name of the model or baseline.
-        scores: (N,) by the same names, of ``scores.csv``; one that the metrics lack is left out.
-        labels: (N,), 0 normal, 1 abnormal, None unknown.
-        fix: what to do about it, as the end of a sentence.
-
-    Raises:
-        SaganError: for the first one whose AUC is another one.
     """
     for name, values in scores.items():
         block = metrics.get(name)
         normal, abnormal = split_by_class(values, labels)
         if not isinstance(block, Mapping) or not len(normal) or not len(abnormal):
             continue
-        told = block.get("auc")
+        auc = block.get("auc")
         low, high = _bounds(normal, abnormal)
-        if told is None or not low - SLACK <= told <= high + SLACK:
-            shown = "no AUC" if told is None else f"AUC {told:.4f}"
+        if auc is None or not low - SLACK <= auc <= high + SLACK:
+            shown = "no AUC" if auc is None else f"AUC {auc:.4f}"
             raise SaganError(
-                f"{folder / run_files.METRICS} says {shown} of {name}, scores.csv gives {(low + high) / 2:.4f}: they "
-                f"are of different evaluations; {fix}"
+                f"{folder / run_files.METRICS} has {shown} of {name}, scores.csv gives {(low + high) / 2:.4f}: they "
+                f"are from different evaluations; {fix}"
             )
 
 

@@ -1,4 +1,4 @@
-"""What an evaluated run left in its folder, read and checked for the page."""
+"""The folder of an evaluated run, read and checked for the page."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ from typing import Any
 
 from monai_sagan import run_files
 from monai_sagan.errors import SaganError
-from monai_sagan.runs.consistency import check_belongs
+from monai_sagan.runs.consistency import check_same_evaluation
 from monai_sagan.runs.schema import AUDIT, CONFIG, GALLERY, METRICS, SPLITS, Schema, misfit, models_of
 from monai_sagan.runs.score_table import read_scores, read_table
 
-__all__ = ["Names", "Picture", "Run", "gallery_point", "read_run"]
-
-EXPLAINED = "the run is not evaluated to its end; run it again, or its evaluate.json"
+EXPLAINED = "its evaluation is incomplete; run it again, or its evaluate.json"
 EVALUATE = "evaluate the run again"
 PICTURES = 24  # where only the heat maps are there, and no list of them
 
@@ -30,10 +28,7 @@ class Picture:
 
 
 class Names:
-    """Short names of images: what is left of a path below the folder that all of a run's images share.
-
-    The page names no folder of the machine that it was made on.
-    """
+    """Paths of images without the folder that they all share: the page names no folder of this machine."""
 
     def __init__(self, images: Iterable[str]) -> None:
         folders = sorted({_folder(image) for image in images})
@@ -41,7 +36,7 @@ class Names:
         self._prefixes = [shared] if shared.strip("/\\") else sorted(folders, key=lambda folder: (-len(folder), folder))
 
     def short(self, text: object) -> str:
-        """A path, or a text with paths in it, without the folders that are left out."""
+        """The text without the shared folders of its paths."""
         shown = str(text)
         for prefix in self._prefixes:
             if prefix:
@@ -63,37 +58,22 @@ def _shared(folders: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """An evaluated run.
+    """An evaluated run."""
 
-    Args:
-        metrics: of ``metrics.json``.
-        models: names of the results of models, the chosen one first.
-        images: the N test images.
-        labels: N labels, None where unknown.
-        scores: N scores of each model or baseline that ``scores.csv`` has; the chosen model's under its name.
-        p_values: N p-values, or None.
-        splits: of ``splits.json``, or None.
-        audit: of ``audit.json``, or None.
-        config: of ``config.json``, or None.
-        skipped: image and reason, or None.
-        history: the columns of ``history.csv``, NaN where a cell is empty, or None.
-        pictures: of ``heatmaps/gallery/``, else of ``heatmaps/``.
-        names: for paths.
-    """
-
-    metrics: dict[str, Any]
-    models: list[str]
-    images: list[str]
-    labels: list[int | None]
+    metrics: dict[str, Any]  # of ``metrics.json``
+    models: list[str]  # names of the results of models, the chosen one first
+    images: list[str]  # the N test images
+    labels: list[int | None]  # N labels, None where unknown
+    # N scores of each model or baseline that ``scores.csv`` has; the chosen model's under its name
     scores: dict[str, list[float]]
-    p_values: list[float] | None
-    splits: dict[str, list[dict[str, Any]]] | None
-    audit: dict[str, Any] | None
-    config: dict[str, Any] | None
-    skipped: list[tuple[str, str]] | None
-    history: dict[str, list[float]] | None
-    pictures: list[Picture]
-    names: Names
+    p_values: list[float] | None  # N p-values, or None
+    splits: dict[str, list[dict[str, Any]]] | None  # of ``splits.json``, or None
+    audit: dict[str, Any] | None  # of ``audit.json``, or None
+    config: dict[str, Any] | None  # of ``config.json``, or None
+    skipped: list[tuple[str, str]] | None  # image and reason, or None
+    history: dict[str, list[float]] | None  # the columns of ``history.csv``, NaN where a cell is empty, or None
+    pictures: list[Picture]  # of ``heatmaps/gallery/``, else of ``heatmaps/``
+    names: Names  # for paths
 
     @property
     def chosen(self) -> dict[str, Any]:
@@ -108,16 +88,16 @@ class Run:
 
     @property
     def threshold(self) -> dict[str, Any] | None:
-        """The operating point whose threshold says which cases of the gallery are mistakes, or None."""
+        """The operating point whose threshold defines the mistakes of the gallery, or None."""
         return gallery_point(self.chosen.get("operating_points") or [])
 
     @property
     def how_maps_are_made(self) -> dict[str, Any] | None:
-        """How the anomaly maps are made, see `map_words`, or None where that is not known."""
+        """How the anomaly maps are made, see `map_words`, or None if unknown."""
         config = self.config or {}
-        told: dict[str, Any] | None = self.metrics.get("anomaly_map")
+        recorded: dict[str, Any] | None = self.metrics.get("anomaly_map")
         names = ("passes", "smoothing", "sigma")
-        return told or {name: config[f"map_{name}"] for name in names if f"map_{name}" in config} or None
+        return recorded or {name: config[f"map_{name}"] for name in names if f"map_{name}" in config} or None
 
     @property
     def comparable(self) -> bool:
@@ -126,37 +106,33 @@ class Run:
 
 
 def gallery_point(points: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """The first of some operating points that has a threshold, or None."""
+    """The first operating point with a threshold, or None."""
     return next((point for point in points if point.get("threshold") is not None), None)
 
 
 def read_run(run_dir: str | Path) -> Run:
-    """Read the folder ``run_dir``; ``metrics.json`` and ``scores.csv`` must be there and fit, all else may be missing.
-
-    Raises:
-        SaganError: when a file is broken, or the folder is of no evaluated run: it names the file and the fix.
-    """
+    """Read a run's folder; ``metrics.json`` and ``scores.csv`` must be there and agree, all else may be missing."""
     folder = Path(run_dir)
     if not folder.is_dir():
-        raise SaganError(f"{folder} is no folder; name the output_dir of an evaluated run")
+        raise SaganError(f"{folder} is not a folder; name the output_dir of an evaluated run")
     metrics = _read_json(folder / run_files.METRICS, METRICS)
     if metrics is None:
         raise SaganError(f"{folder} has no metrics.json: {EXPLAINED}")
     models = [name for name, block in metrics.items() if isinstance(block, dict) and "auc" in block]
     if not models:
-        raise SaganError(f"{folder / run_files.METRICS} holds no model's auc: {EXPLAINED}")
+        raise SaganError(f"{folder / run_files.METRICS} has no auc of a model: {EXPLAINED}")
     models.sort(key=lambda name: name != "aucp")
     _check(folder / run_files.METRICS, metrics, models_of(models))
     found = read_scores(folder / run_files.SCORES, models[0], EXPLAINED)
-    told = (metrics.get("n_normal"), metrics.get("n_abnormal"))
-    there = (found.labels.count(0), found.labels.count(1))
-    if told != there:
+    expected = (metrics.get("n_normal"), metrics.get("n_abnormal"))
+    counts = (found.labels.count(0), found.labels.count(1))
+    if counts != expected:
         raise SaganError(
-            f"{folder / run_files.SCORES} has {there[0]} normal and {there[1]} abnormal images, metrics.json tells of "
-            f"{told[0]} and {told[1]}: {EXPLAINED}"
+            f"{folder / run_files.SCORES} has {counts[0]} normal and {counts[1]} abnormal images, metrics.json has "
+            f"{expected[0]} and {expected[1]}: {EXPLAINED}"
         )
     blocks = metrics.get("baselines", {}) | {name: metrics[name] for name in models}
-    check_belongs(folder, blocks, found.scores, found.labels, EVALUATE)
+    check_same_evaluation(folder, blocks, found.scores, found.labels, EVALUATE)
     splits = _read_json(folder / run_files.SPLITS, SPLITS)
     skipped = read_table(folder / run_files.SKIPPED, EXPLAINED)
     reasons = None if skipped is None else [(row.get("image") or "", row.get("reason") or "") for row in skipped]
@@ -179,7 +155,7 @@ def read_run(run_dir: str | Path) -> Run:
 
 
 def _read_json(path: Path, schema: Schema) -> Any:
-    """What a JSON file holds, or None where there is no such file; it must fit ``schema``."""
+    """The content of a JSON file, checked against ``schema``, or None if there is no file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except FileNotFoundError:
@@ -201,14 +177,14 @@ def _history(path: Path) -> dict[str, list[float]] | None:
         return None
     try:
         if any(None in row or None in row.values() for row in table):
-            raise ValueError("a row has more or fewer cells than the head")
+            raise ValueError("a row and the head differ in length")
         return {name: [float(row[name] or "nan") for row in table] for name in table[0]}
     except ValueError as error:
         raise SaganError(f"{path} is broken ({error}); delete it to leave the training curves out") from None
 
 
 def _pictures(folder: Path) -> list[Picture]:
-    """The listed cases, in the list's order, or where there is no list the heat maps."""
+    """The listed cases in order, or without a list the heat maps."""
     place = folder / run_files.GALLERY
     listed = _read_json(place / run_files.CASES, GALLERY)
     if not listed:

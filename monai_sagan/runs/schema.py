@@ -1,4 +1,4 @@
-"""JSON Schemas of what the page reads of a run's JSON files, and where a file differs from its own."""
+"""JSON Schemas of a run's JSON files, as far as the page reads them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 from jsonschema.validators import extend
-
-__all__ = ["AUDIT", "CONFIG", "GALLERY", "METRICS", "SPLITS", "Schema", "misfit", "models_of"]
 
 Schema = Mapping[str, Any]
 
@@ -32,7 +30,7 @@ def _list(schema: Schema) -> Schema:
     return {"type": "array", "items": schema}
 
 
-# Null is what the page shows as not known.
+# The page shows null as unknown.
 INTEGER, NUMBER, TEXT = ({"type": [name, "null"]} for name in ("integer", "number", "string"))
 NAME = {"type": ["number", "string", "null"]}
 TEXTS = _list({"type": "string"})
@@ -80,11 +78,7 @@ GALLERY = _list(
 
 
 def models_of(names: Iterable[str]) -> Schema:
-    """The schema of a ``metrics.json`` that has blocks of models.
-
-    Args:
-        names: of the models.
-    """
+    """The schema of a ``metrics.json`` with these models."""
     return _keys(**dict.fromkeys(names, MODEL))
 
 
@@ -101,12 +95,7 @@ Validator = extend(Draft202012Validator, type_checker=TYPES)
 
 
 def misfit(content: Any, schema: Schema) -> str | None:
-    """What of ``content`` does not fit ``schema``, for example ``test[0] is 3, not a dictionary``; None if all fits.
-
-    Args:
-        content: of a JSON file.
-        schema: of this module.
-    """
+    """The first misfit, for example ``test[0] is 3, not a dictionary``, or None."""
     error = next(Validator(schema).iter_errors(content), None)
     if error is None:
         return None

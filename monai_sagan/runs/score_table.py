@@ -1,4 +1,4 @@
-"""``scores.csv``: its columns, written and read, and how what was chosen by test labels is marked as no result."""
+"""``scores.csv``, written and read; columns of models that were chosen by test labels are marked as no result."""
 
 from __future__ import annotations
 
@@ -18,20 +18,18 @@ if TYPE_CHECKING:
 
     from monai_sagan.data.datalist import Item
 
-__all__ = ["REASON", "ScoreTable", "is_oracle", "read_scores", "read_table", "write_scores"]
-
 REASON = "chosen by test labels: no result"
 ORACLE = "oracle_test"
 MARK = "_no_result"
-IMAGE, LABEL, SCORE, P_VALUE, FLAG, WARNING = (
+IMAGE, LABEL, SCORE, P_VALUE, FLAG, WARNING = [
     "image",
     "label",
     "score",
     "p_value",
     "flag",
     "warning",
-)  # columns, in order
-OTHER = f"{SCORE}_"  # in front of the name of a model or method that is not the chosen one
+]  # columns, in order
+OTHER = f"{SCORE}_"  # the prefix of models and baselines other than the chosen model
 LABELS: dict[str, int | None] = {"0": 0, "1": 1, "": None}
 
 
@@ -45,7 +43,7 @@ def _column(name: str) -> str:
 
 
 def _model(column: str) -> str:
-    """Of whom a column is, also of an older one without the mark; empty for a column of another kind."""
+    """The model or baseline of a column, with the mark or, in older files, without; empty for other columns."""
     return column.removeprefix(OTHER).removesuffix(MARK) if column.startswith(OTHER) else ""
 
 
@@ -58,18 +56,9 @@ def write_scores(
     flags: Sequence[bool | None] | None = None,
     warnings: Sequence[str] | None = None,
 ) -> None:
-    """Write a row for each image: its path, its label if known, the chosen score and what it means, then the others.
+    """Write a row for each item: path, known label, score of ``chosen``, p-value, flag and warning, other scores.
 
-    The column of a model that test labels chose says so.
-
-    Args:
-        path: of the CSV file.
-        items: the N images.
-        scores: (N,) by the name of the model or method.
-        chosen: which of them comes first.
-        p_values: (N,) of the chosen scores; None leaves the column out.
-        flags: N of `flag_score`; likewise.
-        warnings: N texts, empty for most images; likewise.
+    Columns that are None are omitted; `flag_score` gives the flags.
     """
     columns: dict[str, Iterable[Any]] = {
         IMAGE: (item["image"] for item in items),
@@ -96,32 +85,16 @@ def _texts(values: Tensor, digits: int) -> list[str]:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """What ``scores.csv`` holds of N images.
+    """The content of ``scores.csv``, of N images."""
 
-    Args:
-        images: their paths.
-        labels: 0 normal, 1 abnormal, None unknown.
-        scores: N by the name of the model or method, the chosen one first.
-        p_values: N, or None where one is missing.
-    """
-
-    images: list[str]
-    labels: list[int | None]
-    scores: dict[str, list[float]]
-    p_values: list[float] | None
+    images: list[str]  # their paths
+    labels: list[int | None]  # 0 normal, 1 abnormal, None unknown
+    scores: dict[str, list[float]]  # by the name of the model or baseline, the chosen one first
+    p_values: list[float] | None  # None where one is missing
 
 
 def read_scores(path: Path, chosen: str, fix: str) -> ScoreTable:
-    """Read what `write_scores` wrote, now or in an older version.
-
-    Args:
-        path: of the file.
-        chosen: the name of the model whose score comes first.
-        fix: what to do about a file that is broken, as the end of a sentence.
-
-    Raises:
-        SaganError: naming the file, and the line, when it is missing, broken, or has a second column of ``chosen``.
-    """
+    """Read what this or an older version of `write_scores` wrote; ``fix`` ends the error about a broken file."""
     table = read_table(path, fix)
     if table is None:
         raise SaganError(f"{path.parent} has no {path.name}: {fix}")
@@ -130,8 +103,8 @@ def read_scores(path: Path, chosen: str, fix: str) -> ScoreTable:
     columns = {column: name for column in table[0] if column and (name := _model(column))}
     if chosen in columns.values():
         raise SaganError(
-            f"{path} has a column {OTHER}{chosen} beside that of the chosen model, metrics.json chooses {chosen}: they "
-            f"are of different evaluations; evaluate the run again"
+            f"{path} has the column {OTHER}{chosen}, but metrics.json chooses {chosen}: they are from different "
+            f"evaluations; evaluate the run again"
         )
     columns = {SCORE: chosen, **columns}
     labels: list[int | None] = []
@@ -151,19 +124,11 @@ def read_scores(path: Path, chosen: str, fix: str) -> ScoreTable:
 
 
 def read_table(path: Path, fix: str) -> list[dict[str, str]] | None:
-    """The rows of a CSV file of a run by column, or None where there is no such file.
-
-    Args:
-        path: of the file.
-        fix: what to do about a file that is broken, as the end of a sentence.
-
-    Raises:
-        SaganError: naming the file when it is cut or no UTF-8 text.
-    """
+    """The rows of a run's CSV file by column, or None without a file; ``fix`` ends the error about a broken one."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             text = file.read()
-        if not text.endswith("\n"):  # every row ends so
+        if not text.endswith("\n"):  # as every row does
             raise SaganError(f"{path} is broken (its end is missing): {fix}")
         return list(csv.DictReader(io.StringIO(text, newline="")))
     except FileNotFoundError:

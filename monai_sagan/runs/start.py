@@ -1,4 +1,4 @@
-"""The beginning and the end of every run: the folder that it holds, its log, the values that it was asked for."""
+"""The start and the end of every run: its folder, log and configuration."""
 
 from __future__ import annotations
 
@@ -20,29 +20,17 @@ from monai_sagan.output_folder import config_kind, hold_folder
 from monai_sagan.records import drop_records, keep_records, record_text
 from monai_sagan.settings import Settings, as_plain
 
-__all__ = ["end_run", "start_run"]
-
 logger = logging.getLogger(__name__)
 
-_runs: dict[Path, ExitStack] = {}  # of this process, by their folders: what is to be undone at their end
+_runs: dict[Path, ExitStack] = {}  # of this process, by their folders: to be closed at their end
 
 
 def start_run(output_dir: str | Path, settings: Settings | None = None, **values: Any) -> Path:
-    """Hold the output folder, and keep ``config.json``, all values that decide the run, and the log's lines for it.
+    """Lock the output folder, and keep ``config.json`` and the log for it until everything is checked.
 
-    They are written by `monai_sagan.records`, or with the run's results, once everything is checked: a run that
-    is refused leaves the folder as it was. Of several processes the main one does all this; the others keep quiet, but
-    for warnings.
-
-    Args:
-        output_dir: everything that the run writes goes below it.
-        settings: of a training run.
-        values: what else decides the run; paths become strings. A ``run_dir`` among them makes it an evaluation, to
-            whose values those of that run are added; a ``model`` an inference run.
-
-    Raises:
-        SaganError: when the folder cannot be written, is in use or holds the output of another kind of run, or a
-            ``device`` among the values is not there.
+    `monai_sagan.records` then writes them, so a run that fails its checks leaves the folder as it was. ``values`` are
+    all that determine the run beside ``settings``: a ``run_dir`` makes it an evaluation, which inherits the values of
+    that run, a ``model`` an inference run. Of several processes only the main one does this; the others log warnings.
     """
     if "device" in values:
         check_device(values["device"])
@@ -52,7 +40,7 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
         return output
     kind = config_kind(values) or "training run"
     config = _of_run(values.get("run_dir")) | {"kind": kind} | values | (as_plain(settings) if settings else {})
-    end_run(output)  # one of this process that failed, as in a notebook
+    end_run(output)  # of an earlier run of this process that failed, as in a notebook
     with ExitStack() as stack:
         try:
             stack.enter_context(hold_folder(output, kind))
@@ -74,11 +62,7 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
 
 @atexit.register
 def end_run(output_dir: str | Path | None = None) -> None:
-    """Close the log of a run that `start_run` started, and let other processes write to its folder.
-
-    Args:
-        output_dir: of the run; nothing happens if none was started there. None ends all runs of this process.
-    """
+    """Close the log and unlock the folder of a run that `start_run` started, or of all runs of this process."""
     for output in list(_runs) if output_dir is None else [Path(output_dir).resolve()]:
         _runs.pop(output, ExitStack()).close()
 
@@ -94,7 +78,7 @@ class _LogFile(logging.FileHandler):
 
 
 def _write_log(lines: MemoryHandler, path: Path) -> None:
-    """From now on write the log, the lines kept so far included, to a file."""
+    """Write the log to a file, the lines kept so far included."""
     file = _LogFile(path, encoding="utf-8", errors="backslashreplace")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     lines.setTarget(file)
@@ -110,11 +94,11 @@ def _close(lines: MemoryHandler) -> None:
 
 
 def _of_run(run_dir: str | Path | None) -> dict[str, Any]:
-    """The values that a training run was made with: its ``config.json``, and what its model's file knows better."""
+    """The values of a training run: its ``config.json``, with the seed of its model."""
     if run_dir is None:
         return {}
     path, config, made_with = Path(run_dir) / run_files.CONFIG, {}, {}
-    with suppress(OSError, ValueError):  # of a run that is not whole its models say what is wrong
+    with suppress(OSError, ValueError):  # loading its models reports an incomplete run
         config = dict(json.loads(path.read_text(encoding="utf-8")))
     with suppress(SaganError):
         made_with = read_run(run_models(run_dir)["aucp"])

@@ -1,4 +1,4 @@
-"""What computed a run's numbers."""
+"""The versions of the software that computed a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-__all__ = ["versions"]
-
 
 def versions() -> dict[str, str]:
-    """The versions of what computes the numbers, and of a checkout the commit."""
+    """The versions of Python and packages, and of a checkout the commit."""
     names = ("monai-sagan", "torch", "monai", "pytorch-ignite", "numpy", "pillow", "scikit-learn")
     found = {"python": platform.python_version()} | {name: version(name) for name in names}
     commit = _commit()
@@ -19,7 +17,7 @@ def versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """Of the checkout that this file is in, with a mark when it was changed; None for an installed package."""
+    """The commit of this checkout, marked if dirty; None for an installed package."""
     package = Path(__file__).resolve().parents[1]
     if not (package.parent / ".git").exists():
         return None

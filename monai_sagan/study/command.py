@@ -8,30 +8,20 @@ from typing import Any
 
 from monai_sagan.study.rows import BUDGETS, STUDIES
 
-__all__ = ["add_study_arguments", "study_command"]
-
 
 def add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    """Tell ``parser`` what the verb takes; all other words ``--KEY VALUE`` are overrides of the config."""
+    """Add the verb's arguments; all other ``--KEY VALUE`` are overrides of the config."""
     studies = ", ".join(STUDIES)
     parser.add_argument("study", metavar="STUDY", help=f'{studies}, or a JSON file {{"row": {{"key": value}}}}')
     parser.add_argument("--config_file", required=True, help="a bundle's train.json")
-    parser.add_argument("--output_dir", required=True, help="everything goes below it; the same command goes on")
+    parser.add_argument("--output_dir", required=True, help="everything goes below it; the same command resumes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs of each row: 0 1 2")
     parser.add_argument("--budget", choices=list(BUDGETS), default="paper", help="how much a run may cost")
     parser.add_argument("--jobs", type=int, help="runs at a time; one for each CPU core or GPU unless given")
 
 
 def study_command(arguments: argparse.Namespace, overrides: Mapping[str, Any] | None = None) -> None:
-    """Run a study and print its table.
-
-    Args:
-        arguments: what `add_study_arguments` takes.
-        overrides: of all runs, by config key.
-
-    Raises:
-        SaganError: see `run_study`.
-    """
+    """Run a study and print its table; overrides are read as ``python -m monai.bundle`` reads them, "true" too."""
     from monai_sagan.study.run import run_study
 
     table = run_study(

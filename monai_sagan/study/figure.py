@@ -13,19 +13,12 @@ if TYPE_CHECKING:
 
     from monai_sagan.study.table import Entry
 
-__all__ = ["draw_table"]
-
-# Blue, orange and grey that color-blind readers tell apart; shapes differ, too.
+# Blue, orange and grey that are distinct for color-blind readers; shapes differ, too.
 STYLES = {"aucp": ("o", "#0072b2"), "last": ("s", "#d55e00"), "oracle_test": ("^", "#777777")}
 
 
 def draw_table(path: str | Path, entries: Sequence[Entry]) -> None:
-    """Write a PNG: each row's AUC with its interval, the single runs beside it, published and trivial ones as marks.
-
-    Args:
-        path: of the picture.
-        entries: lines of the table, those of a row together.
-    """
+    """Write a PNG: each row's AUC with its interval, single runs beside it, baselines and published values as marks."""
     make_figure(entries).savefig(path, format="png", metadata={"Software": None})
 
 
@@ -42,7 +35,7 @@ def make_figure(entries: Sequence[Entry]) -> Figure:
     models = list(dict.fromkeys(entry.model for entry in entries))
     for number, model in enumerate(models):
         _draw_model(axis, [e for e in entries if e.model == model], rows, model, 0.2 * (number - (len(models) - 1) / 2))
-    _draw_marks(axis, {e.row: e.trivial[1] for e in entries if e.trivial}, rows, "_", "#009e73", "best baseline")
+    _draw_marks(axis, {e.row: e.baseline[1] for e in entries if e.baseline}, rows, "_", "#009e73", "best baseline")
     _draw_marks(axis, {e.row: e.published[0] for e in entries if e.published}, rows, "x", "#000000", "published")
     axis.set_xticks(range(len(rows)), rows)
     axis.set_xlim(-0.6, len(rows) - 0.4)

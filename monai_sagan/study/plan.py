@@ -1,4 +1,4 @@
-"""The runs of a study: what each is asked to do, and whether it has done it."""
+"""The runs of a study: their commands, values and state."""
 
 from __future__ import annotations
 
@@ -21,31 +21,19 @@ if TYPE_CHECKING:
 
     from monai_sagan.data.datalist import Datalist
 
-__all__ = ["Bundle", "Run", "is_finished", "plan_runs", "read_metrics"]
-
-# Where a run computes does not change what it is.
-_MAY_DIFFER = ("device",)
+_MAY_DIFFER = ("device",)  # does not change what a run is
 
 
 @dataclass(frozen=True)
 class Run:
-    """One training run of a study.
+    """One training run of a study."""
 
-    Args:
-        row: of the table.
-        seed: of the run.
-        folder: its output folder.
-        command: what trains, evaluates, or goes on after an interruption.
-        values: all keys that it overrides in the config.
-        asked: what the run's ``config.json`` holds once it has begun.
-    """
-
-    row: str
-    seed: int
-    folder: Path
-    command: tuple[str, ...]
-    values: Mapping[str, Any]
-    asked: Mapping[str, Any]
+    row: str  # of the table
+    seed: int  # of the run
+    folder: Path  # its output folder
+    command: tuple[str, ...]  # what trains, evaluates, or goes on after an interruption
+    values: Mapping[str, Any]  # all keys that it overrides in the config
+    asked: Mapping[str, Any]  # what the run's ``config.json`` holds once it has begun
 
     @property
     def name(self) -> str:
@@ -54,14 +42,7 @@ class Run:
 
 
 class Bundle:
-    """A bundle's training config, to be asked what it says under given overrides; nothing is trained.
-
-    Args:
-        config_file: a bundle's ``train.json``.
-
-    Raises:
-        SaganError: when the file is missing or is no config.
-    """
+    """A bundle's training config, evaluated under overrides."""
 
     def __init__(self, config_file: str | Path) -> None:
         from monai.bundle import ConfigParser
@@ -72,36 +53,25 @@ class Bundle:
         try:
             self._config = ConfigParser.load_config_file(str(self.path))
         except ValueError as error:
-            raise SaganError(f"{config_file} is no config ({' '.join(str(error).split())})") from None
+            raise SaganError(f"{config_file} is not a config ({' '.join(str(error).split())})") from None
 
     def check_keys(self, values: Mapping[str, Any], beside: Collection[str] = ()) -> None:
-        """Check that the config has every key of ``values``.
-
-        Args:
-            values: by key.
-            beside: names of other options that may be meant.
-
-        Raises:
-            SaganError: for the first that it does not have, naming the nearest.
-        """
+        """Raise for the first key that the config lacks, with the nearest of its keys and the options ``beside``."""
         from monai_sagan.bundle import check_command_line
 
         check_command_line(["run", "--config_file", str(self.path), *join_options(values)], beside)
 
     def read(self, key: str, values: Mapping[str, Any]) -> Any:
-        """What stands under ``key``, made as a run with the overrides ``values`` would make it."""
+        """The parsed value of a key under overrides."""
         with _own_errors():
             return self._parser(values).get_parsed_content(key)
 
     def images(self, values: Mapping[str, Any]) -> Datalist:
-        """The datalist that a run with the overrides ``values`` splits, without unreadable images.
-
-        It decodes what is not decoded yet.
-        """
+        """The datalist of a run with these overrides, without unreadable images; decodes what is not decoded yet."""
         return dict(self.read("readable" if "readable" in self._config else "datalist", values))
 
     def asked(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What a run with the overrides ``values`` writes into ``config.json``; {} if the config does not start so."""
+        """The ``config.json`` of a run with these overrides; {} for a config without ``start_run``."""
         from monai_sagan.settings import as_plain
 
         parser = self._parser(values)
@@ -125,7 +95,7 @@ class Bundle:
 
 @contextmanager
 def _own_errors() -> Iterator[None]:
-    """MONAI wraps an error of a component in others; let the user's own come out as it is."""
+    """Unwrap a SaganError from the errors that MONAI wraps around it."""
     try:
         yield
     except Exception as error:
@@ -145,18 +115,10 @@ def plan_runs(
     overrides: Mapping[str, Any],
     datalist: Datalist,
 ) -> list[Run]:
-    """The runs of a study, seed by seed, so that a study that is cut short has whole comparisons.
+    """The runs of a study, seed by seed, so that an interrupted study has complete comparisons.
 
-    Where rows differ in ``anomaly_ratio`` and no ``unlabeled_size`` is given, each seed's rows all get the largest
-    ``unlabeled_size`` that every one of them can have: then the ratio is all that changes.
-
-    Args:
-        bundle: whose config the runs share.
-        folder: of the study; a run's is ``<row>/seed<k>`` in it.
-        rows: overrides of each row.
-        seeds: of the runs of each row.
-        overrides: of all runs.
-        datalist: of the images that can be read.
+    Where rows differ in ``anomaly_ratio`` and no ``unlabeled_size`` is given, all rows of a seed get the largest
+    ``unlabeled_size`` that each can have: then only the ratio differs.
     """
     runs = []
     for seed in seeds:
@@ -172,7 +134,7 @@ def plan_runs(
 
 
 def _common_unlabeled_size(bundle: Bundle, rows: Mapping[str, Mapping[str, Any]], datalist: Datalist) -> int | None:
-    """The largest number of unlabeled training images that all rows can have; None where the rows need none."""
+    """The largest number of unlabeled training images that all rows can have, or None if not needed."""
     from monai_sagan.data.datalist import make_splits
 
     if len({own.get("anomaly_ratio") for own in rows.values()}) < 2 or any(
@@ -188,11 +150,7 @@ def _common_unlabeled_size(bundle: Bundle, rows: Mapping[str, Mapping[str, Any]]
 
 
 def is_finished(run: Run) -> bool:
-    """Whether the run has ended; False also when it was interrupted or has not begun.
-
-    Raises:
-        SaganError: when its folder holds a run that was asked something else: it names the difference.
-    """
+    """Whether the run is finished; raises when its folder holds a run with other values."""
     metrics = read_metrics(run.folder)
     if metrics is not None or (run.folder / run_files.CHECKPOINT).is_file():
         _check_same(run)
@@ -200,13 +158,13 @@ def is_finished(run: Run) -> bool:
 
 
 def read_metrics(folder: Path) -> dict[str, Any] | None:
-    """The metrics of a run's folder, or None when they are not there or not whole."""
+    """The metrics of a run's folder, or None when missing or incomplete."""
     try:
         metrics = json.loads((folder / run_files.METRICS).read_text(encoding="utf-8"))
-        whole = all(isinstance(metrics[name]["auc"], float) for name in ("aucp", "last"))
+        complete = all(isinstance(metrics[name]["auc"], float) for name in ("aucp", "last"))
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return metrics if whole else None
+    return metrics if complete else None
 
 
 def _check_same(run: Run) -> None:
@@ -215,7 +173,7 @@ def _check_same(run: Run) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise SaganError(
-            f"{path} is missing or broken, so what this run did is not known; delete {run.folder}"
+            f"{path} is missing or broken, so the settings of this run are unknown; delete {run.folder}"
         ) from None
     for name, asked in run.asked.items():
         if name not in _MAY_DIFFER and found.get(name) != asked:

@@ -1,4 +1,4 @@
-"""Many runs on one machine: each a process of its own, several at once, none taking another down with it."""
+"""Many runs on one machine: each in its own process, several at once, independent of each other's failures."""
 
 from __future__ import annotations
 
@@ -15,64 +15,41 @@ from types import FrameType
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Job", "Outcome", "available_cores", "run_jobs", "slots"]
-
 OUTPUT = "output.txt"
-PATIENCE = 20.0  # seconds that an interrupted process has to end by itself
+PATIENCE = 20.0  # seconds until an interrupted process is killed
 
 Environment = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command to run in a process of its own.
+    """A command to run in its own process."""
 
-    Args:
-        name: for people.
-        command: the words of the command line.
-        folder: keeps what it prints, in ``output.txt``.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    folder: Path
+    name: str  # for people
+    command: tuple[str, ...]  # the words of the command line
+    folder: Path  # keeps what it prints, in ``output.txt``
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
+    """How a job ended."""
 
-    Args:
-        job: what ran.
-        code: its exit code.
-        seconds: how long it took.
-        last_line: the last line that it printed.
-    """
-
-    job: Job
-    code: int
-    seconds: float
-    last_line: str
+    job: Job  # what ran
+    code: int  # its exit code
+    seconds: float  # how long it took
+    last_line: str  # the last line that it printed
 
 
 def available_cores() -> int:
-    """CPU cores that this process may use."""
+    """The number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def slots(device: str, runs: int, jobs: int | None = None) -> list[Environment]:
-    """The environment variables of each place in which a run can be at a time.
+    """The environment variables of each concurrent run, at most ``runs``.
 
-    On a CPU there are as many places as cores, for two runs of one thread get more done than one run of two. On CUDA
-    there is one for each GPU; more ``jobs`` go round them. A numbered GPU is the user's own choice and left alone.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1`` or another of torch's.
-        runs: that are left to do; there are never more places.
-        jobs: how many places; None decides as above.
-
-    Raises:
-        SaganError: when ``jobs`` is below 1.
+    By default as many as CPU cores, since two runs of one thread are faster than one of two, or one per GPU; more
+    ``jobs`` share the GPUs in turn. A numbered GPU such as ``cuda:1`` is left as it is.
     """
     if jobs is not None and jobs < 1:
         raise SaganError(f"jobs is {jobs}; give 1 or more runs at a time")
@@ -99,18 +76,10 @@ def run_jobs(
     say: Callable[[str], object] = print,
     keep_open: Sequence[int] = (),
 ) -> list[Outcome]:
-    """Run all jobs, as many at a time as there are places; one that fails does not stop the others.
+    """Run all jobs, one at a time in each of `slots`; a failure does not stop the others.
 
     An interruption of this process (Ctrl-C, SIGTERM, a closed terminal) interrupts the jobs too, and waits for them.
-
-    Args:
-        jobs: in the order in which they start.
-        places: environment variables of each place, see `slots`.
-        say: takes a line when a job starts or ends.
-        keep_open: file descriptors that the jobs inherit, see `monai_sagan.files.only_one`.
-
-    Returns:
-        the outcomes in the order of the jobs.
+    They inherit the file descriptors ``keep_open``.
     """
     waiting, free = list(enumerate(jobs)), list(places)
     running: dict[Future[Outcome], tuple[int, Environment, subprocess.Popen[bytes]]] = {}
@@ -135,7 +104,7 @@ def run_jobs(
 
 def _start(job: Job, environment: Environment, keep_open: Sequence[int]) -> subprocess.Popen[bytes]:
     job.folder.mkdir(parents=True, exist_ok=True)
-    with (job.folder / OUTPUT).open("ab") as output:  # a resumed run goes on below what it said before
+    with (job.folder / OUTPUT).open("ab") as output:  # a resumed run appends
         return subprocess.Popen(
             job.command,
             stdin=subprocess.DEVNULL,
@@ -143,7 +112,7 @@ def _start(job: Job, environment: Environment, keep_open: Sequence[int]) -> subp
             stderr=subprocess.STDOUT,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
             pass_fds=tuple(keep_open),
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then ends the others one by one
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the others
         )
 
 
@@ -154,19 +123,19 @@ def _outcome(job: Job, process: subprocess.Popen[bytes]) -> Outcome:
 
 
 def _stop(running: Iterable[Future[Outcome]], processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Interrupt the processes, and kill those that do not end in time, or all at a second interruption."""
+    """Interrupt the processes; kill those that do not end in time, or all at a second interruption."""
     for process in processes:
         process.terminate() if os.name == "nt" else process.send_signal(signal.SIGINT)
     try:
         wait(running, PATIENCE)
     finally:
         for process in processes:
-            process.kill()  # does nothing to one that has ended
+            process.kill()  # does nothing to an ended one
 
 
 @contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let the signals that end a process do what Ctrl-C does, so that no run is left behind."""
+    """Handle the signals that end a process as Ctrl-C, so that no run is left behind."""
     names = [name for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
     try:
         before = {name: signal.signal(getattr(signal, name), _interrupt) for name in names}
@@ -199,7 +168,7 @@ def _ended(outcome: Outcome, done: int, total: int, left: float) -> str:
 def describe_failure(outcome: Outcome) -> str:
     """Why a job failed, in one line."""
     if outcome.code == -9:
-        return "killed, perhaps for want of memory: lower the number of jobs"
+        return "killed, perhaps out of memory: lower the number of jobs"
     return f"failed ({outcome.last_line})"
 
 

@@ -1,4 +1,4 @@
-"""What a study compares: rows by name, each a mapping of config keys to values; budgets; published figures."""
+"""The rows of a study, each a mapping of config keys to values; budgets; published figures."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from monai_sagan.errors import SaganError
-
-__all__ = ["BUDGETS", "STUDIES", "Rows", "named_rows", "published_figures", "read_rows"]
 
 Rows = Mapping[str, Mapping[str, Any]]
 
@@ -23,13 +21,13 @@ STUDIES: dict[str, Rows] = {
         "+ARRM": {"anatomical_consistency": False, "abnormal_region_restoration": True},
         "both": {"anatomical_consistency": True, "abnormal_region_restoration": True},
     },
-    # 0_u: the critic's fakes are restored pseudo-anomalies, no unlabeled image reaches a network. Its splits are those
-    # of row 0, so that the two differ in nothing else.
+    # 0_u: the critic's fakes are restored pseudo-anomalies, no unlabeled image reaches a network. It has the splits of
+    # row 0 and differs in nothing else.
     "table4": {"0_u": {"fake_source": "pseudo", "anomaly_ratio": 0.0}}
     | {ratio: {"anomaly_ratio": float(ratio)} for ratio in RATIOS},
 }
 
-# What a budget changes in a bundle's config: minutes a run on one CPU core, an hour or so on a GPU, nothing.
+# Overrides of a budget: minutes a run on one CPU core, about an hour on a GPU, none.
 BUDGETS: dict[str, Mapping[str, Any]] = {
     "small": {
         "channels": 8,
@@ -48,7 +46,7 @@ BUDGETS: dict[str, Mapping[str, Any]] = {
     "paper": {},
 }
 
-# The paper's Table 1: normal, unlabeled, test normal and test abnormal images tell its datasets from any other.
+# The paper's Table 1: normal, unlabeled, test normal and test abnormal images identify its datasets.
 _COUNTS = {(3851, 9012, 1000, 1000): "RSNA", (4000, 9000, 1000, 1000): "VinDr-CXR", (1500, 1732, 811, 811): "LAG"}
 
 # AUC and AP as fractions, from the paper's Tables 2 to 4 (https://arxiv.org/abs/2405.12872).
@@ -74,11 +72,7 @@ _PUBLISHED: dict[tuple[str, str], dict[str, tuple[float, float]]] = {
 
 
 def named_rows(study: str | Rows) -> tuple[str, Rows]:
-    """The name and the rows of a study: one of `STUDIES`, a JSON file of rows, or the rows themselves.
-
-    Raises:
-        SaganError: when there is no such study, or a row cannot name a folder.
-    """
+    """The name and the rows of a study: one of `STUDIES`, a JSON file of rows, or the rows themselves."""
     if not isinstance(study, str):
         name, rows = "study", study
     elif study.endswith(".json"):
@@ -99,28 +93,16 @@ def named_rows(study: str | Rows) -> tuple[str, Rows]:
 
 
 def read_rows(path: str | Path) -> Rows:
-    """The rows of a study of one's own: what each overrides.
-
-    Args:
-        path: of a JSON file ``{"row": {"key": value, ...}, ...}``.
-
-    Raises:
-        SaganError: naming the file when it is missing or of another form.
-    """
+    """The rows of a JSON file ``{"row": {"key": value, ...}, ...}``."""
     try:
         rows = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SaganError(f"{path} is not readable JSON ({' '.join(str(error).split())})") from None
     if not isinstance(rows, dict) or not all(isinstance(values, dict) for values in rows.values()):
-        raise SaganError(f'{path} holds no study; its form is {{"row": {{"key": value, ...}}, ...}}')
+        raise SaganError(f'{path} does not hold a study; its form is {{"row": {{"key": value, ...}}, ...}}')
     return rows
 
 
 def published_figures(study: str, counts: tuple[int, int, int, int]) -> dict[str, tuple[float, float]]:
-    """AUC and AP that the paper prints for each row, where the dataset has the counts of one of the paper's.
-
-    Args:
-        study: its name.
-        counts: normal, unlabeled, test normal and test abnormal images.
-    """
+    """The paper's AUC and AP of each row, for datasets with the counts of one of the paper's."""
     return _PUBLISHED.get((study, _COUNTS.get(counts, "")), {})

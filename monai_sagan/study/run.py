@@ -1,4 +1,4 @@
-"""Running a study from beginning to end; the same call goes on where an earlier one stopped."""
+"""Running a study; the same call resumes an interrupted one."""
 
 from __future__ import annotations
 
@@ -35,24 +35,25 @@ def run_study(
 ) -> Path:
     """Train and evaluate each row with each seed, then write ``table.csv``, ``table.md`` and ``table.png``.
 
-    A run that is finished is kept, one that was interrupted goes on, one that was asked something else is refused.
-    The images are decoded once, into ``cache/``, and generated data are made once, for all runs.
+    Finished runs are kept, interrupted ones resumed, and runs with other values raise an error. The images are decoded
+    once, into ``cache/``, and generated data are made once, for all runs. If runs fail, the table has the others, and a
+    `SaganError` names the failed ones.
 
     Args:
-        study: one of `STUDIES`, a JSON file of rows, or the rows: what each overrides in the config, by its name.
+        study: one of `STUDIES`, a JSON file of rows, or the rows: overrides of the config by the row's name.
         config_file: a bundle's ``train.json``.
-        output_dir: everything goes below it: a run into ``<row>/seed<k>/``, with what it prints in ``output.txt``.
+        output_dir: everything goes below it: a run into ``<row>/seed<k>/``, with its output in ``output.txt``.
         overrides: of all runs, by config key.
         seeds: of the runs of each row.
         jobs: runs at a time; None: one for each core of the CPU, or for each GPU.
-        budget: one of `BUDGETS`, which ``overrides`` outdo.
+        budget: one of `BUDGETS`, applied before ``overrides``.
 
     Returns:
         the table's Markdown file.
 
-    Raises:
-        SaganError: for wrong input, before anything is trained; and at the end when runs failed: it names them. The
-            table is written all the same, of those that did not.
+    >>> run_study("table5", "bundles/phantom/train.json", "runs/study")
+    Traceback (most recent call last):
+    monai_sagan.errors.SaganError: there is no study 'table5'; use one of table2, table3, table4, or a JSON file of rows
     """
     from monai_sagan.models.device import check_device  # torch takes seconds, and nothing else here needs it
 
@@ -62,30 +63,30 @@ def run_study(
     for own in ({}, *rows.values()):
         bundle.check_keys(chosen | dict(own), OPTIONS)
     device = str(check_device(bundle.read("device", chosen)))
-    slots(device, len(rows) * len(seeds), jobs)  # refuses a wrong number of jobs before anything takes time
+    slots(device, len(rows) * len(seeds), jobs)  # raises for a wrong number of jobs before anything takes time
     with hold_folder(folder, "study") as keep_open:
         chosen = _shared(bundle, folder, chosen)
         for own in rows.values():
-            bundle.asked(chosen | dict(own))  # a wrong value comes out before anything takes time
+            bundle.asked(chosen | dict(own))  # raises for a wrong value before anything takes time
         counts = _counts(bundle.read("datalist", chosen))
         readable = [bundle.images({**chosen, **own, "output_dir": str(folder)}) for own in rows.values()]
         runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])
-        left, outcomes = [run for run in runs if not is_finished(run)], list[Outcome]()
+        left = [run for run in runs if not is_finished(run)]
         asked = {"study": name, "config_file": str(bundle.path), "seeds": list(seeds), "budget": budget} | chosen
         write_text(folder / run_files.CONFIG, json.dumps({"kind": "study"} | asked, indent=2, default=str) + "\n")
         _announce(name, runs, left, chosen, folder)
-        if left:
-            todo = [Job(run.name, run.command, run.folder) for run in left]
-            outcomes = run_jobs(todo, slots(device, len(todo), jobs), keep_open=keep_open)
+        outcomes = _run(left, device, jobs, keep_open)
         finished = [run for run in runs if is_finished(run)]
-        table = None
-        if finished:
-            notes = _notes(name, bundle, budget, chosen, runs, counts)
-            table = write_table(folder, list(rows), finished, notes, published_figures(name, counts))
-        if len(finished) < len(runs):
+        notes = _notes(name, bundle, budget, chosen, runs, counts)
+        table = write_table(folder, list(rows), finished, notes, published_figures(name, counts)) if finished else None
+        if table is None or len(finished) < len(runs):
             raise SaganError(_failures(outcomes, finished, table))
-    assert table is not None
     return table
+
+
+def _run(left: Sequence[Run], device: str, jobs: int | None, keep_open: Sequence[int]) -> list[Outcome]:
+    todo = [Job(run.name, run.command, run.folder) for run in left]
+    return run_jobs(todo, slots(device, len(todo), jobs), keep_open=keep_open) if todo else []
 
 
 def _overrides(rows: Rows, overrides: Mapping[str, Any], seeds: Sequence[int], budget: str) -> dict[str, Any]:
@@ -96,12 +97,12 @@ def _overrides(rows: Rows, overrides: Mapping[str, Any], seeds: Sequence[int], b
     decided = {"seed", "output_dir"}.union(*rows.values())
     for key in overrides:
         if key in decided:
-            raise SaganError(f"--{key} is what the study itself decides; leave it out (runs are told apart by --seeds)")
+            raise SaganError(f"--{key} is set by the study; leave it out (use --seeds to vary runs)")
     return {**BUDGETS[budget], **overrides}
 
 
 def _shared(bundle: Bundle, folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Overrides with the dataset and the cache of all runs, whose own output folders would otherwise decide them."""
+    """Overrides with a dataset and a cache for all runs, instead of those of their output folders."""
     dataset = bundle.read("dataset_dir", {**overrides, "output_dir": str(folder)})
     cache = overrides.get("cache_dir", folder / "cache")
     return {**overrides, "dataset_dir": str(Path(dataset).resolve()), "cache_dir": str(Path(cache).resolve())}
@@ -127,7 +128,7 @@ def _notes(
     runs: Sequence[Run],
     counts: tuple[int, int, int, int],
 ) -> list[str]:
-    """What a reader of the table has to know about the runs."""
+    """The notes below the table."""
     places = {"dataset_dir", "cache_dir"}
     shown = ", ".join(f"{key} {value}" for key, value in chosen.items() if key not in places) or "none"
     notes = [
@@ -139,15 +140,13 @@ def _notes(
         several = ", ".join(str(size) for size in sorted(set(sizes.values())))
         notes.append(f"Unlabeled training images: {several} in every row, the most that all rows can have.")
     if any(run.values.get("anomaly_ratio") == 0 for run in runs):
-        notes.append(
-            "Where no unlabeled image is abnormal, AUCp has nothing to choose a model by: read `last` in these rows."
-        )
+        notes.append("Where no unlabeled image is abnormal, AUCp cannot choose a model: read `last` in these rows.")
     return notes
 
 
 def _failures(outcomes: Sequence[Outcome], finished: Sequence[Run], table: Path | None) -> str:
-    whole = {run.name for run in finished}
-    failed = [outcome for outcome in outcomes if outcome.job.name not in whole]
+    names = {run.name for run in finished}
+    failed = [outcome for outcome in outcomes if outcome.job.name not in names]
     shown = "; ".join(f"{o.job.name}: {describe_failure(o)}, see {o.job.folder / 'output.txt'}" for o in failed)
     rest = f"; {table} has the others" if table else ""
     runs = f"{len(failed)} run{'s' * (len(failed) > 1)} failed"

@@ -1,4 +1,4 @@
-"""Intervals that are honest about both: another test set, and another seed."""
+"""Intervals over both test sets and seeds."""
 
 from __future__ import annotations
 
@@ -7,37 +7,24 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Estimate", "ap_covariance", "estimate"]
-
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """The mean over runs with a 95 % interval.
+    """The mean over runs with a 95 % interval."""
 
-    Args:
-        mean: over runs.
-        sd: standard deviation of the runs; None for one run.
-        low: end of the interval.
-        high: end of the interval.
-    """
-
-    mean: float
-    sd: float | None
-    low: float
-    high: float
+    mean: float  # over runs
+    sd: float | None  # standard deviation of the runs; None for one run
+    low: float  # end of the interval
+    high: float  # end of the interval
 
 
 def ap_covariance(scores: Array, labels: Labels) -> tuple[Array, Array]:
-    """Average precision (M,) of M scorings of the same images, and how it varies together over test sets: (M, M).
+    """Average precision (M,) of M scorings (M, N) of the same images, and its covariance (M, M) over test sets.
 
-    By the jackknife, as `average_precision_ci95` has it: each image is left out once, normal and abnormal ones apart.
-
-    Args:
-        scores: (M, N), higher is more abnormal.
-        labels: (N,), 0 normal, 1 abnormal, two or more of each.
+    By the jackknife of `average_precision_ci95`; ``labels`` has two or more of each class.
     """
     from monai_sagan.metrics.precision import average_precision, leave_one_out, tally
 
@@ -58,16 +45,12 @@ def estimate(values: Array, covariance: Array, trials: int | None = None) -> Est
     reach^2 = z^2 (mean test-set covariance of two different runs) + t^2 (variance between the runs) / K
 
     with the 97.5 % quantiles z of the normal and t of Student's distribution with K - 1 degrees of freedom. The first
-    term is what all runs owe to the draw of the test images, the second is of the seeds, with what each does on these
-    very images. It is never less than z^2 times the test-set variance of these runs' mean, which seeds that agree by
-    chance would hide; for one run it is that alone, and what seeds do is unknown.
+    term is due to the draw of the test images, the second to the seeds. It is never less than z^2 times the test-set
+    variance of these runs' mean, which seeds that agree by chance would hide; for one run it is that alone.
 
-    Args:
-        values: (K,), of the same test images.
-        covariance: (K, K), over test sets.
-        trials: for shares between 0 and 1 the images of the rarer kind; None for differences. The interval is then
-            made on the logit scale; that of a perfect 1, which no variance speaks of, is the exact one of as many
-            trials that all succeeded, as in `roc_auc_ci95`.
+    ``trials``, the images of the rarer kind, is for shares between 0 and 1: the interval is then made on the logit
+    scale, and for a perfect 1 it is the exact one of as many trials that all succeeded, as in `roc_auc_ci95`. None is
+    for differences.
     """
     from scipy.special import ndtri, stdtrit
 

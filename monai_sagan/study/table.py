@@ -15,12 +15,10 @@ from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text, write_whole
 from monai_sagan.metrics.roc import delong
-from monai_sagan.runs.consistency import check_belongs
+from monai_sagan.runs.consistency import check_same_evaluation
 from monai_sagan.runs.score_table import REASON, ScoreTable, is_oracle, read_scores
 from monai_sagan.study.plan import Run, read_metrics
 from monai_sagan.study.statistics import Estimate, ap_covariance, estimate
-
-__all__ = ["Entry", "make_entries", "write_table"]
 
 MODELS = ("aucp", "last", "oracle_test")
 MEASURES = ("auc", "ap")
@@ -31,41 +29,30 @@ METHOD = """\
 Mean over seeds, with a 95 % interval for both other test images and other seeds: its half width squared is 1.96^2 times
 the mean covariance of two seeds' figures over test sets (DeLong for AUC, the jackknife for AP) plus t^2 times the
 variance between the K seeds over K (t of Student, K - 1 degrees of freedom), and no less than the test-set part of
-these models' mean; on the logit scale. It is made to be wide enough, not narrow. With one seed it is of the test images
-alone: another seed may well lie outside. A difference is taken seed by seed and image by image, with an interval made
-alike; it is *inside the noise* when that holds 0. The intervals are not corrected for several rows."""
+these models' mean; on the logit scale. It is conservative. With one seed it covers the test images alone: another seed
+may well lie outside. A difference is paired by seed and image, with an interval of the same kind; it is *inside the
+noise* when that includes 0. The intervals are not corrected for several rows."""
 EXPLAINED = """\
-`aucp`: the model chosen without labels. `last`: the last one. `oracle_test`: chosen on the test set, and so not a
-result. The baseline is the best of those without a network (`metrics.json`, `baselines`), picked by test AUC."""
+`aucp`: the model chosen without labels. `last`: the last one. `oracle_test`: chosen on the test set, so not a result.
+The baseline is the best of those without a network (`metrics.json`, `baselines`) by test AUC."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the table: a row's runs with one way of choosing a model.
+    """A line of the table: a row's runs with one choice of the model."""
 
-    Args:
-        row: its name.
-        model: ``aucp``, ``last`` or ``oracle_test``.
-        seeds: of the finished runs.
-        runs: ``auc`` and ``ap`` of each of them, (S,).
-        figures: ``auc`` and ``ap`` with their intervals; None without runs.
-        difference: of the AUC to the first row; None for that row, and without seeds in common.
-        trivial: the best baseline's name and AUC.
-        published: AUC and AP that the paper prints.
-    """
-
-    row: str
-    model: str
-    seeds: tuple[int, ...]
-    runs: Mapping[str, Array]
-    figures: Mapping[str, Estimate] | None
-    difference: Estimate | None
-    trivial: tuple[str, float] | None
-    published: tuple[float, float] | None
+    row: str  # its name
+    model: str  # ``aucp``, ``last`` or ``oracle_test``
+    seeds: tuple[int, ...]  # of the finished runs
+    runs: Mapping[str, Array]  # ``auc`` and ``ap`` of each of them, (S,)
+    figures: Mapping[str, Estimate] | None  # ``auc`` and ``ap`` with their intervals; None without runs
+    difference: Estimate | None  # of the AUC to the first row; None for that row, and without seeds in common
+    baseline: tuple[str, float] | None  # the best baseline's name and AUC
+    published: tuple[float, float] | None  # AUC and AP that the paper prints
 
     @property
     def inside_noise(self) -> bool | None:
-        """Whether the interval of the difference holds 0; None where there is no difference."""
+        """Whether the interval of the difference includes 0; None without a difference."""
         return None if self.difference is None else self.difference.low <= 0 <= self.difference.high
 
 
@@ -76,17 +63,9 @@ def write_table(
     notes: Sequence[str],
     published: Mapping[str, tuple[float, float]],
 ) -> Path:
-    """Write ``table.csv``, ``table.md`` and ``table.png`` into ``folder``; returns the Markdown file.
+    """Write ``table.csv``, ``table.md`` and ``table.png`` of the finished runs; returns the Markdown file.
 
-    Args:
-        folder: of the study.
-        rows: their names, in order; the others are compared with the first.
-        runs: the finished ones.
-        notes: sentences for below the table.
-        published: AUC and AP by row.
-
-    Raises:
-        SaganError: when runs did not score the same test images.
+    Every row is compared with the first of ``rows``; ``published`` has AUC and AP by row.
     """
     from monai_sagan.study.figure import draw_table
 
@@ -100,13 +79,7 @@ def write_table(
 def make_entries(
     rows: Sequence[str], runs: Sequence[Run], published: Mapping[str, tuple[float, float]] | None = None
 ) -> list[Entry]:
-    """The lines of the table, see `write_table`.
-
-    Args:
-        rows: their names, in the order of the table.
-        runs: finished, all on the same test images.
-        published: AUC and AP that the paper prints, by the row.
-    """
+    """The lines of the table, see `write_table`."""
     labels, scores = _read_scores(runs)
     published, trials = published or {}, int(np.bincount(labels).min())
     entries = []
@@ -126,7 +99,7 @@ def make_entries(
                     {name: measured[name][0][own] for name in MEASURES},
                     {name: _estimate(*measured[name], own, trials) for name in MEASURES} if own else None,
                     None if row == rows[0] else _difference(*measured["auc"], places[row], places[rows[0]]),
-                    _trivial([run for run in runs if run.row == row]),
+                    _best_baseline([run for run in runs if run.row == row]),
                     published.get(row),
                 )
             )
@@ -148,7 +121,7 @@ def _difference(values: Array, covariance: Array, own: Mapping[int, int], first:
     return estimate(contrast @ values, contrast @ covariance @ contrast.T)
 
 
-def _trivial(runs: Sequence[Run]) -> tuple[str, float] | None:
+def _best_baseline(runs: Sequence[Run]) -> tuple[str, float] | None:
     found: dict[str, list[float]] = {}
     for run in runs:
         for name, figures in ((read_metrics(run.folder) or {}).get("baselines") or {}).items():
@@ -164,7 +137,7 @@ def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dic
     first, expected = next(iter(tables.items()))
     for folder, table in tables.items():
         if (table.images, table.labels) != (expected.images, expected.labels):
-            raise SaganError(f"{folder} and {first} scored different test images; their figures are not comparable")
+            raise SaganError(f"{folder} and {first} scored different test images; their metrics are not comparable")
     known = [i for i, label in enumerate(expected.labels) if label is not None]
     labels = np.array([expected.labels[i] for i in known], dtype=np.int64)
     scores = {
@@ -172,7 +145,7 @@ def _read_scores(runs: Sequence[Run]) -> tuple[NDArray[np.int64], dict[Path, dic
         for folder, table in tables.items()
     }
     for folder, found in scores.items():
-        check_belongs(folder, read_metrics(folder) or {}, found, labels, f"delete {folder}")
+        check_same_evaluation(folder, read_metrics(folder) or {}, found, labels, f"delete {folder}")
     return labels, scores
 
 
@@ -196,7 +169,7 @@ def _csv(entries: Sequence[Entry]) -> str:
         gap = entry.difference
         cells += [_plain(value) for value in ((gap.mean, gap.low, gap.high) if gap else [None] * 3)]
         cells.append("" if entry.inside_noise is None else str(entry.inside_noise).lower())
-        name, auc = entry.trivial or ("", None)
+        name, auc = entry.baseline or ("", None)
         rows.writerow([*cells, name, _plain(auc), *(_plain(value) for value in entry.published or (None, None))])
     return text.getvalue()
 
@@ -209,17 +182,17 @@ def _markdown(entries: Sequence[Entry], notes: Sequence[str]) -> str:
     first = entries[0].row
     head = ["row", "model", "seeds", "AUC [95 %]", "each run", "AP [95 %]", "baseline"]
     compared = any(entry.row != first for entry in entries)
-    told = any(entry.published for entry in entries)
-    head += [f"AUC minus {first} [95 %]"] * compared + ["published AUC / AP"] * told
+    published = any(entry.published for entry in entries)
+    head += [f"AUC minus {first} [95 %]"] * compared + ["published AUC / AP"] * published
     lines = [head, ["---"] * len(head)]
     for entry in entries:
         auc, ap = (_figure(entry.figures[name] if entry.figures else None) for name in MEASURES)
         each = " ".join(f"{value:.3f}" for value in entry.runs["auc"])
-        trivial = f"{entry.trivial[0]} {entry.trivial[1]:.3f}" if entry.trivial else ""
+        baseline = f"{entry.baseline[0]} {entry.baseline[1]:.3f}" if entry.baseline else ""
         mark = " (no result)" if is_oracle(entry.model) else ""
-        cells = [entry.row, f"`{entry.model}`{mark}", str(len(entry.seeds)), auc, each, ap, trivial]
+        cells = [entry.row, f"`{entry.model}`{mark}", str(len(entry.seeds)), auc, each, ap, baseline]
         cells += [_gap(entry)] * compared
-        cells += [" / ".join(f"{value:.4f}" for value in entry.published or ())] * told
+        cells += [" / ".join(f"{value:.4f}" for value in entry.published or ())] * published
         lines.append(cells)
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
     return table + "\n\n" + "\n\n".join(notes) + "\n"

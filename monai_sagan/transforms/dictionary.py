@@ -1,4 +1,4 @@
-"""The transforms on dictionaries of images (C, H, W)."""
+"""Transforms of dictionaries of images (C, H, W)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["AnomalyMapd", "PatchPositionEncodingd", "RandForeignPatchInterpolati
 
 
 def _partner(data: Mapping[Hashable, Any], key: str, transform: object) -> Any:
-    """The image that each of the keys needs beside it."""
+    """The second image of a key."""
     if key not in data:
         raise KeyError(f"{type(transform).__name__} finds no {key!r} among {', '.join(map(str, data))}")
     return data[key]
 
 
 def _check_names(transform: MapTransform, **names: str) -> None:
-    """Each of several keys needs results of its own: what two of them wrote under one name only one would have."""
+    """Raise if several keys would write their results under one name."""
     for argument, name in names.items():
         if len(transform.keys) > 1 and name.format(key="a") == name.format(key="b"):
             keys = ", ".join(map(str, transform.keys))
@@ -33,22 +33,25 @@ def _check_names(transform: MapTransform, **names: str) -> None:
 
 
 class RandForeignPatchInterpolationd(Randomizable, MapTransform):
-    """Dictionary form of `RandForeignPatchInterpolation`: the other image comes under a second key.
+    """Dictionary form of `RandForeignPatchInterpolation`, with the source image under a second key.
+
+    In all keys ``{key}`` stands for the image's own key: with several keys each needs its own results, such as
+    ``"{key}_pseudo"``; ``"{key}"`` replaces the image. All images get the same square.
 
     Args:
-        keys: images to make pseudo-anomalies of; all get the same square.
-        source_key: the other image, of the same shape; ``{key}`` stands for the image's own key.
-        pseudo_key: where the blended image goes, written alike: ``"{key}"`` replaces the image. Of several keys each
-            needs a place of its own, such as ``"{key}_pseudo"``.
-        mask_key: where the mask goes, written alike.
+        keys: images to make pseudo-anomalies of.
+        source_key: of the source image, of the same shape, which is never optional.
+        pseudo_key: of the blended image.
+        mask_key: of the mask.
         core: see `RandForeignPatchInterpolation`.
-        size: see there.
-        opacity: see there.
-        allow_missing_keys: skip images that are not there; the other image must be.
+        size: see `RandForeignPatchInterpolation`.
+        opacity: see `RandForeignPatchInterpolation`.
+        allow_missing_keys: skip missing images.
 
-    Raises:
-        ValueError: when several keys would write to the same place.
-        KeyError: when an image, or the other one, is not there.
+    >>> transform = RandForeignPatchInterpolationd("image").set_random_state(seed=0)
+    >>> result = transform({"image": torch.zeros(1, 64, 64), "source": torch.ones(1, 64, 64)})
+    >>> sorted(result)
+    ['image', 'pseudo', 'pseudo_mask', 'source']
     """
 
     backend = RandForeignPatchInterpolation.backend
@@ -98,11 +101,11 @@ class PatchPositionEncodingd(MapTransform):
     Args:
         keys: images to append the code to.
         grid: see `PatchPositionEncoding`.
-        rounding: see there.
-        allow_missing_keys: skip images that are not there.
+        rounding: see `PatchPositionEncoding`.
+        allow_missing_keys: skip missing images.
 
-    Raises:
-        KeyError: when an image is not there.
+    >>> PatchPositionEncodingd("image")({"image": torch.zeros(1, 64, 64)})["image"].shape
+    torch.Size([4, 64, 64])
     """
 
     backend = PatchPositionEncoding.backend
@@ -125,19 +128,21 @@ class PatchPositionEncodingd(MapTransform):
 
 
 class AnomalyMapd(MapTransform):
-    """Dictionary form of `AnomalyMap`; adds the score as well.
+    """Dictionary form of `AnomalyMap`, which adds the score as well.
+
+    In all keys ``{key}`` stands for the image's own key: with several keys each needs its own results, such as
+    ``"{key}_map"``.
 
     Args:
         keys: the images in [-1, 1].
-        restored_key: their restored versions; ``{key}`` stands for the image's own key.
-        map_key: where the anomaly map (1, H, W) goes, written alike. Of several keys each needs a place of its own,
-            such as ``"{key}_map"``.
-        score_key: where the anomaly score, the map's mean, goes, written alike.
-        allow_missing_keys: skip images that are not there; their restored versions must be.
+        restored_key: of their restored versions, which are never optional.
+        map_key: of the anomaly map (1, H, W).
+        score_key: of the anomaly score, the map's mean.
+        allow_missing_keys: skip missing images.
 
-    Raises:
-        ValueError: when several keys would write to the same place.
-        KeyError: when an image, or its restored version, is not there.
+    >>> result = AnomalyMapd()({"image": torch.ones(1, 2, 2), "pred": torch.zeros(1, 2, 2)})
+    >>> result["anomaly_score"]
+    tensor(0.5000)
     """
 
     backend = AnomalyMap.backend

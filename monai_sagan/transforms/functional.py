@@ -1,7 +1,7 @@
-"""The transforms' core: pure functions of whole batches, shared by the transforms and the trainer.
+"""Pure functions of batches, shared by the transforms and the trainer.
 
-What is random comes in as numbers drawn uniformly from [0, 1), so that the same numbers give the same result
-whether a transform draws them for one image or the trainer for a batch on the device.
+Randomness comes in as uniform numbers in [0, 1), so that the same numbers give the same result whether a transform
+draws them for one image or the trainer for a batch on the device.
 """
 
 from __future__ import annotations
@@ -15,14 +15,7 @@ from torch.nn import functional as F
 from monai_sagan.errors import SaganError
 from monai_sagan.networks.patches import check_grid, position_code
 
-__all__ = [
-    "anomaly_map",
-    "anomaly_score",
-    "append_position_code",
-    "foreign_patch",
-    "small_affine",
-    "smooth_map",
-]
+__all__ = ["anomaly_map", "anomaly_score", "foreign_patch", "smooth_map"]
 
 
 def foreign_patch(
@@ -49,6 +42,11 @@ def foreign_patch(
 
     Returns:
         the blended image (B, C, H, W) and the mask (B, 1, H, W), 1 within the square and 0 elsewhere.
+
+    >>> image, source = torch.zeros(1, 1, 8, 8), torch.ones(1, 1, 8, 8)
+    >>> blended, mask = foreign_patch(image, source, torch.tensor([[0.5, 0.5, 0.5, 0.25]]))
+    >>> blended.max().item(), mask.sum().item()
+    (0.25, 4.0)
     """
     h, w = image.shape[-2:]
     draw = uniform.to(image.device)[:, :, None, None]
@@ -72,14 +70,10 @@ def _whole(uniform: Tensor, low: float, high: float) -> Tensor:
 def small_affine(
     image: Tensor, uniform: Tensor, degrees: float = 3.4, scale: float = 0.05, shift: float = 0.03
 ) -> Tensor:
-    """Rotate, scale and shift each image a little, as patients stand a little differently; borders are repeated.
+    """Rotate, scale and shift each image (B, C, H, W) slightly, as patients vary in position; borders are repeated.
 
-    Args:
-        image: (B, C, H, W), of any range.
-        uniform: (B, 4) in [0, 1): angle, scale, shift up, shift left; 0.5 everywhere changes nothing.
-        degrees: greatest angle.
-        scale: greatest change of scale, as a share.
-        shift: greatest shift, as a share of the side.
+    ``uniform`` (B, 4) is in [0, 1): angle, scale, shift up, shift left; 0.5 everywhere changes nothing. ``degrees``,
+    ``scale`` and ``shift``, the latter as shares, are the greatest changes.
     """
     h, w = image.shape[-2:]
     angle, zoom, up, left = (2 * uniform.to(image.device, image.dtype) - 1).unbind(1)
@@ -98,16 +92,7 @@ def small_affine(
 
 
 def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "ceil") -> Tensor:
-    """Append the binary position code of each patch as channels: (..., C, H, W) to (..., C + bits, H, W).
-
-    Args:
-        image: of any range.
-        grid: rows and columns of patches.
-        rounding: of the number of bits, ``"ceil"`` or ``"floor"``, see `position_code`.
-
-    Raises:
-        ValueError: when ``grid`` does not divide the image, naming the sides that fit; or as `position_code`.
-    """
+    """Append the binary `position_code` of each patch as channels: (..., C, H, W) to (..., C + bits, H, W)."""
     h, w = image.shape[-2:]
     check_grid(grid, h, w)
     code = position_code(grid, rounding).to(image).T.reshape(-1, grid[0], grid[1])
@@ -118,9 +103,8 @@ def append_position_code(image: Tensor, grid: tuple[int, int], rounding: str = "
 def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
     """Half the absolute difference, averaged over channels: (..., C, H, W) in [-1, 1] to (..., 1, H, W) in [0, 1].
 
-    Args:
-        image: of the network's input range, [-1, 1].
-        restored: of the same shape and range.
+    >>> anomaly_map(torch.ones(1, 1, 4, 4), torch.zeros(1, 1, 4, 4)).unique()
+    tensor([0.5000])
     """
     return (image - restored).abs().mean(dim=-3, keepdim=True) / 2
 
@@ -128,8 +112,8 @@ def anomaly_map(image: Tensor, restored: Tensor) -> Tensor:
 def anomaly_score(anomaly_map: Tensor) -> Tensor:
     """The mean of an anomaly map (..., 1, H, W) over its pixels: (...), in [0, 1]; higher is more abnormal.
 
-    Args:
-        anomaly_map: what `anomaly_map` returns.
+    >>> anomaly_score(torch.full((2, 1, 4, 4), 0.25))
+    tensor([0.2500, 0.2500])
     """
     return anomaly_map.mean(dim=(-3, -2, -1))
 
@@ -148,15 +132,18 @@ def smooth_map(
     https://doi.org/10.1007/978-3-642-15549-9_1) averages within regions of even brightness and not across their edges.
 
     Args:
-        anomaly_map: what `anomaly_map` returns.
-        kind: ``"gaussian"`` or ``"guided"``; ``"none"`` changes nothing.
+        anomaly_map: of `anomaly_map`.
+        kind: ``"gaussian"``, ``"guided"`` or ``"none"``.
         image: the guide, (B, C, H, W) in [-1, 1], the mean of its channels; for ``"guided"`` alone.
         sigma: standard deviation of the Gaussian, in pixels, above 0.
         radius: half side of the guided filter's square windows, in pixels, 1 or more.
-        epsilon: variance of the guide below which the guided filter takes a window for even, above 0.
+        epsilon: variance of the guide below which a window counts as even, above 0.
 
-    Raises:
-        SaganError: for another kind, a value out of its range, or a guided filter without its image.
+    >>> spot = torch.zeros(1, 1, 9, 9)
+    >>> spot[0, 0, 4, 4] = 1
+    >>> smooth = smooth_map(spot, sigma=2)
+    >>> round(smooth.sum().item(), 4), round(smooth.max().item(), 4)
+    (1.0, 0.0398)
     """
     if kind == "none":
         return anomaly_map
@@ -175,13 +162,7 @@ def smooth_map(
 
 
 def gaussian_weights(count: int, sigma: float, like: Tensor) -> Tensor:
-    """Weights (count, count) of a line's pixels for each other, with the mirror images of the line on both sides.
-
-    Args:
-        count: pixels of the line.
-        sigma: standard deviation of the Gaussian, in pixels.
-        like: a tensor of the wanted type and device.
-    """
+    """Gaussian weights (count, count) between a line's pixels, mirrored at its ends, as a tensor like ``like``."""
     place = torch.arange(count, dtype=torch.float64)
     turns = torch.arange(-math.ceil(5 * sigma / count) - 1, math.ceil(5 * sigma / count) + 2)[:, None, None]
     period = 2 * count * turns

@@ -100,7 +100,7 @@ def test_pickled_code_is_refused(tampered, harm, refused):
         "extra/": {"extra/a": lambda _: b"text"},
     }
     for name, changes in pickles.items():
-        with refused("model.pt2 holds", name, "nothing of it was executed"):
+        with refused("model.pt2 holds", name, "none of it was executed"):
             open_artifact(tampered(**changes))
     assert not harm.exists()
 
@@ -140,7 +140,7 @@ def test_code_in_the_program_is_refused(tampered, harm, refused):
         "antigravity.A": lambda program, node: spec(program, "antigravity.A"),
     }
     for name, change in changes.items():
-        with refused("model.pt2 holds", name, "nothing of it was executed"):
+        with refused("model.pt2 holds", name, "none of it was executed"):
             open_artifact(tampered(**changed(change)))
     assert not harm.exists()
 

@@ -255,7 +255,7 @@ def test_code_in_a_self_test_is_not_run(artifact, tmp_path, refused):
     content["bits"] = np.array([Harmful(tmp_path / "harm")], dtype=object)
     np.savez(artifact / "self_test.npz", **content)
     reseal(artifact)
-    with refused("self_test.npz", "no self-test"):
+    with refused("self_test.npz", "not a self-test"):
         open_artifact(artifact)
     assert not (tmp_path / "harm").exists()
     pickle.loads(pickle.dumps(Harmful(tmp_path / "harm")))
@@ -297,7 +297,7 @@ def test_refused_options(models, tmp_path, refused, options, parts):
 
 def test_refused_places(models, tmp_path, refused):
     (tmp_path / "run").mkdir()
-    with refused(tmp_path / "run", "no run's folder", "model.pt"):
+    with refused(tmp_path / "run", "not a run's folder", "model.pt"):
         export_artifact(tmp_path / "run", tmp_path / "artifact")
     with refused("nowhere.pt", "no file"):
         export_artifact(tmp_path / "nowhere.pt", tmp_path / "artifact")

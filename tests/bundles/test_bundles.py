@@ -37,13 +37,6 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _short_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pictures and bands have tests of their own; drawing them for each of these runs takes longer than all else."""
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
-
-
-@pytest.fixture(autouse=True)
 def _quiet_log():
     root = logging.getLogger()
     before = root.handlers[:]

@@ -34,17 +34,6 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def _short_report(monkeypatch):
-    """Pictures and bands have tests of their own; drawing them for each of these runs takes longer than all else."""
-    _draw_nothing(monkeypatch)
-
-
-def _draw_nothing(monkeypatch) -> None:
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
-
-
-@pytest.fixture(autouse=True)
 def _as_processes_that_end():
     """Each command is a process of its own, and a failed one does not hold its folder any longer than it lives."""
     handlers = logging.getLogger().handlers[:]
@@ -92,9 +81,7 @@ def dataset_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, dataset_dir):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        _draw_nothing(monkeypatch)
-        return train(dataset_dir, tmp_path_factory.mktemp("runs") / "run", valid_fraction=0.2)
+    return train(dataset_dir, tmp_path_factory.mktemp("runs") / "run", valid_fraction=0.2)
 
 
 @pytest.fixture
@@ -182,11 +169,9 @@ def others(tmp_path_factory, dataset_dir, finished):
     from monai_sagan.data.datasets.image_table import read_table
 
     place = tmp_path_factory.mktemp("others")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        _draw_nothing(monkeypatch)
-        run("evaluate", dataset_dir=str(dataset_dir), run_dir=str(finished), output_dir=str(place / "evaluation"))
-        inputs = {"dataset_dir": str(dataset_dir), "model": str(finished / "model.pt")}
-        run("inference", **inputs, output_dir=str(place / "inference"))
+    run("evaluate", dataset_dir=str(dataset_dir), run_dir=str(finished), output_dir=str(place / "evaluation"))
+    inputs = {"dataset_dir": str(dataset_dir), "model": str(finished / "model.pt")}
+    run("inference", **inputs, output_dir=str(place / "inference"))
     artifact = export_artifact(finished, place / "artifact")
     predict(artifact, dataset_dir, place / "prediction", overlays="none", jobs=1)
     prepare(read_table(dataset_dir / "images.csv").datalist, place / "prepared", image_size=32, jobs=1)

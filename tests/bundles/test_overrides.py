@@ -170,9 +170,7 @@ def dataset_dir(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)
+def _quiet_log():
     root = logging.getLogger()
     before = root.handlers[:]
     yield

@@ -24,12 +24,6 @@ from monai_sagan.models.trained import load_trained
 GREY = resolve_settings("paper").decoding()
 
 
-@pytest.fixture(autouse=True)
-def no_drawing(monkeypatch):
-    """The pictures themselves have tests of their own, and take time."""
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-
-
 @pytest.fixture
 def splits(tmp_path):
     """Ten grey test images of several brightnesses, 4 of them abnormal, and some training images."""

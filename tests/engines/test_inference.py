@@ -21,12 +21,6 @@ from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import load_trained
 
 
-@pytest.fixture(autouse=True)
-def no_drawing(monkeypatch):
-    """The pictures themselves have tests of their own, and take time."""
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-
-
 @pytest.fixture
 def model(tmp_path, save_model):
     save_model(tmp_path / "model.pt")
@@ -177,8 +171,7 @@ def test_slices_of_a_volume_are_images(tmp_path, model):
     assert len(table(infer(model, folder, tmp_path / "x", slice_axis=0))) == 1 + 20
 
 
-def test_heat_maps_of_an_earlier_call_are_no_input(folder, model, monkeypatch):
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: Image.new("L", (9, 9)).save(path))
+def test_heat_maps_of_an_earlier_call_are_no_input(folder, model):
     first = table(infer(model, folder, folder / "results"))
     assert len(list((folder / "results" / "heatmaps").iterdir())) == 4
     assert table(infer(model, folder, folder / "results")) == first

@@ -20,7 +20,8 @@ from monai.handlers import from_engine
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from monai_sagan.handlers import scores_and_labels
-from monai_sagan.metrics import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError, roc_auc_se
+from monai_sagan.metrics import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError
+from monai_sagan.metrics.roc import roc_auc_se
 
 SCORES, LABELS = [0.1, 0.4, 0.35, 0.8, 0.5], [0, 0, 1, 1, 0]
 
@@ -144,7 +145,7 @@ def test_what_is_refused(refused):
     with refused("4 scores", "2 labels"):
         metric.update((torch.rand(2, 2), torch.tensor([0, 1])))
     metric.update((torch.rand(2), torch.tensor([0, 7])))
-    with refused("7 is no label"):
+    with refused("7 is not a label"):
         metric.compute()
     metric.reset()
     with pytest.raises(NotComputableError, match="at least one image"):

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import pytest
 
-from monai_sagan.metrics import group_warnings, grouped_metrics, image_metrics
+from monai_sagan.metrics import grouped_metrics, image_metrics
+from monai_sagan.metrics.groups import group_warnings
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from monai_sagan.metrics import score_histogram
+from monai_sagan.metrics.histogram import score_histogram
 
 
 def test_every_image_is_counted_once():

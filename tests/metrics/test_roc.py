@@ -16,8 +16,8 @@ from monai_sagan.metrics import (
     roc_auc,
     roc_auc_ci95,
     roc_auc_difference_ci95,
-    roc_auc_se,
 )
+from monai_sagan.metrics.roc import roc_auc_se
 
 
 def generated(case):

@@ -32,8 +32,8 @@ def test_words_say_what_was_done(values, parts):
 
 
 def test_what_is_not_known_is_not_said_to_be_plain():
-    assert "as the run's settings say" in map_words(None)
-    assert "as the run's settings say" in map_words({})
+    assert "as set in the run" in map_words(None)
+    assert "as set in the run" in map_words({})
 
 
 def test_the_bar_goes_through_the_colors():

@@ -27,12 +27,6 @@ def frames():
     return np.random.default_rng(0).integers(0, 256, (3, 90, 80), np.uint8)
 
 
-@pytest.fixture(autouse=True)
-def no_drawing(monkeypatch):
-    """The pictures themselves have tests of their own, and take time."""
-    monkeypatch.setattr("monai_sagan.pictures.heat_maps._draw", lambda path, *rest: path.touch())
-
-
 @pytest.fixture
 def model(tmp_path, save_model, random_pixels):
     """It knows noise: dark images are unlike it, and one of the three frames of the folder is below its threshold."""

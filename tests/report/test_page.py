@@ -1,4 +1,4 @@
-"""The page tells what the files of a run say, is whole in itself, and is the same for the same files."""
+"""The page shows the values of a run's files, is self-contained, and is the same for the same files."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from PIL import Image
 
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics import conformal_p_values, delong, image_metrics, operating_points
+from monai_sagan.pictures.maps import map_words
+from monai_sagan.pictures.notice import RESEARCH_ONLY
 from monai_sagan.report.page import LINKS, write_report
 from monai_sagan.report.style import STYLE
 
@@ -30,6 +32,7 @@ class Reader(HTMLParser):
     def __init__(self, page):
         super().__init__()
         self.open, self.texts, self.elements = [], [], []
+        self.within, self.by_id = [], {}  # ids of the open elements; texts by id
         self.feed(page)
         self.close()
         assert not self.open
@@ -39,13 +42,20 @@ class Reader(HTMLParser):
         self.elements.append((name, dict(attributes)))
         if name not in self.EMPTY:
             self.open.append(name)
+            self.within.append(dict(attributes).get("id"))
+            if self.within[-1]:
+                assert self.within[-1] not in self.by_id
+                self.by_id[self.within[-1]] = ""
 
     def handle_endtag(self, name):
         assert self.open.pop() == name
+        self.within.pop()
 
     def handle_data(self, text):
         if "style" not in self.open:
             self.texts.append(text)
+        for id in filter(None, self.within):
+            self.by_id[id] += text.replace("\xa0", " ")
 
     def named(self, name):
         return [attributes for element, attributes in self.elements if element == name]
@@ -59,10 +69,8 @@ def png(width=192, height=64, seed=0):
 
 
 @pytest.fixture
-def make_run(tmp_path, monkeypatch):
+def make_run(tmp_path):
     """Write the folder of an evaluated run; ``change`` may alter its metrics, ``drop`` names files to leave out."""
-
-    monkeypatch.setattr("monai_sagan.report.charts.RESAMPLES", 20)  # the bands have tests of their own
 
     def make(name="run", labels=(0,) * 30 + (1,) * 30, change=None, drop=(), images=None, columns=True, pictures=3):
         folder = tmp_path / name
@@ -136,35 +144,38 @@ def read(folder):
     return Reader(write_report(folder).read_text(encoding="utf-8"))
 
 
-def test_all_that_the_files_say(make_run):
+def numbers(text):
+    return [float(number) for number in re.findall(r"[-+]?\d+(?:\.\d+)?", text.replace("\N{MINUS SIGN}", "-"))]
+
+
+def test_values_of_the_files(make_run):
     folder = make_run()
     page = read(folder)
     metrics = json.loads((folder / "metrics.json").read_text())
     auc, (low, high) = metrics["aucp"]["auc"], metrics["aucp"]["auc_ci95"]
     point = metrics["aucp"]["operating_points"][0]
-    assert f"AUC of {auc:.3f} (95\xa0% interval {low:.3f}\N{EN DASH}{high:.3f})" in "".join(page.texts)
-    for part in (
-        "60 test images (30 normal, 30 abnormal)",
-        "mean intensity",
-        f"{point['threshold']:.5f}",
-        f"{round(point['sensitivity'] * 30)} of 30",
-        "1 pair of images with the same pixels, for example t0.png and 000.png",
-        "2 training images that are among the normal and the unlabeled ones, for example t0.png and 000.png",
-        "What names the patients: the column Subject ID: 8 images.",
-        "labels are taken as they are",
-        "x.png is empty",
-        "Highest false positives",
-        "Lowest false negatives",
-        "normal, score 0.0125, p 0.25, rank 1 of 60",
-        "No masks or boxes",
-        "not a medical device",
-        "9.8.7",
-        "abc123",
-        "paper",
-    ):
-        assert part in page.text, part
-    assert f"{metrics['baselines']['mean_intensity']['ap']:.3f}" in page.text
-    assert "SAGAN test report: place" in page.text
+    for id, values in {
+        "verdict": [f"{auc:.3f}", f"{low:.3f}\N{EN DASH}{high:.3f}", "60", "30 normal", "30 abnormal"],
+        "facts": ["60", "30 normal", "30 abnormal", "paper", "seed 7", RESEARCH_ONLY],
+        "tile-auc": [f"{auc:.3f}", f"{low:.3f}\N{EN DASH}{high:.3f}"],
+        "tile-ap": [f"{metrics['aucp']['ap']:.3f}", "0.500"],
+        "tile-sensitivity": [f"{point['sensitivity']:.3f}", "95 %"],
+        "row-mean_intensity": ["mean intensity", f"{metrics['baselines']['mean_intensity']['ap']:.3f}"],
+        "row-last": [f"{metrics['last']['auc']:.3f}", "500"],
+        "point-95": [f"{point['threshold']:.5f}", f"{round(point['sensitivity'] * 30)} of 30"],
+        "split-train_normal": ["8", "4"],
+        "audit-exact-duplicates": ["1 ", "t0.png", "000.png"],
+        "audit-normal-and-unlabeled": ["2 ", "t0.png", "000.png"],
+        "patients": ["the column Subject ID: 8 images"],
+        "data": ["labels are taken as they are", "x.png is empty"],
+        "gallery": ["normal, score 0.0125, p 0.25, rank 1 of 60"],
+        "configuration": ["9.8.7", "abc123"],
+        "setting-seed": ["7"],
+    }.items():
+        for value in values:
+            assert value in page.by_id[id], (id, value)
+    assert {"cases-false-positive", "cases-false-negative", "cases-middle", "no-localization"} <= page.by_id.keys()
+    assert "place" in page.texts[page.texts.index(next(filter(str.strip, page.texts)))]
 
 
 def test_sections_in_order_and_links_to_each(make_run):
@@ -217,19 +228,12 @@ def test_names_are_text(make_run):
 
 
 @pytest.mark.parametrize(
-    ("missing", "words"),
-    [
-        ("splits.json", "no splits.json"),
-        ("audit.json", "no audit.json"),
-        ("config.json", "no config.json"),
-        ("skipped.csv", "No skipped.csv"),
-        ("history.csv", "no history.csv"),
-        ("heatmaps", "no heatmaps"),
-    ],
+    "missing", ["splits.json", "audit.json", "config.json", "skipped.csv", "history.csv", "heatmaps"]
 )
-def test_what_is_missing_is_said(make_run, missing, words):
-    assert words in read(make_run(drop=[missing])).text
-    assert words not in read(make_run("whole")).text
+def test_what_is_missing_is_said(make_run, missing):
+    id = f"no-{missing.split('.')[0]}"
+    assert missing in read(make_run(drop=[missing])).by_id[id]
+    assert id not in read(make_run("complete")).by_id
 
 
 def test_the_least_that_a_run_has(make_run):
@@ -242,44 +246,37 @@ def test_the_least_that_a_run_has(make_run):
     every = ["splits.json", "audit.json", "config.json", "skipped.csv", "history.csv", "heatmaps"]
     page = read(make_run(change=old, drop=every, columns=False))
     assert [attributes["id"] for attributes in page.named("section")] == list(LINKS)
-    assert "no interval computed" in page.text
-    assert "no interval was computed, so whether this is better than chance is not known" in page.text
-    assert "No trivial baselines" in page.text
-    assert "commit not recorded" in page.text
+    assert {"caution-no-interval", "baseline-none", "no-thresholds"} <= page.by_id.keys()
+    assert "not recorded" in page.by_id["version-commit"]
 
 
 def test_without_labels(make_run):
     page = read(make_run(labels=(None,) * 20))
-    assert "20 test images scored; no test image has a label" in page.text
-    assert "neither AUC nor AP" in page.text
-    assert "No trivial baselines" not in page.text  # there were, and nothing to compare
-    assert "scores of all models and baselines, and the p-values, are in scores.csv" in page.text
-    assert "there are no curves" in page.text
-    assert "Scores of 20 test images" in page.text
-    assert "A p-value of at most 0.05" in page.text
-    assert not re.search(r"AUC\W+0\.\d", page.text.split("Words")[0])
+    assert numbers(page.by_id["verdict"]) == [20]
+    assert {"no-auc", "no-curves", "p-values"} <= page.by_id.keys()
+    assert not {id for id in page.by_id if id.startswith(("tile-", "baseline-", "row-"))}
+    assert "20 test images" in page.by_id["scores"]
+    assert not re.search(r"AUC\W+0\.\d", page.text.split("Glossary")[0])
 
 
-@pytest.mark.parametrize(
-    ("labels", "words"), [((0,) * 9, "all 9 labeled"), ((1, 1, None), "abnormal"), ((0,), "all 1")]
-)
-def test_one_kind_of_labels(make_run, labels, words):
+@pytest.mark.parametrize(("labels", "values"), [((0,) * 9, [9, 9]), ((1, 1, None), [3, 2]), ((0,), [1, 1])])
+def test_one_kind_of_labels(make_run, labels, values):
     page = read(make_run(labels=labels))
-    assert words in page.text
-    assert "there is no AUC to report" in page.text
+    assert numbers(page.by_id["verdict"]) == values
+    assert "no-auc" in page.by_id
 
 
 @pytest.mark.parametrize(
-    ("labels", "words", "care"),
+    ("labels", "doubt"),
     [
-        ((0,) * 30 + (1,) * 30, "tells abnormal from normal images with an AUC of 1.000", None),
-        ((0, 1) * 30, "is not shown to be better than chance", "do not tell the model from chance"),
-        ((1,) * 30 + (0,) * 30, "is worse than chance", "scores normal images higher than abnormal ones"),
-        ((0,) + (1,) * 20, "with 1 normal test image there is no interval", "may be chance"),
-        ((0,) * 20 + (1,), "with 1 abnormal test image there is no interval", "may be chance"),
+        ((0,) * 30 + (1,) * 30, None),
+        ((0, 1) * 30, "not-better-than-chance"),
+        ((1,) * 30 + (0,) * 30, "worse-than-chance"),
+        ((0,) + (1,) * 20, "no-interval"),
+        ((0,) * 20 + (1,), "no-interval"),
     ],
 )
-def test_what_is_no_better_than_chance_is_said_on_top(make_run, labels, words, care):
+def test_doubt_about_the_auc_stands_on_top(make_run, labels, doubt):
     """The scores rise with the place of the image; its label may have nothing to do with that, or the reverse."""
     folder = make_run(labels=labels, columns=False)
     scores = np.linspace(0.02, 0.03, len(labels))
@@ -289,30 +286,21 @@ def test_what_is_no_better_than_chance_is_said_on_top(make_run, labels, words, c
     metrics["aucp"] |= image_metrics(scores, labels)
     del metrics["baselines"]
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    page = write_report(folder).read_text(encoding="utf-8")
-    verdict, note = page.split('class="verdict"')[1].split("</p>")[0], page.split('class="note"')[1].split("<nav")[0]
-    assert words in verdict
-    assert f"{metrics['aucp']['auc']:.3f}" in verdict
-    for said in ("from chance", "higher than abnormal", "may be chance"):
-        assert (said in note) == (care is not None and said in care)
+    page = read(folder)
+    assert f"{metrics['aucp']['auc']:.3f}" in page.by_id["verdict"]
+    doubts = {f"caution-{name}" for name in ("not-better-than-chance", "worse-than-chance", "no-interval")}
+    assert doubts & page.by_id.keys() == ({f"caution-{doubt}"} if doubt else set())
 
 
 def test_some_labels_unknown(make_run):
     page = read(make_run(labels=(0, 1, None) * 10))
-    assert "30 test images (10 normal, 10 abnormal, 10 unlabeled)" in page.text
-    assert "Scores of 10 normal images, 10 abnormal images, 10 unlabeled images" in page.text
+    assert "30 test images (10 normal, 10 abnormal, 10 unlabeled)" in page.by_id["facts"]
+    assert "10 normal images, 10 abnormal images, 10 unlabeled images" in page.by_id["scores"]
 
 
-@pytest.mark.parametrize(
-    ("shift", "words", "care"),
-    [
-        (3.0, "is better than SAGAN", True),
-        (0.7, "is not told apart from SAGAN", True),
-        (0.0, "is worse than SAGAN", False),
-    ],
-)
-def test_how_the_best_trivial_row_stands(make_run, shift, words, care):
-    """Compared on the same images: the row's scores are those of the model with noise, moved by the label."""
+@pytest.mark.parametrize(("shift", "result"), [(3.0, "better"), (0.7, "similar"), (0.0, "worse")])
+def test_comparison_with_the_best_baseline(make_run, shift, result):
+    """On the same images: the baseline's scores are those of the model with noise, shifted by the label."""
     folder = make_run(labels=(0, 1) * 150, images=[f"{i}.png" for i in range(300)])
     table = [line.split(",") for line in (folder / "scores.csv").read_text().splitlines()]
     noise = np.random.default_rng(1).normal(0, 1.5, 300)
@@ -323,20 +311,16 @@ def test_how_the_best_trivial_row_stands(make_run, shift, words, care):
     labels, scores, trivial = ([float(row[i]) for row in table[1:]] for i in (1, 2, 5))
     metrics["baselines"] = {"mean_intensity": image_metrics(trivial, labels)}
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    page = write_report(folder).read_text(encoding="utf-8")
-    assert words in page
-    assert (words in page.split("<nav")[0]) == care  # at the top, in the box of what to be careful about
+    page = read(folder)
+    assert ("caution-baseline" in page.by_id) == (result != "worse")
     areas, covariance = delong([scores, trivial], labels)
     reach = 1.96 * np.sqrt(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
-    assert f"{areas[0] - areas[1] - reach:+.3f} to {areas[0] - areas[1] + reach:+.3f}" in page.replace(
-        "\N{MINUS SIGN}", "-"
-    )
+    bounds = [areas[0] - areas[1] - reach, areas[0] - areas[1] + reach]
+    np.testing.assert_allclose(numbers(page.by_id[f"baseline-{result}"])[-2:], bounds, atol=6e-4)
 
 
-def test_without_the_scores_of_a_trivial_row(make_run):
-    page = write_report(make_run(columns=False)).read_text(encoding="utf-8")
-    assert "lies below SAGAN" in page
-    assert "no interval was computed" in page
+def test_without_the_scores_of_a_baseline(make_run):
+    assert "baseline-below" in read(make_run(columns=False)).by_id
 
 
 @pytest.mark.parametrize(("aucp", "care"), [((0.5, 0.6, 0.7), True), ((0.5, 0.8, 0.7), False), ((0.5, 0.7), False)])
@@ -344,16 +328,16 @@ def test_a_run_that_has_not_finished_rising(make_run, aucp, care):
     folder = make_run()
     rows = [f"{100 * i},-0.5,{value}" for i, value in enumerate(aucp)]
     (folder / "history.csv").write_text("\n".join(["iteration,critic,aucp", *rows]) + "\n")
-    page = write_report(folder).read_text(encoding="utf-8")
-    assert ("may not have trained long enough" in page) == care
+    assert ("caution-still-rising" in read(folder).by_id) == care
 
 
 def test_a_row_chosen_on_the_test_is_red_and_no_result(make_run):
-    page = write_report(make_run(change=lambda m: m.update(oracle_test={"auc": 0.99, "ap": 0.98}))).read_text()
-    row = re.search(r'<tr class="red">.*?</tr>', page)[0]
-    assert "chosen on the test set; not a result" in row
-    assert "0.990" in row
-    assert "0.99" not in re.search(r'<p class="verdict">.*?</p>', page)[0]
+    page = read(make_run(change=lambda m: m.update(oracle_test={"auc": 0.99, "ap": 0.98})))
+    (row,) = (row for row in page.named("tr") if row.get("id") == "row-oracle_test")
+    assert row["class"] == "red"
+    assert "0.990" in page.by_id["row-oracle_test"]
+    assert "caution-oracle" in page.by_id
+    assert "0.99" not in page.by_id["verdict"]
 
 
 @pytest.mark.parametrize("column", ["score_oracle_test_no_result", "score_oracle_test"])
@@ -373,11 +357,10 @@ def test_its_scores_must_be_its_own(make_run, refused, column):
 
 def test_warnings_stand_on_top(make_run):
     text = f"view alone tells {FOLDER}/000.png apart"
-    page = write_report(make_run(change=lambda m: m.update(warnings=[text]))).read_text()
-    top = page.split("<nav")[0]
-    assert "View alone tells 000.png apart." in top
-    assert "The same pixels: t0.png and 000.png." in top
-    assert "1 file could not be used" in top
+    page = read(make_run(change=lambda m: m.update(warnings=[text])))
+    assert "View alone tells 000.png apart." in page.by_id["cautions"]
+    assert "The same pixels: t0.png and 000.png." in page.by_id["cautions"]
+    assert numbers(page.by_id["caution-skipped"]) == [1]
 
 
 def test_groups_and_localization(make_run):
@@ -391,37 +374,32 @@ def test_groups_and_localization(make_run):
         }
 
     page = read(make_run(change=change))
-    for part in (
-        "0.765",
-        "unknown",
-        "against masks",
-        "pixel average precision",
-        "0.321",
-        "0.456",
-        "at 0.5 false positives",
-    ):
-        assert part in page.text, part
-    assert "60 images, 30 images with lesions, 41 lesions" in page.text
+    assert "0.765" in page.by_id["groups"]
+    assert "unknown" in page.by_id["groups"]
+    assert "0.321" in page.by_id["localization-pixel_ap"]
+    assert numbers(page.by_id["localization-hit-rate-0.5"])[:2] == [0.5, 0.456]
+    assert numbers(page.by_id["localization-note"])[:4] == [60, 30, 41, 3.1]
+    assert "masks" in page.by_id["localization"]
 
 
 @pytest.mark.parametrize(
-    ("valid", "words"),
+    ("valid", "id", "values"),
     [
-        (15, "No p-value can be 0.05 or less with 15 validation normals: the smallest is 1/16, 6.2 %."),
-        (18, "the smallest is 1/19"),
-        (19, "of normal images about 5 % are expected with 19 validation normals"),
-        (37, "of normal images about 2.6 % are expected with 37"),
-        (50, "of normal images about 3.9 % are expected with 50"),
-        (None, "of normal images 5 % or fewer are expected."),
+        (15, "p-values-too-few", [15, 1, 16, 6.2]),
+        (18, "p-values-too-few", [18, 1, 19, 5.3]),
+        (19, "p-values", [5, 19]),
+        (37, "p-values", [2.6, 37]),
+        (50, "p-values", [3.9, 50]),
+        (None, "p-values", [5]),
     ],
 )
-def test_how_many_small_p_values_are_expected(make_run, valid, words):
+def test_how_many_small_p_values_are_expected(make_run, valid, id, values):
     def change(metrics):
         metrics["aucp"]["operating_points"] = operating_points(range(valid), [0, 1], [0, 1], [0.9]) if valid else []
 
-    text = read(make_run(change=change)).text
-    assert words in text.replace("\xa0", " ")
-    assert ("--valid_fraction" in text) == (valid in (15, 18))
+    text = read(make_run(change=change)).by_id[id].replace("-", " ")
+    found = numbers(text)
+    assert found[1:5] == values if id == "p-values-too-few" else found[-len(values) :] == values
 
 
 @pytest.mark.parametrize("far", [(), (0,), (30,), (0, 1, 59)])
@@ -437,17 +415,16 @@ def test_the_axis_of_the_histograms_follows_the_scores(make_run, far):
     metrics["aucp"] |= image_metrics(scores, labels)
     metrics["aucp"]["operating_points"][0]["threshold"] = 0.8
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    drawn = write_report(folder).read_text(encoding="utf-8").split('id="scores"')[1].split("</section>")[0]
+    text = write_report(folder).read_text(encoding="utf-8")
+    drawn = text.split('id="scores"')[1].split("</section>")[0]
     for kind in ("normal", "abnormal"):
         path = re.search(rf'<path d="M([^"]+)Z" class="{kind}">', drawn)[1]
         across, up = zip(*(map(float, point.split()) for point in path.split("L")), strict=True)
         filled = {x for x, y in zip(across, up, strict=True) if y < max(up)}
         assert max(filled) - min(filled) > 180  # each kind fills more than half of the 352 across
         assert len(filled) > 20
-    told = re.search(r"Far from the others of their kind: (\d+) images?, in", drawn)
-    assert (told is not None) == bool(far)
-    assert not far or int(told[1]) == len(far)
-    assert "Far from all scores: the threshold for 95&nbsp;% specificity." in drawn
+    assert numbers(Reader(text).by_id.get("outliers", "")) == [len(far)] * bool(far)
+    assert re.findall(r'class="beyond">[^<]*?(\d+)&nbsp;%', drawn) == ["95"]
     assert drawn.count('class="rule"') == 1  # that for 90 %
 
 
@@ -456,8 +433,7 @@ def test_too_few_validation_normals(make_run):
         point = {"specificity_wanted": 0.95, "threshold": None, "sensitivity": None, "specificity": None}
         metrics["aucp"]["operating_points"] = [point | {"n_valid_normal": 4, "warning": "it takes 19 of them"}]
 
-    page = read(make_run(change=change))
-    assert "It takes 19 of them." in page.text
+    assert "It takes 19 of them." in read(make_run(change=change)).by_id["operating-points"]
 
 
 def test_without_a_list_the_heat_maps_are_shown(make_run):
@@ -470,17 +446,16 @@ def test_without_a_list_the_heat_maps_are_shown(make_run):
 
 def test_known_lesions_are_outlined_in_the_gallery(make_run):
     folder = make_run()
-    assert "known lesions" not in read(folder).text
+    assert "outlined" not in read(folder).by_id
     place = folder / "heatmaps" / "gallery" / "gallery.json"
     facts = json.loads(place.read_text())
     facts[1]["lesions"] = "M8 16L8 48"
     place.write_text(json.dumps(facts))
     page = read(folder)
-    assert "Outlined on image and map: the known lesions." in page.text
+    assert "outlined" in page.by_id
     drawn = [path for path in page.named("path") if path["d"] == "M8 16L8 48"]
     assert [path.get("transform") for path in drawn] == [None, "translate(128 0)"]  # pictures are 192 x 64
-    (svg,) = [svg for svg in page.named("svg") if svg["aria-label"] == "outlines of the known lesions"]
-    assert svg["viewbox"] == "0 0 192 64"
+    assert sum(svg["viewbox"] == "0 0 192 64" for svg in page.named("svg")) == 1
 
 
 def test_the_page_says_how_maps_were_made_and_on_what_scale(make_run):
@@ -491,35 +466,28 @@ def test_the_page_says_how_maps_were_made_and_on_what_scale(make_run):
         metrics["aucp"]["localization"] = {"truth": "masks", "dice": 0.5, "threshold": 0.0625}
 
     page = read(make_run(change=change))
-    words = "the mean of 4 shifted passes, smoothed by a Gaussian of 2 pixels"
-    assert page.text.count(words) == 3  # gallery, localization, words
-    assert "99.9 % of the validation normals' pixels" in page.text.replace("\xa0", " ")
-    assert "0.156" in page.text
-    assert "pixels above 0.0625" in page.text
-    bars = [svg for svg in page.named("svg") if svg.get("class") == "bar"]
-    assert len(bars) == 1
+    words = map_words(how)
+    for id in ("map-scale", "localization-note", "glossary"):
+        assert words in page.by_id[id]
+    assert numbers(page.by_id["map-scale"])[-2:] == [0.156, 99.9]
+    assert "0.0625" in page.by_id["localization-note"]
+    assert len([svg for svg in page.named("svg") if svg.get("class") == "bar"]) == 1
     folder = make_run("older")
-    assert "as the run's settings say" in read(folder).text
+    assert map_words(None) in read(folder).by_id["map-scale"]
     (folder / "config.json").write_text('{"map_passes": 1, "map_smoothing": "guided", "map_sigma": 2.0}')
-    assert "smoothed by a guided filter" in read(folder).text
+    assert map_words({"passes": 1, "smoothing": "guided"}) in read(folder).by_id["map-scale"]
 
 
-@pytest.mark.parametrize(
-    ("valid", "words"),
-    [
-        (40, "above the threshold for 95 % specificity, the highest"),
-        (15, "above the threshold for 90 % specificity, the highest"),
-    ],
-)
-def test_the_threshold_has_a_name(make_run, valid, words):
+@pytest.mark.parametrize(("valid", "specificity"), [(40, 95), (15, 90)])
+def test_the_threshold_has_a_name(make_run, valid, specificity):
     def change(metrics):
         points = operating_points(np.linspace(0.02, 0.03, valid), [0.02, 0.03], [0, 1], (0.95, 0.9))
         metrics["aucp"]["operating_points"] = points
 
-    text = read(make_run(change=change)).text.replace("\xa0", " ")
-    assert words in text
-    assert ("15 validation normals are too few for a threshold for 95 % specificity" in text) == (valid == 15)
-    assert "closest to the threshold for 9" in text
+    page = read(make_run(change=change))
+    for kind in ("false-positive", "false-negative", "middle"):
+        assert numbers(page.by_id[f"cases-{kind}-note"]) == [specificity]
+    assert numbers(page.by_id.get("too-few-normals", "")) == ([15, 95] if valid == 15 else [])
 
 
 def test_middle_cases_without_a_threshold(make_run):
@@ -528,16 +496,18 @@ def test_middle_cases_without_a_threshold(make_run):
     kinds = ["highest", "middle", "lowest"]
     facts = [fact | {"kind": kind} for fact, kind in zip(json.loads(place.read_text()), kinds, strict=True)]
     place.write_text(json.dumps(facts))
-    assert "Scores around the median" in read(folder).text
+    assert "median" in read(folder).by_id["cases-middle-note"]
 
 
-def test_an_image_unlike_the_training_images_is_marked(make_run):
+def test_an_image_outside_the_training_range_is_marked(make_run):
     folder = make_run()
     place = folder / "heatmaps" / "gallery" / "gallery.json"
     facts = json.loads(place.read_text())
     facts[0]["warning"] = "mean brightness 3.0 is outside 40.0 to 90.0 of the training images"
     place.write_text(json.dumps(facts))
-    assert read(folder).text.count("unlike the training images: mean brightness 3.0 is outside") == 1
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert re.findall('class="outside">([^<]+)<', page)[0].endswith(facts[0]["warning"])
+    assert page.count('class="outside"') == 1
 
 
 def test_size_of_many_and_of_wide_pictures(make_run):
@@ -553,7 +523,7 @@ def test_broken_folders_are_refused(make_run, tmp_path, refused):
     with refused("nothing", "output_dir"):
         write_report(tmp_path / "nothing")
     for name in ("metrics.json", "scores.csv"):
-        with refused(name, "not evaluated"):
+        with refused(name, "evaluate.json"):
             write_report(make_run(f"without_{name}", drop=[name]))
     for name in ("metrics.json", "audit.json", "config.json", "splits.json", "heatmaps/gallery/gallery.json"):
         folder = make_run(f"broken_{name.replace('/', '_')}")
@@ -566,7 +536,7 @@ def test_broken_folders_are_refused(make_run, tmp_path, refused):
             write_report(folder)
     folder = make_run("no_models")
     (folder / "metrics.json").write_text('{"n_normal": 30}')
-    with refused("metrics.json", "no model"):
+    with refused("metrics.json", "no auc"):
         write_report(folder)
 
 
@@ -696,7 +666,7 @@ def test_pictures_that_do_not_fit_are_refused(make_run, refused):
     whole = png()
     for content in (b"no picture", b"", whole[:100], whole[: len(whole) // 2], whole[:40] + bytes(60) + whole[100:]):
         (place / "1.png").write_bytes(content)
-        with refused("1.png", "no whole picture", "again"):
+        with refused("1.png", "not a complete picture", "again"):
             write_report(folder)
     (place / "1.png").unlink()
     with refused("1.png", "not there"):
@@ -709,7 +679,7 @@ def test_pictures_that_do_not_fit_are_refused(make_run, refused):
 def test_heat_maps_that_were_cut_are_refused(make_run, refused):
     folder = make_run(drop=["heatmaps/gallery"])
     (folder / "heatmaps" / "1_normal.png").write_bytes(png()[:100])
-    with refused("1_normal.png", "no whole picture"):
+    with refused("1_normal.png", "not a complete picture"):
         write_report(folder)
 
 
