@@ -16,6 +16,7 @@ from monai_sagan.artifact.self_test import check_self_test, write_self_test
 from monai_sagan.data.training_range import typical_as_json
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
+from monai_sagan.methods import Method, find_method
 from monai_sagan.metrics import normal_threshold
 from monai_sagan.models.facts import FACTS, FORMAT_VERSION, FORMATS, LICENSE, SELF_TEST, Facts, digest, seal
 from monai_sagan.models.trained import Trained, load_trained, run_models
@@ -37,8 +38,8 @@ INPUTS = {
 DESCRIPTIONS = {
     "image": "uint8 (batch, channels, h, w): what the network saw; an ONNX graph calls it image_seen",
     "restored": "float32 (batch, channels, h, w): the healthy version, -1 to 1",
-    "anomaly_map": "float32 (batch, 1, h, w): where and how much both differ, 0 to 1",
-    "score": "float32 (batch,): the mean of the anomaly map, 0 to 1; higher is more abnormal",
+    "anomaly_map": "float32 (batch, 1, h, w): {anomaly_map}; higher is more abnormal",
+    "score": "float32 (batch,): higher is more abnormal",
     "p_value": "float32 (batch,): (1 + validation normals that score as high or higher) / (1 + validation normals)",
 }
 
@@ -126,8 +127,14 @@ def _describe(trained: Trained, format: str, name: str, license: str) -> Facts:
         ],
         "typical": typical_as_json(trained.typical),
         "inputs": INPUTS,
-        "outputs": DESCRIPTIONS,
+        "outputs": _describe_outputs(find_method(settings.method)),
     }
+
+
+def _describe_outputs(method: Method) -> dict[str, str]:
+    how = {"anomaly_map": method.map_words}
+    shown = {name: words.format(**how) for name, words in DESCRIPTIONS.items()}
+    return shown if method.restores else {name: words for name, words in shown.items() if name != "restored"}
 
 
 def _write(trained: Trained, facts: Facts, folder: Path) -> None:

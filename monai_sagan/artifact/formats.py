@@ -16,8 +16,9 @@ import torch
 
 from monai_sagan.artifact.archive import without_pickles
 from monai_sagan.artifact.graph import ScoringGraph
-from monai_sagan.artifact.runtimes import OUTPUTS
+from monai_sagan.artifact.runtimes import OUTPUTS, WITHOUT_RESTORED
 from monai_sagan.errors import SaganError
+from monai_sagan.methods import find_method
 from monai_sagan.models.facts import FORMATS
 from monai_sagan.models.trained import Trained
 from monai_sagan.packages import pip_install
@@ -83,7 +84,8 @@ def _write_torch_export(trained: Trained, path: Path) -> None:
 
 
 def _write_onnx(trained: Trained, path: Path) -> None:
-    names = ["image_seen" if name == "image" else name for name in OUTPUTS]  # an input is called image
+    outputs = OUTPUTS if find_method(trained.settings.method).restores else WITHOUT_RESTORED
+    names = ["image_seen" if name == "image" else name for name in outputs]  # an input is called image
     program = torch.onnx.export(
         _program(trained), dynamo=True, input_names=["image", "bits"], output_names=names, verbose=False
     )

@@ -39,11 +39,13 @@ class ScoringGraph(nn.Module):
         """The graph of a trained model."""
         return cls(trained.scorer, trained.settings.image_size, trained.valid_normal_scores)
 
-    def forward(self, image: Tensor, bits: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, bits: Tensor) -> tuple[Tensor, ...]:
         seen = resize_like_pillow(_to_8_bits(image, bits), *self.image_size)
         maps, score, restored = self.scorer(to_unit_range(seen))
         as_high = (self.cuts >= score[:, None]).sum(1)
-        return seen.to(torch.uint8), restored, maps, score, (1 + as_high).float() / (len(self.cuts) + 1)
+        p_value = (1 + as_high).float() / (len(self.cuts) + 1)
+        found = (maps, score, p_value) if restored is None else (restored, maps, score, p_value)
+        return seen.to(torch.uint8), *found
 
 
 def _to_8_bits(image: Tensor, bits: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sagan.artifact.runtimes import OUTPUTS, Runtime, load_runtime
+from monai_sagan.artifact.runtimes import OUTPUTS, WITHOUT_RESTORED, Runtime, load_runtime
 from monai_sagan.artifact.self_test import check_self_test
 from monai_sagan.data.training_range import typical_from_json
 from monai_sagan.errors import SaganError
@@ -73,7 +73,8 @@ class Artifact:
                 f"the images have values from {batch.min()} to {batch.max()}; this model takes {LEAST} to {GREATEST}"
             )
         outputs = self._runtime(np.ascontiguousarray(batch, np.int32), bits)
-        return dict(zip(OUTPUTS, outputs, strict=True))
+        names = OUTPUTS if len(outputs) == len(OUTPUTS) else WITHOUT_RESTORED
+        return dict(zip(names, outputs, strict=True))
 
 
 def open_artifact(path: str | Path, check: bool = True, threads: int | None = None) -> Artifact:

@@ -18,6 +18,7 @@ from monai_sagan.models.facts import FORMATS, Facts
 from monai_sagan.packages import pip_install
 
 OUTPUTS = ("image", "restored", "anomaly_map", "score", "p_value")  # of the graph, in this order
+WITHOUT_RESTORED = tuple(name for name in OUTPUTS if name != "restored")  # of methods that do not restore
 
 Runtime = Callable[[NDArray[np.int32], int], Sequence[NDArray[Any]]]  # from images (B, C, H, W) and bits
 

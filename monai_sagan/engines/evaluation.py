@@ -20,6 +20,7 @@ from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.engines.unlike import tell_unlike, unlike_training
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
+from monai_sagan.methods import describe_method
 from monai_sagan.metrics import conformal_p_values, grouped_metrics, image_metrics, operating_points
 from monai_sagan.metrics.groups import group_warnings
 from monai_sagan.metrics.localization import localization_metrics
@@ -119,6 +120,7 @@ def evaluate(
     unlike = tell_unlike([item["image"] for item in items], unusual, above)
     chance = _choice_by_chance(trained)
     metrics |= {
+        "method": describe_method(model.settings.method),
         "anomaly_map": how_maps_are_made(model.settings, model.scale),
         "n_normal": labels.count(0),
         "n_abnormal": labels.count(1),

@@ -110,6 +110,8 @@ class Method(ABC):
     title: ClassVar[str]  # in reports and tables
     Options: ClassVar[type[Settings]]  # a frozen dataclass that adds the method's own options to a run's settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # values by name; "paper" and "recommended" at least
+    restores: ClassVar[bool] = True  # whether `detect` returns restored images
+    map_words: ClassVar[str] = "|image - restored| / 2"  # what an anomaly map shows
     streams: ClassVar[tuple[str, ...]]  # of "normal", "unlabeled", "pseudo": no other images are read in training
     stages_count: ClassVar[int] = 1
 

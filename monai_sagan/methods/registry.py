@@ -44,6 +44,12 @@ def find_method(name: str) -> Method:
     return found()
 
 
+def describe_method(name: str) -> dict[str, Any]:
+    """The entry of ``metrics.json``: ``name``, ``title``, and whether it learns from ``unlabeled`` images."""
+    method = find_method(name)
+    return {"name": name, "title": method.title, "unlabeled": "unlabeled" in method.streams}
+
+
 def resolve_settings(preset: str = "recommended", method: str = "sagan", **values: Any) -> Any:
     """The settings of a method's ``preset``, with every value that is given and not None in place of the preset's.
 

@@ -61,10 +61,10 @@ def curves_section(run: Run) -> Html:
         shown = chart(frame, titles[i], *(part for part in drawn if part is not None))
         figures.append(tag("figure", shown, tag("figcaption", titles[i])))
     note = (
-        f"Solid: {row_title(run.models[0])}, with pointwise 95 % bands ({RESAMPLES:,} bootstrap samples, stratified). "
-        f"Dotted: chance."
+        f"Solid: {row_title(run.models[0], run)}, with pointwise 95 % bands ({RESAMPLES:,} bootstrap samples, "
+        f"stratified). Dotted: chance."
     )
-    dashed = f" Dashed: the best baseline, {row_title(baseline)}." if baseline and others else ""
+    dashed = f" Dashed: the best baseline, {row_title(baseline, run)}." if baseline and others else ""
     return section("curves", "Curves", tag("div", *figures, class_="charts"), paragraph(note + dashed, kind="soft"))
 
 

@@ -32,8 +32,8 @@ def results_section(run: Run) -> Html:
     blocks = {name: run.metrics[name] for name in run.models}
     others = {name: baselines[name] or {} for name in sorted(baselines)}
     bounds = _scale([*blocks.values(), *others.values()])
-    rows = [_row(name, block, bounds, "first") for name, block in blocks.items()]
-    rows += [_row(name, block, bounds, "plain") for name, block in others.items()]
+    rows = [_row(row_title(name, run), name, block, bounds, "first") for name, block in blocks.items()]
+    rows += [_row(row_title(name, run), name, block, bounds, "plain") for name, block in others.items()]
     kinds = ["chosen", *("red" if name.startswith("oracle") else None for name in run.models[1:])]
     scale = f"AUC, from {bounds[0]:g} to {bounds[1]:g}"
     title = "Test results of the models, and of baselines on the same images"
@@ -54,7 +54,7 @@ def _scale(blocks: list[dict[str, Any]]) -> tuple[float, float]:
     return max(int(lowest * 10 - 1e-9) / 10, 0.0), 1.0
 
 
-def _row(name: str, block: dict[str, Any], bounds: tuple[float, float], kind: str) -> list[Any]:
+def _row(title: str, name: str, block: dict[str, Any], bounds: tuple[float, float], kind: str) -> list[Any]:
     auc: float | None = block.get("auc")
     shown = value_and_interval(block, "auc")
     drawn: str = NONE
@@ -62,7 +62,7 @@ def _row(name: str, block: dict[str, Any], bounds: tuple[float, float], kind: st
         low, high = block.get("auc_ci95") or (auc, auc)
         drawn = whisker(low, auc, high, bounds, "warn" if name.startswith("oracle") else kind, f"AUC {shown}")
     iteration = f"{block['iteration']:,}" if isinstance(block.get("iteration"), int) else NONE
-    return [row_title(name), _figure(block, "auc"), _figure(block, "ap"), drawn, iteration]
+    return [title, _figure(block, "auc"), _figure(block, "ap"), drawn, iteration]
 
 
 def _figure(block: dict[str, Any], name: str, count: str = "") -> Html:

@@ -20,16 +20,16 @@ BASELINES = {
     "linear_pu": "linear positive-unlabeled classifier",
 }
 MODELS = {
-    "aucp": "SAGAN, chosen without labels",
-    "last": "SAGAN, last iteration",
-    "oracle_test": "SAGAN, chosen on the test set; not a result",
+    "aucp": "chosen without labels",
+    "last": "last iteration",
+    "oracle_test": "chosen on the test set; not a result",
 }
 
 
-def row_title(name: str) -> str:
+def row_title(name: str, run: Run) -> str:
     """The title of a model or baseline."""
     key = name.removesuffix("_masked")
-    words = MODELS.get(key, BASELINES.get(key, key.replace("_", " ")))
+    words = f"{run.method}, {MODELS[key]}" if key in MODELS else BASELINES.get(key, key.replace("_", " "))
     return f"{words}, training mask on" if name.endswith("_masked") else words
 
 
@@ -37,7 +37,7 @@ def page_title(run: Run) -> str:
     """The title of the page, with the name of the dataset's folder, not its path."""
     folder = (run.config or {}).get("dataset_dir")
     parts = [part for part in re.split(r"[\\/]", str(folder or "")) if part not in ("", ".", "..", "data")]
-    return f"SAGAN test report: {parts[-1]}" if parts else "SAGAN test report"
+    return f"{run.method} test report: {parts[-1]}" if parts else f"{run.method} test report"
 
 
 def describe_test_images(run: Run) -> str:
@@ -186,16 +186,18 @@ def compare_baseline(run: Run) -> Comparison:
     if name is None or run.chosen.get("auc") is None:
         return Comparison("none", "No baselines were computed for this run.")
     auc = run.metrics["baselines"][name]["auc"]
-    row = f"The best baseline, {row_title(name)} (AUC {fraction(auc)}),"
+    row = f"The best baseline, {row_title(name, run)} (AUC {fraction(auc)}),"
     scores = run.scores
     bounds = roc_auc_difference_ci95(scores[run.models[0]], scores[name], run.labels) if name in scores else None
     if bounds is None:
         above = bool(auc >= run.chosen["auc"])
-        words = f"{row} lies {'above' if above else 'below'} SAGAN's AUC; no interval was computed."
+        words = f"{row} lies {'above' if above else 'below'} {run.method}'s AUC; no interval was computed."
         return Comparison("above" if above else "below", words, above)
-    shown = f"(AUC of SAGAN minus its own, 95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f})"
+    shown = f"(AUC of {run.method} minus its own, 95 % interval {bounds[0]:+.3f} to {bounds[1]:+.3f})"
     if bounds[1] < 0:
-        return Comparison("better", f"{row} is better than SAGAN on these images {shown}.", True)
+        return Comparison("better", f"{row} is better than {run.method} on these images {shown}.", True)
     if bounds[0] <= 0:
-        return Comparison("similar", f"{row} does not differ significantly from SAGAN on these images {shown}.", True)
-    return Comparison("worse", f"{row} is worse than SAGAN on these images {shown}.")
+        return Comparison(
+            "similar", f"{row} does not differ significantly from {run.method} on these images {shown}.", True
+        )
+    return Comparison("worse", f"{row} is worse than {run.method} on these images {shown}.")

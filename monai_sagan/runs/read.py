@@ -87,6 +87,11 @@ class Run:
         return self.labels.count(0), self.labels.count(1), self.labels.count(None)
 
     @property
+    def method(self) -> str:
+        """The title of the method that made the models."""
+        return str((self.metrics.get("method") or {}).get("title", "SAGAN"))
+
+    @property
     def threshold(self) -> dict[str, Any] | None:
         """The operating point whose threshold defines the mistakes of the gallery, or None."""
         return gallery_point(self.chosen.get("operating_points") or [])
