@@ -132,7 +132,8 @@ class StagedTrainer(Trainer):
         batch = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
         variant, inputs = stage.draw(batch, state.iteration)
         state.output = dict(self._last_output)  # ignite empties it at each batch
-        for event, output in self._steps.get(placed.first, stage.step)(variant, *inputs):
+        step = self._steps.get(placed.first, stage.step)
+        for event, output in step(variant, *inputs):
             state.output |= output
             engine.fire_event(event)
         self._last_output = dict(state.output)
