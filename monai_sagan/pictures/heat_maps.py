@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_sagan import run_files
-from monai_sagan.data.datalist import Item
+from monai_sagan.data.datasets.items import Item
 from monai_sagan.data.formats.workers import one_line
 from monai_sagan.files import build_folder, fitting, write_text
 from monai_sagan.pictures.cases import pick_cases

@@ -19,7 +19,7 @@ from monai_sagan.study.rows import Rows
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-    from monai_sagan.data.datalist import Datalist
+    from monai_sagan.data.datasets.items import Datalist
 
 _MAY_DIFFER = ("device",)  # does not change what a run is
 

@@ -17,7 +17,7 @@ from monai_sagan.study.rows import BUDGETS, Rows, named_rows, published_figures
 from monai_sagan.study.table import write_table
 
 if TYPE_CHECKING:
-    from monai_sagan.data.datalist import Datalist
+    from monai_sagan.data.datasets.items import Datalist
 
 __all__ = ["run_study"]
 
