@@ -15,7 +15,7 @@ __all__ = ["Settings", "as_plain", "resolve_flags"]
 
 @dataclass(frozen=True)
 class Settings:
-    """What every run has: images, batches, iterations, anomaly maps. A method adds its own options in a subclass.
+    """Options of every run: images, batches, iterations, anomaly maps; methods add their own in subclasses.
 
     `monai_sagan.options.describe` returns types, ranges and defaults.
 

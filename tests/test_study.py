@@ -87,33 +87,33 @@ def test_rows_become_commands(tmp_path, plan):
         *(f"--{name}={value}" for name, value in TINY.items()),
     }
     check_command_line(words[2:])  # the config has all these keys
-    assert runs[5].asked["anatomical_consistency"] is True
-    assert runs[5].asked["grid"] == [1, 2]
-    assert (runs[5].asked["seed"], runs[5].asked["learning_rate"]) == (5, 5e-5)
+    assert runs[5].config["anatomical_consistency"] is True
+    assert runs[5].config["grid"] == [1, 2]
+    assert (runs[5].config["seed"], runs[5].config["learning_rate"]) == (5, 5e-5)
 
 
 def test_asking_a_config_overrides_nothing(tmp_path):
     """A run that was made without overrides is then known again."""
-    assert Bundle(CONFIG).asked({"dataset_dir": str(tmp_path), **TINY})["overrides"] is None
+    assert Bundle(CONFIG).run_config({"dataset_dir": str(tmp_path), **TINY})["overrides"] is None
 
 
 def test_table_4_changes_nothing_but_the_ratio(plan, datalist):
     runs = plan(STUDIES["table4"], seeds=(0, 1))
     assert [run.row for run in runs[:7]] == ["0_u", "0", "0.2", "0.4", "0.6", "0.8", "1.0"]
-    assert {run.asked["unlabeled_size"] for run in runs} == {18}  # 20 abnormal images less 2 for validation
-    assert [run.asked["anomaly_ratio"] for run in runs[:7]] == [0, 0, 0.2, 0.4, 0.6, 0.8, 1]
-    assert [run.asked["fake_source"] for run in runs[:3]] == ["pseudo", "unlabeled", "unlabeled"]
+    assert {run.config["unlabeled_size"] for run in runs} == {18}  # 20 abnormal images less 2 for validation
+    assert [run.config["anomaly_ratio"] for run in runs[:7]] == [0, 0, 0.2, 0.4, 0.6, 0.8, 1]
+    assert [run.config["fake_source"] for run in runs[:3]] == ["pseudo", "unlabeled", "unlabeled"]
     for run in runs:
-        values = {name: run.asked[name] for name in ("anomaly_ratio", "unlabeled_size", "valid_fraction", "seed")}
+        values = {name: run.config[name] for name in ("anomaly_ratio", "unlabeled_size", "valid_fraction", "seed")}
         splits = make_splits(datalist, **values)
         labels = [item["label"] for item in splits["train_unlabeled"]]
         assert len(labels) == 18
-        assert sum(labels) == round(18 * run.asked["anomaly_ratio"])
+        assert sum(labels) == round(18 * run.config["anomaly_ratio"])
 
 
 def test_a_size_that_is_given_stands(plan):
-    assert {run.asked["unlabeled_size"] for run in plan(STUDIES["table4"], unlabeled_size=10)} == {10}
-    assert {run.asked["unlabeled_size"] for run in plan(STUDIES["table3"])} == {None}
+    assert {run.config["unlabeled_size"] for run in plan(STUDIES["table4"], unlabeled_size=10)} == {10}
+    assert {run.config["unlabeled_size"] for run in plan(STUDIES["table3"])} == {None}
 
 
 def test_a_study_of_ones_own(tmp_path, refused):
@@ -137,7 +137,7 @@ def test_a_study_of_ones_own(tmp_path, refused):
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_budgets_fit_every_bundle(budget, plan):
     for run in plan(STUDIES["table2"], **BUDGETS[budget]):
-        assert {name: run.asked[name] for name in BUDGETS[budget]} == BUDGETS[budget]
+        assert {name: run.config[name] for name in BUDGETS[budget]} == BUDGETS[budget]
 
 
 def test_published_figures_are_of_the_papers_datasets_alone():
@@ -189,7 +189,7 @@ def test_a_test_split_without_labels_is_refused(tmp_path, refused):
 def finish(run, scores=(0.1, 0.2, 0.3, 0.4), labels=(0, 0, 1, 1), **metrics):
     """Leave behind what a finished run does."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "config.json").write_text(json.dumps({**run.asked, "device": "cuda"}))
+    (run.folder / "config.json").write_text(json.dumps({**run.config, "device": "cuda"}))
     auc = roc_auc_score(labels, scores)
     rows = [["image", "label", "score", "p_value", "score_last"]]
     rows += [

@@ -24,7 +24,7 @@ class Timing:
     seconds: list[float] = field(default_factory=list)  # of one iteration or batch, one value a round
     images: int = 0  # of each stream in it
     first: float = 0.0  # seconds of the first pair of calls, compiling included
-    peak: int = 0  # greatest memory, in bytes: the device's, or on a CPU the whole process's
+    peak: int = 0  # greatest memory, in bytes: the device's, or on a CPU the process's
     graphs: int = 0  # that were compiled for the first pair of calls
     breaks: int = 0  # places where a graph had to end
     recompiled: int = 0  # graphs that were compiled after the first pair
@@ -42,7 +42,7 @@ def time_side_by_side(
     least: float = 0.5,
     threads: int | None = None,
 ) -> dict[str, Timing]:
-    """Time workloads, by `make`'s arguments, in turn, so that other load on the machine meets all alike.
+    """Time workloads, by `make`'s arguments, in turn, so that other load affects all equally.
 
     Each of ``rounds`` gives one value per workload, of pairs of calls for ``least`` seconds: every second iteration has
     a generator update.

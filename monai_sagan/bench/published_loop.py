@@ -1,7 +1,7 @@
 """The published training loop in our own code, to measure against.
 
 Three generator passes one after another; the generator's graph is built in the critic step and thrown away; the
-critic's weights get gradients in the generator step that nobody uses; pseudo-anomalies are made image by image in
+critic's weights get gradients in the generator step that are never used; pseudo-anomalies are made image by image in
 NumPy; losses are read by the host at every update; contiguous float32; Adam's default loop; instance norm with
 running statistics, as `nn.InstanceNorm2d` computes it.
 """

@@ -15,7 +15,7 @@ from monai_sagan.metrics.images import image_metrics
 from monai_sagan.metrics.roc import roc_auc, roc_auc_ci95
 
 if TYPE_CHECKING:
-    from monai_sagan.data.datalist import Item
+    from monai_sagan.data.datasets.items import Item
 
 __all__ = ["grouped_metrics"]
 

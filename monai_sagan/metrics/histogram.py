@@ -15,8 +15,8 @@ def score_histogram(scores: Values, labels: Labels, bins: int = 40) -> dict[str,
     """Counts of scores in the same equal bins for each class, ready for JSON.
 
     ``edges`` are bins + 1 numbers from the lowest to the highest score, none without scores; ``normal``, ``abnormal``
-    and ``unknown`` count images. Scores that leave no room for so many bins, such as equal ones, lie in the middle of a
-    wider range.
+    and ``unknown`` count images. Scores too close for so many bins, such as equal ones, lie in the middle of a wider
+    range.
     """
     if bins != int(bins) or bins < 1:
         raise SaganError(f"bins is {bins}; it is a whole number, 1 or more")

@@ -17,7 +17,7 @@ from monai_sagan.metrics.pixels import dice, pixel_curves, pixel_metrics
 from monai_sagan.metrics.regions import Regions, read_regions
 
 if TYPE_CHECKING:
-    from monai_sagan.data.datalist import Item
+    from monai_sagan.data.datasets.items import Item
 
 __all__ = ["localization_metrics"]
 

@@ -18,7 +18,7 @@ def pixel_metrics(maps: ArrayLike, regions: Regions) -> dict[str, float | None]:
     """Metrics of all pixels, ranked by their map's value; None without pixels in lesions or without others.
 
     ``pixel_ap`` and ``pixel_auc`` are average precision and area under the ROC curve. ``dice_oracle`` is the best
-    Dice coefficient over all thresholds, which nobody knows beforehand. ``pro`` is the per-region overlap: the share
+    Dice coefficient over all thresholds, which is unknown in practice. ``pro`` is the per-region overlap: the share
     of a lesion above a threshold, averaged over lesions so that small ones count as much as large ones, and over the
     false positive rates of pixels up to 0.3; 1 is perfect (Bergmann et al. 2021,
     https://doi.org/10.1007/s11263-020-01400-4).

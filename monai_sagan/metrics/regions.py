@@ -14,7 +14,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import on_host
 
 if TYPE_CHECKING:
-    from monai_sagan.data.datalist import Item
+    from monai_sagan.data.datasets.items import Item
 
 Array = NDArray[Any]
 Size = tuple[int, int]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from monai_sagan import run_files
-from monai_sagan.data.datalist import Item
+from monai_sagan.data.datasets.items import Item
 from monai_sagan.data.formats.workers import one_line
 from monai_sagan.files import build_folder, fitting, write_text
 from monai_sagan.pictures.cases import pick_cases
@@ -46,13 +46,14 @@ def pick_images(scores: Tensor, count: int = 4) -> list[int]:
 def triptychs(image: Tensor, restored: Tensor | None, anomaly_map: Tensor, scale: float) -> Tensor:
     """Images (B, C, H, W) in [-1, 1] with their maps side by side, in color: (B, 3, H, 3 W) in [0, 1].
 
-    ``scale`` is the map's value at the top of the color scale.
+    ``scale`` is the map's value at the top of the color scale. Without restored images they are two panels, 2 W wide.
     """
     from matplotlib import colormaps
 
     colors = torch.tensor(colormaps[COLORS](range(256))[:, :3], dtype=torch.float32, device=image.device)
     level = (anomaly_map[:, 0] / max(scale, 1e-12) * 255).clamp(0, 255).long()
-    grey = [((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1) for x in (image, restored)]
+    shown = [image] if restored is None else [image, restored]
+    grey = [((x + 1) / 2).clamp(0, 1).expand(-1, 3, -1, -1) for x in shown]
     return torch.cat([*grey, colors[level].permute(0, 3, 1, 2)], dim=3)
 
 
@@ -127,6 +128,7 @@ def write_gallery(
                 "rank": ranks[index],
                 "warning": warnings[index] if warnings else "",
             }
+            | ({"restored": False} if found.restored is None else {})
             | ({"lesions": path} if (path := svg_path(lesion_outlines(items[index], *pixels.shape[-2:]))) else {})
         )
     write_text(place / run_files.CASES, json.dumps(facts, indent=1) + "\n")
@@ -144,17 +146,17 @@ def _kind(item: Item) -> str:
 
 def _draw(
     path: Path,
-    tensors: tuple[Tensor, Tensor, Tensor],
+    tensors: tuple[Tensor, Tensor | None, Tensor],
     scale: float,
     title: str,
     words: str = "",
     lesions: NDArray[Any] = NO_LESIONS,
 ) -> None:
-    image, restored, anomaly_map = (tensor[0].permute(1, 2, 0).squeeze(-1).cpu().numpy() for tensor in tensors)
-    figure, panels = _figure(image.shape, scale, words)
-    for panel, values in zip(panels, ((image + 1) / 2, (restored + 1) / 2, anomaly_map), strict=True):
+    *images, anomaly_map = (part[0].permute(1, 2, 0).squeeze(-1).cpu().numpy() for part in tensors if part is not None)
+    figure, panels = _figure(images[0].shape, scale, words, len(images) == 2)
+    for panel, values in zip(panels, [*((image + 1) / 2 for image in images), anomaly_map], strict=True):
         panel.set_data(values)
-    for panel in panels[::2]:
+    for panel in (panels[0], panels[-1]):
         outlines: Any = panel.axes.collections[0]
         outlines.set_segments(lesions.reshape(-1, 2, 2) - 0.5)  # of pixels' corners; a pixel's center is a whole number
     figure.suptitle(title, y=0.98, fontsize=10, parse_math=False)  # a file's name may hold any sign
@@ -162,8 +164,8 @@ def _draw(
 
 
 @lru_cache(maxsize=1)
-def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, list[AxesImage]]:
-    """The figure for images of a shape and its three panels, for all pictures of a run."""
+def _figure(shape: tuple[int, ...], scale: float, words: str, restored: bool = True) -> tuple[Figure, list[AxesImage]]:
+    """The figure for images of a shape and its panels, for all pictures of a run."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
@@ -172,6 +174,8 @@ def _figure(shape: tuple[int, ...], scale: float, words: str) -> tuple[Figure, l
     FigureCanvasAgg(figure)
     panels = []
     for place, name in enumerate(TITLES):
+        if name == "restored" and not restored:
+            continue
         axis = figure.add_axes((0.01 + 0.282 * place, 0.09, 0.272, 0.73))
         a_map = name == "anomaly map"
         empty = np.zeros(shape[:2] if a_map else shape)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monai_sagan.data.datalist import Item
+from monai_sagan.data.datasets.items import Item
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.regions import read_regions
 

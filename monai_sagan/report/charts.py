@@ -105,7 +105,7 @@ def _histograms(counts: dict[str, Any], points: Sequence[dict[str, Any]], unlabe
 
 
 def _bulk(scores: np.ndarray, labels: Sequence[int | None]) -> tuple[float, float]:
-    """The lowest and the highest score that is no outlier of its kind: the axis follows most data."""
+    """The lowest and the highest score without the outliers of each kind: the axis follows most data."""
     ends = []
     for kind in set(labels):
         values = scores[[label == kind for label in labels]]

@@ -43,7 +43,7 @@ def _splits(run: Run) -> Html:
         return paragraph("The run's folder has no splits.json: the splits are unknown.", id="no-splits")
     names = [name for name in SPLITS if name in counts] + sorted(set(counts) - set(SPLITS))
     rows = [
-        [name, _number(c.get("images")), _abnormal(c), _number(c.get("patients")), USES.get(name, "")]
+        [name.replace("_", " "), _number(c.get("images")), _abnormal(c), _number(c.get("patients")), USES.get(name, "")]
         for name, c in ((name, counts[name]) for name in names)
     ]
     head = ["split", "images", "abnormal", "patients", "used for"]

@@ -97,22 +97,23 @@ def _case(run: Run, picture: Picture) -> Html:
     numbers = [f"score {facts['score']:.4f}"] if isinstance(facts.get("score"), (int, float)) else []
     numbers += [f"p {facts['p_value']:.3g}"] if isinstance(facts.get("p_value"), (int, float)) else []
     numbers += [f"rank {facts['rank']:,} of {len(run.images):,}"] if isinstance(facts.get("rank"), int) else []
-    words = f"{name}: image, restored image and anomaly map; {label}, {', '.join(numbers)}"
-    panels = tag("div", *(tag("span", panel) for panel in ("image", "restored", "anomaly map")), class_="panels")
+    names = ["image", "anomaly map"] if facts.get("restored") is False else ["image", "restored", "anomaly map"]
+    words = f"{name}: {' and '.join((', '.join(names[:-1]), names[-1]))}; {label}, {', '.join(numbers)}"
+    panels = tag("div", *(tag("span", panel) for panel in names), class_="panels")
     caption = [tag("b", name), " · ", ", ".join([label, *numbers])]
     if facts.get("warning"):
         caption.append(tag("span", f"; outside the training range: {facts['warning']}", class_="outside"))
     content, image = _read(picture.path)
-    outlines = _outlines(image, facts["lesions"]) if facts.get("lesions") else None
+    outlines = _outlines(image, facts["lesions"], len(names)) if facts.get("lesions") else None
     shown = tag("div", _embedded(_small(content, image), words), outlines, class_="triptych")
     return tag("figure", panels, shown, tag("figcaption", *caption), class_="case")
 
 
-def _outlines(image: Image, path: str) -> Html:
-    """A path over the first and the third panel of a triptych."""
-    third = tag("path", d=path, transform=f"translate({2 * image.width // 3} 0)")
+def _outlines(image: Image, path: str, panels: int) -> Html:
+    """A path over the first and the last panel."""
+    last = tag("path", d=path, transform=f"translate({(panels - 1) * image.width // panels} 0)")
     box = f"0 0 {image.width} {image.height}"
-    return tag("svg", tag("path", d=path), third, viewBox=box, role="img", aria_label="outlines of the known lesions")
+    return tag("svg", tag("path", d=path), last, viewBox=box, role="img", aria_label="outlines of the known lesions")
 
 
 def _heat_maps(run: Run) -> list[Html]:

@@ -44,9 +44,9 @@ def as_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(as_text, value))
+        return ", ".join(map(as_text, value)) or "none"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {as_text(value[key])}" for key in sorted(value))
+        return ", ".join(f"{key} {as_text(value[key])}" for key in sorted(value)) or "none"
     return str(value)
 
 

@@ -181,7 +181,7 @@ def groups_section(run: Run) -> Html:
             if isinstance(block, dict):
                 sizes = [as_text(block.get(key, NONE)) for key in ("n_normal", "n_abnormal")]
                 values = [_figure(block, name) for name in ("auc", "ap")]
-                rows.append([group or "not known", _parts(sizes[0], f" + {sizes[1]}"), *values])
+                rows.append([group or "unknown", _parts(sizes[0], f" + {sizes[1]}"), *values])
     warnings = [
         sentence(run.names.short(text))
         for text in run.metrics.get("warnings", [])

@@ -68,7 +68,7 @@ svg.whisker { width: 150px; height: 18px; margin-top: 3px; }
 .cases img { image-rendering: pixelated; } .triptych { position: relative; }
 .triptych svg { position: absolute; inset: 0; height: 100%; }
 .triptych path { stroke: #7fe7ff; stroke-width: 1.5px; stroke-linecap: square; vector-effect: non-scaling-stroke; }
-.panels { display: grid; grid-template-columns: repeat(3, 1fr); font-size: 12px; color: var(--soft);
+.panels { display: grid; grid-auto-flow: column; grid-auto-columns: 1fr; font-size: 12px; color: var(--soft);
   padding-bottom: 4px; }
 .case b { color: var(--ink); }
 .settings { columns: 3 260px; column-gap: 40px; margin: 12px 0; padding: 0; font-size: 14px; }

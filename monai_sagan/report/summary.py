@@ -91,7 +91,7 @@ def _doubt(run: Run) -> Doubt | None:
         normal, abnormal, _ = run.counts
         few = [f"1 {kind} test image" for number, kind in ((normal, "normal"), (abnormal, "abnormal")) if number == 1]
         why = f"with {' and '.join(few)} there is no interval" if few else "no interval was computed"
-        ask = "this may be chance" if few else "whether this is better than chance is not known"
+        ask = "this may be chance" if few else "it is unknown whether this is better than chance"
         caution = f"the AUC has no interval: {why}, so {ask}"
         return Doubt("no-interval", "has an AUC of {auc}", f"; {why}, so {ask}", caution)
     if bounds[1] < 0.5:

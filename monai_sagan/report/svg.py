@@ -22,8 +22,8 @@ class Frame:
 
     x: tuple[float, float]  # lowest and highest value across
     y: tuple[float, float] = (0.0, 1.0)  # lowest and highest value up
-    width: float = 420  # of the whole drawing
-    height: float = 340  # of the whole drawing
+    width: float = 420  # of the drawing
+    height: float = 340  # of the drawing
     top: float = TOP  # margin above the data
     bottom: float = BOTTOM  # margin below the data
 
@@ -40,9 +40,9 @@ class Frame:
 def rows(x: tuple[float, float], ys: Sequence[tuple[float, float]], top: float, height: float = 92) -> list[Frame]:
     """A frame for each row of a drawing, with room for a `heading` above each and for ``top`` above all."""
     step = ROW + 8 + height
-    whole = top + step * len(ys) + BOTTOM
+    total = top + step * len(ys) + BOTTOM
     tops = [top + step * (i + 1) - height for i in range(len(ys))]
-    return [Frame(x, y, height=whole, top=at, bottom=whole - at - height) for y, at in zip(ys, tops, strict=True)]
+    return [Frame(x, y, height=total, top=at, bottom=total - at - height) for y, at in zip(ys, tops, strict=True)]
 
 
 def heading(frame: Frame, content: str) -> Html:

@@ -16,7 +16,7 @@ from monai_sagan.files import write_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from monai_sagan.data.datalist import Item
+    from monai_sagan.data.datasets.items import Item
 
 REASON = "chosen by test labels: no result"
 ORACLE = "oracle_test"

@@ -19,7 +19,7 @@ from monai_sagan.study.rows import Rows
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-    from monai_sagan.data.datalist import Datalist
+    from monai_sagan.data.datasets.items import Datalist
 
 _MAY_DIFFER = ("device",)  # does not change what a run is
 
@@ -28,12 +28,12 @@ _MAY_DIFFER = ("device",)  # does not change what a run is
 class Run:
     """One training run of a study."""
 
-    row: str  # of the table
-    seed: int  # of the run
-    folder: Path  # its output folder
-    command: tuple[str, ...]  # what trains, evaluates, or goes on after an interruption
+    row: str
+    seed: int
+    folder: Path
+    command: tuple[str, ...]  # trains and evaluates, or resumes
     values: Mapping[str, Any]  # all keys that it overrides in the config
-    asked: Mapping[str, Any]  # what the run's ``config.json`` holds once it has begun
+    config: Mapping[str, Any]  # its ``config.json``
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class Bundle:
         """The datalist of a run with these overrides, without unreadable images; decodes what is not decoded yet."""
         return dict(self.read("readable" if "readable" in self._config else "datalist", values))
 
-    def asked(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def run_config(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The ``config.json`` of a run with these overrides; {} for a config without ``start_run``."""
         from monai_sagan.settings import as_plain
 
@@ -129,7 +129,7 @@ def plan_runs(
             own |= {"output_dir": str(place)} | ({} if size is None else {"unlabeled_size": size})
             config = ["--config_file", str(bundle.path)]
             command = (sys.executable, "-m", "monai.bundle", "run", *config, *join_options(own))
-            runs.append(Run(row, seed, place, command, own, bundle.asked(own)))
+            runs.append(Run(row, seed, place, command, own, bundle.run_config(own)))
     return runs
 
 
@@ -175,7 +175,7 @@ def _check_same(run: Run) -> None:
         raise SaganError(
             f"{path} is missing or broken, so the settings of this run are unknown; delete {run.folder}"
         ) from None
-    for name, asked in run.asked.items():
+    for name, asked in run.config.items():
         if name not in _MAY_DIFFER and found.get(name) != asked:
             raise SaganError(
                 f"{run.folder} was run with {name} {found.get(name)}, the study now asks for {asked}; set it back, "

@@ -26,7 +26,7 @@ class Job:
     """A command to run in its own process."""
 
     name: str  # for people
-    command: tuple[str, ...]  # the words of the command line
+    command: tuple[str, ...]
     folder: Path  # keeps what it prints, in ``output.txt``
 
 
@@ -34,10 +34,10 @@ class Job:
 class Outcome:
     """How a job ended."""
 
-    job: Job  # what ran
-    code: int  # its exit code
-    seconds: float  # how long it took
-    last_line: str  # the last line that it printed
+    job: Job
+    code: int
+    seconds: float
+    last_line: str
 
 
 def available_cores() -> int:

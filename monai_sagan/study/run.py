@@ -17,7 +17,7 @@ from monai_sagan.study.rows import BUDGETS, Rows, named_rows, published_figures
 from monai_sagan.study.table import write_table
 
 if TYPE_CHECKING:
-    from monai_sagan.data.datalist import Datalist
+    from monai_sagan.data.datasets.items import Datalist
 
 __all__ = ["run_study"]
 
@@ -67,7 +67,7 @@ def run_study(
     with hold_folder(folder, "study") as keep_open:
         chosen = _shared(bundle, folder, chosen)
         for own in rows.values():
-            bundle.asked(chosen | dict(own))  # raises for a wrong value before anything takes time
+            bundle.run_config(chosen | dict(own))  # raises for a wrong value before anything takes time
         counts = _counts(bundle.read("datalist", chosen))
         readable = [bundle.images({**chosen, **own, "output_dir": str(folder)}) for own in rows.values()]
         runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])

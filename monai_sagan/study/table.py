@@ -30,8 +30,8 @@ Mean over seeds, with a 95 % interval for both other test images and other seeds
 the mean covariance of two seeds' figures over test sets (DeLong for AUC, the jackknife for AP) plus t^2 times the
 variance between the K seeds over K (t of Student, K - 1 degrees of freedom), and no less than the test-set part of
 these models' mean; on the logit scale. It is conservative. With one seed it covers the test images alone: another seed
-may well lie outside. A difference is paired by seed and image, with an interval of the same kind; it is *inside the
-noise* when that includes 0. The intervals are not corrected for several rows."""
+may well lie outside. A difference is paired by seed and image, with an interval of the same kind; when that includes 0
+it is *inside the noise*. The intervals are not corrected for several rows."""
 EXPLAINED = """\
 `aucp`: the model chosen without labels. `last`: the last one. `oracle_test`: chosen on the test set, so not a result.
 The baseline is the best of those without a network (`metrics.json`, `baselines`) by test AUC."""
@@ -41,7 +41,7 @@ The baseline is the best of those without a network (`metrics.json`, `baselines`
 class Entry:
     """A line of the table: a row's runs with one choice of the model."""
 
-    row: str  # its name
+    row: str
     model: str  # ``aucp``, ``last`` or ``oracle_test``
     seeds: tuple[int, ...]  # of the finished runs
     runs: Mapping[str, Array]  # ``auc`` and ``ap`` of each of them, (S,)

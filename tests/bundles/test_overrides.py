@@ -155,10 +155,10 @@ def test_evaluation_and_inference_have_options_too():
 
 def test_a_study_asks_for_the_same(refused):
     bundle, override = Bundle(Path(bundle_path("rsna")) / "train.json"), {"handlers#progress#interval": 7}
-    assert bundle.asked({})["overrides"] is None
-    assert bundle.asked(override)["overrides"] == override
+    assert bundle.run_config({})["overrides"] is None
+    assert bundle.run_config(override)["overrides"] == override
     with refused("train#trainer#seed is decided by --seed"):
-        bundle.asked({"train#trainer#seed": 5})
+        bundle.run_config({"train#trainer#seed": 5})
 
 
 # Runs.

@@ -122,7 +122,7 @@ def test_pictures_show_the_scale(tmp_path, draw):
     heat_maps._figure.cache_clear()
     draw(tmp_path / "maps", count=1)
     assert heat_maps._figure.cache_info().misses == 1  # laid out once, for all pictures
-    _, panels = heat_maps._figure((64, 64), draw.trained.scale, "|image - restored| / 2")
+    _, panels = heat_maps._figure((64, 64), draw.trained.scale, "|image - restored| / 2", True)
     assert heat_maps._figure.cache_info().misses == 1
     assert [panel.get_clim() for panel in panels] == [(0, 1), (0, 1), (0, draw.trained.scale)]
 
@@ -158,6 +158,17 @@ def test_a_picture_has_nothing_of_the_one_before(tmp_path, random_pixels):
     heat_maps._draw(tmp_path / "alone.png", (second, second, second.abs()), 0.5, "second")
     first_png, second_png, alone = ((tmp_path / f"{name}.png").read_bytes() for name in ("first", "second", "alone"))
     assert second_png == alone != first_png
+
+
+def test_without_restored_images_there_are_two_panels(tmp_path):
+    image = torch.linspace(-1, 1, 64 * 48).reshape(1, 1, 64, 48)
+    assert heat_maps.triptychs(image, None, image.abs(), 0.5).shape == (1, 3, 64, 96)
+    _, panels = heat_maps._figure((64, 48), 0.5, "", restored=False)
+    assert [panel.axes.get_title() for panel in panels] == ["image", "anomaly map"]
+    heat_maps._draw(tmp_path / "a.png", (image, None, image.abs()), 0.5, "a title")
+    with Image.open(tmp_path / "a.png") as picture:
+        middle = np.asarray(picture.convert("L"))[80:330, 310:540]
+    assert (middle == 255).all()
 
 
 def test_another_run_has_its_own_scale(tmp_path):

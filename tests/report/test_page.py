@@ -458,6 +458,17 @@ def test_known_lesions_are_outlined_in_the_gallery(make_run):
     assert sum(svg["viewbox"] == "0 0 192 64" for svg in page.named("svg")) == 1
 
 
+def test_cases_without_restored_images(make_run):
+    folder = make_run(pictures=1)
+    place = folder / "heatmaps" / "gallery" / "gallery.json"
+    facts = json.loads(place.read_text())
+    place.write_text(json.dumps([facts[0] | {"lesions": "M8 16L8 48", "restored": False}]))
+    page = read(folder)
+    assert "restored" not in page.by_id["gallery"].split("·")[0].split("score first.")[1]
+    drawn = [path for path in page.named("path") if path["d"] == "M8 16L8 48"]
+    assert [path.get("transform") for path in drawn] == [None, "translate(96 0)"]  # of 192
+
+
 def test_the_page_says_how_maps_were_made_and_on_what_scale(make_run):
     how = {"passes": 4, "smoothing": "gaussian", "sigma": 2.0, "top_of_scale": 0.15625}
 
