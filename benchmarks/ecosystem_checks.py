@@ -88,7 +88,7 @@ def main() -> None:
             check(name, "train", _workflow, train, "train", output_dir=f"{out}/train", **values)
             options = {"dataset_dir": str(data), "device": "cpu"}
             check(name, "evaluate", _workflow, evaluate, None, output_dir=f"{out}/evaluate", **options)
-            options = {"dataset_dir": str(data / "images"), "device": "cpu", "heatmaps": 1}
+            options = {"dataset_dir": str(data / "images"), "device": "cpu"}
             check(name, "inference", _workflow, inference, "infer", output_dir=f"{out}/inference", **options)
 
 

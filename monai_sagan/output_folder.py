@@ -22,15 +22,15 @@ LOCK, DRAFT = ".lock", ".draft-"
 # Files that give a kind away, the surest first: of kinds that write no config.json, and of what older versions wrote.
 SIGNS = {
     "training run": (run_files.CHECKPOINT, run_files.MODEL, run_files.LAST_MODEL),
-    "prediction": ("predict.json",),
+    "prediction": (run_files.PREDICTION,),
     "prepared dataset": (run_files.PREPARED,),
     "exported model": ("artifact.json",),
     "bundle": ("train.json", "configs/train.json"),
     "study": ("table.md",),
 }
-RESULTS = {"evaluation": run_files.METRICS, "inference run": run_files.SCORES}
-KEYS = {"run_dir": "evaluation", "model": "inference run", "preset": "training run"}  # of a config.json
-BELOW = {"evaluation": "evaluation", "inference run": "inference"}  # where these go below a training run
+RESULTS = {"evaluation": run_files.METRICS, "inference run": run_files.SCORES}  # the second of older versions
+KEYS = {"run_dir": "evaluation", "model": "prediction", "preset": "training run"}  # of a config.json
+BELOW = {"evaluation": "evaluation", "prediction": "inference"}  # where these go below a training run
 
 
 def folder_kind(folder: str | Path) -> str | None:

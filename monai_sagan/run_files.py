@@ -22,3 +22,7 @@ PREPARED_JOURNAL = "prepared.jsonl"  # its images so far
 
 CACHED_PIXELS = "pixels.npy"
 CACHED_IMAGES = "images.json"  # the description of each
+
+PREDICTION = "predict.json"  # the model and the folder of scored images
+JOURNAL = "predicted.jsonl"  # their results so far
+OVERLAYS = "overlays"

@@ -136,13 +136,15 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
                         help="the part of a volume that is scored (default: 0 1)")  # fmt: skip
     parser.add_argument("--overlays", choices=("all", "flagged", "none"), default="all",
                         help="of all images, those flagged or with a warning, or none (default: all)")  # fmt: skip
+    parser.add_argument("--max_unreadable", type=float, default=1.0, help="share of bad images to accept (default: 1)")
     parser.add_argument("--jobs", type=int, help="decoding processes at a time (default: one for each core)")
 
 
 def _predict(arguments: argparse.Namespace) -> None:
     from monai_sagan.predict import predict
 
-    options = {name: getattr(arguments, name) for name in ("slice_axis", "slice_range", "overlays", "jobs")}
+    names = ("slice_axis", "slice_range", "overlays", "max_unreadable", "jobs")
+    options = {name: getattr(arguments, name) for name in names}
     print(predict(arguments.artifact, arguments.directory, arguments.output, **options))
 
 

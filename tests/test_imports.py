@@ -62,6 +62,12 @@ def test_decoding_needs_no_deep_learning(tmp_path):
     assert not loaded(code, tmp_path) & {"torch", "monai", "ignite", "matplotlib", "sklearn"}
 
 
+def test_scoring_a_folder_needs_no_deep_learning(tmp_path):
+    names = sorted(path.stem for path in Path(monai_sagan.__file__).parent.glob("predict/[a-z]*.py"))
+    code = "import " + ", ".join(f"monai_sagan.predict.{name}" for name in names)
+    assert not loaded(code, tmp_path) & {"torch", "monai", "ignite", "matplotlib", "sklearn"}
+
+
 def test_workers_decode_without_deep_learning(tmp_path):
     (tmp_path / "look.py").write_text(
         "import sys\n"

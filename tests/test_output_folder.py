@@ -19,8 +19,8 @@ from monai_sagan.output_folder import check_kind, folder_kind, hold_folder
 OUTPUTS = {  # a kind, and what folders of it hold: those of older versions, too
     "training run": ["checkpoint.pt", "model.pt", "model_last.pt", {"preset": "paper", "seed": 0}],
     "evaluation": ["metrics.json", {"run_dir": "runs/rsna", "preset": "paper"}, {"kind": "evaluation"}],
-    "inference run": ["scores.csv", {"model": "runs/rsna/model.pt"}, {"kind": "inference run"}],
-    "prediction": ["predict.json"],
+    "inference run": ["scores.csv", {"kind": "inference run"}],  # of older versions
+    "prediction": ["predict.json", {"model": "runs/rsna/model.pt"}, {"kind": "prediction"}],
     "prepared dataset": ["prepared.json"],
     "exported model": ["artifact.json"],
     "bundle": ["train.json", "configs/train.json"],
@@ -59,7 +59,7 @@ def test_other_folders_are_of_no_kind(sign, tmp_path):
 def test_a_run_whose_config_was_overwritten_is_a_run(tmp_path, refused):
     fill(fill(tmp_path, "checkpoint.pt"), {"model": "model.pt"})
     with refused(tmp_path, "holds a training run", f"for example {tmp_path / 'inference'}"):
-        check_kind(tmp_path, "inference run")
+        check_kind(tmp_path, "prediction")
 
 
 def hold_elsewhere(folder: Path) -> subprocess.Popen[str]:

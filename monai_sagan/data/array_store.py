@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import math
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,26 +63,6 @@ class ArrayFile:
     def __del__(self) -> None:
         if hasattr(self, "_file"):
             self.close()
-
-
-def write_rows(path: Path, rows: Iterable[Pixels], shape: Sequence[int]) -> int:
-    """Write uint8 rows of one ``shape`` to a ``.npy`` file, one by one; return their number."""
-    count = 0
-
-    def write_header() -> None:  # NumPy pads it, so that the number of rows can grow
-        header = {"descr": "|u1", "fortran_order": False, "shape": (count, *shape)}
-        np.lib.format.write_array_header_1_0(file, header)
-
-    with path.open("wb") as file:
-        write_header()
-        begin = file.tell()
-        for row in rows:
-            file.write(np.ascontiguousarray(row, np.uint8).data)
-            count += 1
-        file.seek(0)
-        write_header()
-        assert file.tell() == begin
-    return count
 
 
 class StoredImages:

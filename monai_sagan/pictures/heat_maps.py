@@ -64,7 +64,6 @@ def write_heatmaps(
     items: Sequence[Item],
     scores: Tensor,
     count: int = 4,
-    warnings: Sequence[str] | None = None,
 ) -> list[Path]:
     """Write a PNG for each of `pick_images`, with its rank, label and score; known lesions are outlined.
 
@@ -81,8 +80,7 @@ def write_heatmaps(
             item = items[index]
             image_name = Path(item["image"])
             name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{fitting(image_name.stem)}.png"
-            mark = "; outside the training range" if warnings and warnings[index] else ""
-            rank = f"{ranks[index]} of {len(scores)}{mark}"
+            rank = f"{ranks[index]} of {len(scores)}"
             title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             lesions = lesion_outlines(item, *pixels.shape[-2:])
             _draw(draft / name, (image, found.restored, found.anomaly_map), trained.scale, title, words, lesions)

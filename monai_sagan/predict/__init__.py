@@ -1,4 +1,4 @@
-"""Scoring a folder of images by an exported model, without torch or MONAI where the model is ONNX."""
+"""Scoring a folder of images, without torch or MONAI where the model is an ONNX artifact."""
 
 from __future__ import annotations
 

@@ -1,77 +1,224 @@
-"""The rules for scoring a folder that ``monai-sagan predict`` and ``inference.json`` share; torch is not needed.
+"""Score a folder of images: the one way behind ``monai-sagan predict`` and ``inference.json``; needs no torch.
 
-They list the same files, decode the same frames and slices, and give a score the same p-value, warning and flag.
+Whoever runs the model takes batches of pixels and returns scores and anomaly maps. Which files are images, how they are
+decoded, what is written, how an interrupted call resumes, and which errors there are is decided here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import os
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
-from monai_sagan.data.datasets.folder import list_images
+from monai_sagan import run_files
 from monai_sagan.data.formats.scaling import Pixels
-from monai_sagan.data.formats.tasks import LeftOut, Unreadable
-from monai_sagan.data.training_range import compare_typical
-from monai_sagan.metrics import conformal_p_values
-from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
+from monai_sagan.data.formats.slices import check_slices
+from monai_sagan.data.formats.tasks import DecodedImage, LeftOut, Result, Unreadable
+from monai_sagan.data.unreadable import check_unreadable
+from monai_sagan.errors import SaganError
+from monai_sagan.pictures.overlay import SIDE
+from monai_sagan.predict.decoding import decode_all
+from monai_sagan.predict.journal import Entry, Row
+from monai_sagan.predict.listing import list_folder
+from monai_sagan.predict.output import begin, check_output, one_line_for_disk_errors
+from monai_sagan.predict.overlays import write_overlay
+from monai_sagan.predict.results import Results, file_state, overlay_name, wants_overlay
+from monai_sagan.predict.rules import ModelFacts, ScoreRules
+from monai_sagan.predict.summary import Summary, summarize
+from monai_sagan.records import write_records
 
-__all__ = ["ScoreRules", "list_folder", "skip_reason"]
+__all__ = ["FolderScorer"]
 
-PICTURES = ("overlays", "heatmaps")  # that are written below an output folder
+BATCH = 16  # images at a time; the first batches are smaller, so that the first results come soon
+CHOICES = ("all", "flagged", "none")
+
+Decoded = tuple[str, Sequence[Result]]  # a file, and its images
 
 
-def list_folder(folder: Path, output: Path, slice_axis: int, slice_range: tuple[float, float]) -> dict[Path, list[str]]:
-    """The files below a folder, in order, with the names of their images; empty for a file that is not an image.
+class FolderScorer:
+    """Score every image below a folder that has no results yet; write ``scores.csv``, ``skipped.csv``, ``overlays/``.
 
-    Pictures that an earlier call wrote below ``output`` are not input.
+    Images of any size and format that `monai_sagan.data.formats` knows are decoded as in training: every frame of a
+    DICOM or picture file, and every slice of a NIfTI volume. A file that is broken, or that crashes its decoder, is
+    listed in ``skipped.csv``; so is an image whose score is not finite. The same call resumes where it was
+    interrupted, and scores what was added or changed; the results of files that have left the folder stay. Pixels and
+    results are never all in memory.
+
+    A row of ``scores.csv``: ``image``; ``score``; ``p_value`` among validation normals; ``flag``, 1 above the
+    threshold for a specificity of 95 % on validation normals, else 0, empty without a threshold and with a warning;
+    ``warning``, where the image is outside the training range; ``overlay``, its picture's name; ``status``,
+    ``present``, or ``gone`` where its file has left the folder.
 
     Args:
-        folder: its sub-folders count too.
-        output: where results go; it may lie inside the folder.
+        folder: of the images, sub-folders included. It may be empty.
+        output: a folder that is new, empty, or holds the results of the same folder and model. It may lie inside
+            ``folder``: overlays in it are not scored.
+        model: what is known about the model.
+        batch_size: images at a time.
         slice_axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.datasets.folder`.
-        slice_range: the part of a volume that is taken, two rising shares from 0 to 1.
-    """
-    return dict(list_images(folder, slice_axis, slice_range, [output / name for name in PICTURES]))
+        slice_range: the part of a volume that is scored, two rising shares from 0 to 1.
+        overlays: of which images to draw overlays: ``"all"``, ``"flagged"``, which includes those with a warning, or
+            ``"none"``.
+        max_unreadable: share of unreadable images, 0 to 1, above which there is an error once all are scored.
+        jobs: decoding processes at a time; None takes one for each core.
 
+    Raises:
+        SaganError: for a folder or an option that cannot be used.
 
-def skip_reason(result: Unreadable | LeftOut) -> str:
-    """Why an image has no score, in one line that names it.
+    A model that is any callable scores a folder like this::
 
-    Args:
-        result: of decoding it.
-    """
-    return result.reason if isinstance(result, Unreadable) else f"{result.image} has {result.reason}"
-
-
-class ScoreRules:
-    """P-values, warnings and flags of scores, by what a model knows of its validation and training images.
-
-    Attributes:
-        threshold: for a specificity of 95 % on the validation normals; None where these are too few.
-
-    Args:
-        valid_normal_scores: (V,), of the validation normals.
-        typical: of the training images, see `monai_sagan.data.training_range.measure_typical`; None warns of nothing.
+        scorer = FolderScorer(folder, output, facts)
+        with closing(scorer.batches()) as batches:
+            for pixels in batches:
+                scorer.keep(*model(pixels))
+        print(scorer.summary())
     """
 
-    def __init__(self, valid_normal_scores: Any, typical: dict[str, Any] | None) -> None:
-        self.valid, self.typical = valid_normal_scores, typical
-        self.threshold = normal_threshold(valid_normal_scores, SPECIFICITY)
+    def __init__(
+        self,
+        folder: str | Path,
+        output: str | Path,
+        model: ModelFacts,
+        batch_size: int = BATCH,
+        slice_axis: int = 2,
+        slice_range: Sequence[float] = (0.0, 1.0),
+        overlays: str = "all",
+        max_unreadable: float = 1.0,
+        jobs: int | None = None,
+    ) -> None:
+        self.folder, self.output, self.model = Path(folder), Path(output), model
+        self.batch_size, self.overlays, self.max_unreadable, self.jobs = batch_size, overlays, max_unreadable, jobs
+        axis, keep = check_slices(slice_axis, slice_range)
+        check_unreadable({}, 0, max_unreadable)
+        if overlays not in CHOICES:
+            raise SaganError(f"overlays is {overlays!r}; use one of {', '.join(CHOICES)}")
+        if not self.folder.is_dir():
+            raise SaganError(f"no folder {folder}; give the folder of the images")
+        self.rules = ScoreRules(model.valid_normal_scores, model.typical)
+        self.recipe = {**model.identity, "folder": str(self.folder.resolve())}
+        with one_line_for_disk_errors(self.output):
+            check_output(self.output, self.recipe)
+        self._files, self._others = list_folder(self.folder, self.output / run_files.OVERLAYS, axis, keep)
+        self._states: dict[str, list[int]] = {}  # of files that are being decoded
+        self._given: list[tuple[Row, DecodedImage]] = []
+        self._drawn: list[Future[None]] = []
+        self._results: Results
+        self._pool: ThreadPoolExecutor
 
-    def rows(self, scores: Sequence[float] | Pixels, pixels: Pixels) -> list[dict[str, Any]]:
-        """The ``score``, ``p_value``, ``warning`` and ``flag`` of each image, see `flag_score`.
+    @property
+    def needs_maps(self) -> bool:
+        """Whether any overlay may be drawn."""
+        return self.overlays != "none"
+
+    def batches(self) -> Generator[Pixels, None, None]:
+        """Yield uint8 (B, C, H, W), as the network sees them; answer each by `keep` before taking the next.
+
+        The tables are complete when the batches end, and when the generator is closed before that.
+        """
+        with one_line_for_disk_errors(self.output):
+            begin(self.output, self.recipe)
+            write_records(self.output)
+            with Results(self.folder, self.output, self._files, self.overlays) as self._results:
+                yield from self._score_rest()
+
+    def keep(self, scores: Sequence[float] | Pixels, anomaly_maps: Pixels | None) -> None:
+        """Take the results of the last batch.
 
         Args:
             scores: (B,).
-            pixels: uint8 (B, C, H, W), as the network sees them.
+            anomaly_maps: (B, 1, h, w); None where `needs_maps` is false.
         """
-        p_values = conformal_p_values(self.valid, np.nan_to_num(np.asarray(scores)))
-        rows = []
-        for score, p_value, image in zip(scores, p_values, pixels, strict=True):
-            warning = "; ".join(compare_typical(image, self.typical))
-            flag = flag_score(float(score), self.threshold, warning)
-            rows.append({"score": float(score), "p_value": float(p_value), "warning": warning, "flag": flag})
-        return rows
+        given, self._given = self._given, []
+        found = self.rules.rows(scores, _stack(given))
+        for i, (row, image) in enumerate(given):
+            if not math.isfinite(found[i]["score"]):
+                path = self._results.path(row["image"])
+                row |= {"reason": f"{path} has the score {found[i]['score']}; the model may be broken", "again": True}
+                continue
+            row |= found[i] | {"overlay": ""}
+            if anomaly_maps is not None and image.picture is not None and wants_overlay(row, self.overlays):
+                self._draw(row, image.picture, anomaly_maps[i, 0])
+
+    def summary(self) -> Summary:
+        """Count the results once the batches have ended, and log what is unusual.
+
+        Raises:
+            SaganError: when there are images and none was ever scored, or too many are unreadable.
+        """
+        return summarize(self._results, self.rules.threshold, self.max_unreadable, self._others)
+
+    def _score_rest(self) -> Generator[Pixels, None, None]:
+        """The batches of what has no results, and their results into the tables."""
+        results = self._results
+        rest = [file for file in results.files if file not in results.done]
+        decoded = decode_all(self._paths(rest), self.model.how, SIDE if self.needs_maps else 0, self.jobs)
+        total, done = (sum(len(results.files[file]) for file in files) for files in (results.files, results.done))
+        bar = tqdm(total=total, initial=done, unit="image", disable=None)
+        with bar, closing(decoded), ThreadPoolExecutor(min(os.cpu_count() or 1, 4)) as self._pool:
+            for group in _groups(zip(rest, decoded, strict=True), self.batch_size):
+                entries, images = self._sort(group)
+                for start in range(0, len(images), self.batch_size):
+                    self._given = images[start : start + self.batch_size]
+                    yield _stack(self._given)
+                    assert not self._given, "answer each batch by keep()"
+                while self._drawn:
+                    self._drawn.pop().result()
+                results.add(entries)
+                bar.update(sum(len(results.files[entry["file"]]) for entry in entries))
+
+    def _paths(self, files: Sequence[str]) -> Iterator[list[str]]:
+        """The names of the images of each file; notes the state in which the file is decoded."""
+        for file in files:
+            self._states[file] = file_state(self._results.path(file))
+            yield [self._results.path(name) for name in self._results.files[file]]
+
+    def _sort(self, group: Sequence[Decoded]) -> tuple[list[Entry], list[tuple[Row, DecodedImage]]]:
+        """The entries of some files, and the images among them that have no score yet, with their rows."""
+        entries: list[Entry] = []
+        images: list[tuple[Row, DecodedImage]] = []
+        for file, found in group:
+            entries.append({"file": file, "state": self._states.pop(file), "rows": []})
+            for result in found:
+                row: Row = {"image": Path(result.image).relative_to(self.folder).as_posix()}
+                entries[-1]["rows"].append(row)
+                if isinstance(result, DecodedImage):
+                    images.append((row, result))
+                else:
+                    row |= _skipped(result)
+        return entries, images
+
+    def _draw(self, row: Row, picture: Pixels, anomaly_map: Pixels) -> None:
+        row["overlay"] = overlay_name(row["image"])
+        path = self.output / run_files.OVERLAYS / row["overlay"]
+        values = (path, picture, anomaly_map, row, self.model.colors, self.rules.threshold)
+        self._drawn.append(self._pool.submit(write_overlay, *values))
+
+
+def _stack(images: Sequence[tuple[Row, DecodedImage]]) -> Pixels:
+    return np.stack([image.pixels for _, image in images if image.pixels is not None])
+
+
+def _skipped(result: Unreadable | LeftOut) -> Row:
+    """Why an image has no score."""
+    if isinstance(result, Unreadable):  # a decoder may be installed before the next call
+        return {"reason": result.reason, "again": True}
+    return {"reason": f"{result.image} has {result.reason}"}
+
+
+def _groups(decoded: Iterator[Decoded], most: int) -> Iterator[list[Decoded]]:
+    """Files whose images are scored together; no file is divided."""
+    group: list[Decoded] = []
+    size = 1
+    for file, found in decoded:
+        group.append((file, found))
+        if sum(len(found) for _, found in group) >= size:
+            yield group
+            group, size = [], min(2 * size, most)
+    if group:
+        yield group

@@ -1,14 +1,18 @@
-"""What became of a folder, in numbers and in a line."""
+"""The results of a folder in numbers and in one line."""
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from monai_sagan.data.formats.decode import IMAGE_SUFFIXES
+from monai_sagan import run_files
+from monai_sagan.data.datasets.unread import no_images
 from monai_sagan.errors import SaganError
-from monai_sagan.predict.results import Results, Row
+from monai_sagan.predict.journal import Row
+from monai_sagan.predict.results import Results
 
 __all__ = ["Summary", "summarize"]
 
@@ -17,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Summary:
-    """What became of a folder.
+    """The results of a folder in numbers.
 
     Args:
         output: where the results are.
@@ -25,10 +29,10 @@ class Summary:
         scored: images with a score, those of earlier calls included.
         earlier: of these, how many were scored by earlier calls.
         gone: of these, how many are no longer in the folder.
-        flagged: images above the threshold for 95 % specificity, without those that are unlike the training images;
-            None where the artifact has no threshold.
+        flagged: images above the threshold for 95 % specificity, without those outside the training range; None where
+            the model has no threshold.
         skipped: images without a score, listed in ``skipped.csv``.
-        unlike: images that are unlike the training images, which have no flag.
+        unlike: images outside the training range, which have no flag.
     """
 
     output: Path
@@ -49,47 +53,76 @@ class Summary:
         return f"{'' if self.new else 'nothing new; '}{scored}, {rest}"
 
 
-def summarize(results: Results, threshold: float | None) -> Summary:
+def summarize(results: Results, threshold: float | None, max_unreadable: float, others: Sequence[Path]) -> Summary:
     """Count the results; log what is unreadable or unusual among the images that are in the folder now.
 
     Args:
         results: of a folder, complete.
         threshold: of the flags, or None.
+        max_unreadable: share of unreadable images in the folder, 0 to 1, above which there is an error.
+        others: files in the folder that are not images.
 
     Raises:
-        SaganError: when there are images and none was ever readable.
+        SaganError: when there are images and none was ever scored, or too many are unreadable.
     """
-    rows, here = results.rows(), results.rows(results.files)
-    new = results.rows(file for file in results.files if file not in results.done)
-    scored, skipped = ([row for row in rows if name in row] for name in ("score", "reason"))
-    if here and not scored:
+    counts: Counter[str] = Counter()
+    first: dict[str, str] = {}
+    for kinds, row in _kinds(results):
+        counts.update(kinds)
+        for kind in kinds & {"skipped here", "unlike here"}:
+            first.setdefault(kind, row.get("reason") or f"{results.path(row['image'])}: {row['warning']}")
+    if counts["here"] and not counts["scored"]:
         raise SaganError(
-            f"none of the {len(here)} images in {results.folder} is readable; the first: {here[0]['reason']}"
+            f"none of the {counts['here']} images in {results.folder} could be scored; the first: "
+            f"{first['skipped here']}"
         )
-    if not rows:
-        logger.warning(f"no images in {results.folder}; they end in one of {', '.join(IMAGE_SUFFIXES)}")
-    _warn(results, here)
+    if not counts:
+        logger.warning(str(no_images(results.folder, others)))
+    _warn(counts, first)
+    _check_unreadable(counts, max_unreadable, first)
     return Summary(
         results.output,
-        new=len(new),
-        scored=len(scored),
-        earlier=len(scored) - _scored(new),
-        gone=len(scored) - _scored(here),
-        flagged=None if threshold is None else sum(bool(row["flag"]) for row in scored),
-        skipped=len(skipped),
-        unlike=sum(bool(row["warning"]) for row in scored),
+        new=counts["new"],
+        scored=counts["scored"],
+        earlier=counts["scored"] - counts["scored new"],
+        gone=counts["scored"] - counts["scored here"],
+        flagged=None if threshold is None else counts["flagged"],
+        skipped=counts["skipped"],
+        unlike=counts["unlike"],
     )
 
 
-def _scored(rows: list[Row]) -> int:
-    return sum("score" in row for row in rows)
+def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
+    """What each image counts as, such as "scored", and "scored here" where it is in the folder now."""
+    for entry in results.entries():
+        here = entry["file"] in results.files
+        new = here and entry["file"] not in results.done
+        for row in entry["rows"]:
+            is_kind = {
+                "scored": "score" in row,
+                "skipped": "reason" in row,
+                "unreadable": bool(row.get("again")),
+                "flagged": bool(row.get("flag")),
+                "unlike": bool(row.get("warning")),
+            }
+            kinds = {kind for kind, holds in is_kind.items() if holds}
+            where = ({"here"} if here else set()) | ({"new"} if new else set())
+            yield kinds | where | {f"{kind} {place}" for kind in kinds for place in where}, row
 
 
-def _warn(results: Results, rows: list[Row]) -> None:
-    skipped = [row["reason"] for row in rows if "reason" in row]
-    unlike = [f"{results.path(row['image'])}: {row['warning']}" for row in rows if row.get("warning")]
-    if skipped:
-        logger.warning(f"{len(skipped)} skipped, listed in skipped.csv; the first: {skipped[0]}")
-    if unlike:
-        counted = f"{len(unlike)} of {_scored(rows)} images are unlike the training images"
-        logger.warning(f"{counted}, the first: {unlike[0]}")
+def _warn(counts: Counter[str], first: dict[str, str]) -> None:
+    if skipped := counts["skipped here"]:
+        logger.warning(f"{skipped} skipped, listed in {run_files.SKIPPED}; the first: {first['skipped here']}")
+    if unlike := counts["unlike here"]:
+        counted = f"{unlike} of {counts['scored here']} images are unlike the training images"
+        logger.warning(f"{counted}, the first: {first['unlike here']}")
+
+
+def _check_unreadable(counts: Counter[str], max_unreadable: float, first: dict[str, str]) -> None:
+    unreadable = counts["unreadable here"]
+    total = counts["scored here"] + unreadable
+    if unreadable > max_unreadable * total:
+        raise SaganError(
+            f"{unreadable} of {total} images are unreadable, more than max_unreadable {max_unreadable} allows; "
+            f"{run_files.SKIPPED} lists them, the first: {first['skipped here']}"
+        )

@@ -21,14 +21,8 @@ if TYPE_CHECKING:
 REASON = "chosen by test labels: no result"
 ORACLE = "oracle_test"
 MARK = "_no_result"
-IMAGE, LABEL, SCORE, P_VALUE, FLAG, WARNING = [
-    "image",
-    "label",
-    "score",
-    "p_value",
-    "flag",
-    "warning",
-]  # columns, in order
+# Columns; FLAG is of a scored folder.
+IMAGE, LABEL, SCORE, P_VALUE, FLAG, WARNING = "image", "label", "score", "p_value", "flag", "warning"
 OTHER = f"{SCORE}_"  # the prefix of models and baselines other than the chosen model
 LABELS: dict[str, int | None] = {"0": 0, "1": 1, "": None}
 
@@ -53,19 +47,17 @@ def write_scores(
     scores: Mapping[str, Tensor],
     chosen: str,
     p_values: Tensor | None = None,
-    flags: Sequence[bool | None] | None = None,
     warnings: Sequence[str] | None = None,
 ) -> None:
-    """Write a row for each item: path, known label, score of ``chosen``, p-value, flag and warning, other scores.
+    """Write a row for each item: path, known label, score of ``chosen``, p-value and warning, other scores.
 
-    Columns that are None are omitted; `flag_score` gives the flags.
+    Columns that are None are omitted.
     """
     columns: dict[str, Iterable[Any]] = {
         IMAGE: (item["image"] for item in items),
         LABEL: ("" if item["label"] is None else item["label"] for item in items),
         SCORE: _texts(scores[chosen], 8),
         **({} if p_values is None else {P_VALUE: _texts(p_values, 6)}),
-        **({} if flags is None else {FLAG: ("" if flag is None else int(flag) for flag in flags)}),
         **({} if warnings is None else {WARNING: warnings}),
         **{_column(name): _texts(values, 8) for name, values in scores.items() if name != chosen},
     }

@@ -30,7 +30,7 @@ def start_run(output_dir: str | Path, settings: Settings | None = None, **values
 
     `monai_sagan.records` then writes them, so a run that fails its checks leaves the folder as it was. ``values`` are
     all that determine the run beside ``settings``: a ``run_dir`` makes it an evaluation, which inherits the values of
-    that run, a ``model`` an inference run. Of several processes only the main one does this; the others log warnings.
+    that run, a ``model`` a prediction. Of several processes only the main one does this; the others log warnings.
     """
     if "device" in values:
         check_device(values["device"])

@@ -168,7 +168,7 @@ def test_safetensors_stand_for_a_model_file(models, exported, tmp_path):
         assert torch.equal(loaded.score(pixels)[0], trained.score(pixels)[0])
     (tmp_path / "images").mkdir()
     Image.fromarray(pixels[0, 0].numpy()).save(tmp_path / "images" / "a.png")
-    rows = infer(folder, tmp_path / "images", tmp_path / "out", heatmaps=0).read_text().splitlines()
+    rows = infer(folder, tmp_path / "images", tmp_path / "out", overlays="none").read_text().splitlines()
     assert f"{float(trained.score(pixels[:1])[0]):.5f}"[:6] in rows[1]
 
 

@@ -36,7 +36,7 @@ class Interrupted(Results):
         if self.batches == int(os.environ["BATCHES"]):
             os.kill(os.getpid(), int(os.environ["SIGNAL"]))
 
-sys.modules["monai_sagan.predict.run"].Results = Interrupted
+sys.modules["monai_sagan.predict.folder"].Results = Interrupted
 sys.exit(main(sys.argv[1:]))
 """
 

@@ -203,7 +203,7 @@ def test_inference_runs_where_expressions_are_off(run, dataset_dir, tmp_path):
     bundle = pack_bundle("rsna", tmp_path / "bundle", run)
     command = [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run"]
     command += ["--config_file", str(bundle / "configs/inference.json"), "--workflow_type", "infer"]
-    command += ["--dataset_dir", str(dataset_dir / "images"), "--output_dir", "out", "--heatmaps", "0"]
+    command += ["--dataset_dir", str(dataset_dir / "images"), "--output_dir", "out", "--overlays", "none"]
     done = subprocess.run(
         command, env=os.environ | {"MONAI_EVAL_EXPR": "0"}, capture_output=True, text=True, check=False, timeout=300
     )

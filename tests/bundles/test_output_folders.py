@@ -233,7 +233,7 @@ def test_a_folder_that_another_process_works_in(dataset_dir, finished_run, finis
         "    print('held', flush=True)\n"
         "    sys.stdin.read()\n"
     )
-    kinds = ("training run", "evaluation", "inference run")
+    kinds = ("training run", "evaluation", "prediction")
     held = dict(zip(kinds, (finished_run, tmp_path / "evaluation", tmp_path / "found"), strict=True))
     words = [str(word) for pair in held.items() for word in pair]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

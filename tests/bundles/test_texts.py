@@ -97,7 +97,7 @@ def test_all_paths_of_a_run_at_once(run, tmp_path):
     code, said = run("folder", "evaluate", "--dataset_dir=a,b#1", "--run_dir=1e3", "--output_dir=2.0", "--device=cpu")
     assert code == 0, said
     code, said = run("folder", "inference", "--dataset_dir=a,b#1/test", "--model=1e3/model.pt", "--output_dir=None",
-                     "--heatmaps=0", "--device=cpu")  # fmt: skip
+                     "--overlays=none", "--device=cpu")  # fmt: skip
     assert code == 0, said
     rows = [list(csv.DictReader((tmp_path / name / "scores.csv").open())) for name in ("1e3", "2.0", "None")]
     assert [len(found) for found in rows] == [6, 6, 6]

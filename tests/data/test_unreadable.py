@@ -122,7 +122,7 @@ def test_every_verb_says_once_that_a_volume_is_unreadable(tmp_path, save_model, 
     volume = tmp_path / "mine" / "normal" / "v.nii.gz"
     spoiled_volume(volume)
     save_model(tmp_path / "model.pt")
-    infer(tmp_path / "model.pt", tmp_path / "mine", tmp_path / "inferred", heatmaps=0)
+    infer(tmp_path / "model.pt", tmp_path / "mine", tmp_path / "inferred", overlays="none")
     artifact = export_artifact(tmp_path / "model.pt", tmp_path / "artifact", "safetensors")
     predict(artifact, tmp_path / "mine", tmp_path / "predicted", overlays="none", jobs=1)
     prepare(read_folder(tmp_path / "mine").datalist, tmp_path / "prepared", 16, max_unreadable=1, jobs=1)

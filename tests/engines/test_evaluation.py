@@ -15,6 +15,7 @@ from monai_sagan.baselines import baseline_scores
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.engines import evaluation
 from monai_sagan.engines.evaluation import evaluate
+from monai_sagan.engines.model_metrics import check_finite
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.methods import resolve_settings
 from monai_sagan.metrics import conformal_p_values, image_metrics, operating_points
@@ -322,7 +323,7 @@ def test_a_model_chosen_on_the_test_is_marked_everywhere(tmp_path, models, run, 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_scores_that_are_no_numbers(value, refused):
     with refused("1 scores are not finite"):
-        evaluation.check_finite(torch.tensor([0.1, value]))
+        check_finite(torch.tensor([0.1, value]))
 
 
 def test_test_images_unlike_the_training_images_are_warned_of(tmp_path, splits, models, run, caplog):

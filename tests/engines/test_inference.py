@@ -1,21 +1,22 @@
-"""Any folder of images is scored; what cannot be read is listed, not fatal."""
+"""The parts of ``inference.json`` that use torch; the rules of scoring a folder are in tests/predict."""
 
 from __future__ import annotations
 
 import csv
+import json
 import logging
 
-import nibabel
 import numpy as np
 import pytest
 import torch
+from ignite.engine import Events
+from monai.engines import SupervisedEvaluator
+from monai.transforms import FlattenSubKeysd
 from PIL import Image
 
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.cache import load_image
-from monai_sagan.data.training_range import measure_typical
-from monai_sagan.engines.inference import AnomalyInferer, infer
-from monai_sagan.files import load_tensors, save_tensors
+from monai_sagan.engines.inference import AnomalyInferer, FolderBatches, KeepScores, infer, score_folder
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import load_trained
@@ -28,61 +29,49 @@ def model(tmp_path, save_model):
 
 
 @pytest.fixture
-def folder(tmp_path, write_dicom):
-    """Good images of several formats and sizes, a broken one, and files that are no images."""
-    rng = np.random.default_rng(0)
+def folder(tmp_path):
+    """Seven images of noise."""
     folder = tmp_path / "hospital"
-    (folder / "deep" / "er").mkdir(parents=True)
-    Image.fromarray(rng.integers(0, 256, (64, 64), np.uint8)).save(folder / "b.png")
-    Image.fromarray(rng.integers(0, 256, (100, 70, 3), np.uint8)).save(folder / "deep" / "c.JPG")
-    write_dicom(folder / "deep" / "er" / "a.dcm", rng.integers(0, 4096, (90, 80), np.uint16), BitsStored=12)
-    nibabel.save(nibabel.Nifti1Image(rng.integers(0, 99, (70, 80, 1), np.int16), np.eye(4)), folder / "d.nii.gz")
-    (folder / "broken.png").write_bytes((folder / "b.png").read_bytes()[:500])
-    (folder / "notes.txt").write_text("no image")
-    (folder / ".hidden.png").write_text("no image")
+    folder.mkdir()
+    for i in range(7):
+        Image.fromarray(np.random.default_rng(i).integers(0, 256, (64, 64), np.uint8)).save(folder / f"{i}.png")
     return folder
 
 
 def table(path):
     with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.reader(file))
+        return list(csv.DictReader(file))
 
 
-def test_bfloat16_gives_nearly_the_same_scores(tmp_path, folder, model):
-    wide, narrow = (
-        [float(row[2]) for row in table(infer(model, folder, tmp_path / str(amp), amp=amp))[1:]]
-        for amp in (False, True)
-    )
+def scores(path):
+    return [float(row["score"]) for row in table(path)]
+
+
+def score(model, folder, output, **options):
+    return infer(model, folder, output, **{"jobs": 1, "overlays": "none"} | options)
+
+
+def test_scores_and_p_values_are_the_models(tmp_path, folder, model, caplog):
+    caplog.set_level(logging.INFO)
+    path = score(str(model), str(folder), tmp_path / "out", batch_size=3)
+    assert path == tmp_path / "out" / "scores.csv"
+    how = load_trained(model).settings.decoding()
+    pixels = torch.stack([torch.from_numpy(load_image(folder / f"{i}.png", how).copy()) for i in range(7)])
+    wanted = Scorer(load_trained(model).network, (64, 64)).score(pixels)
+    np.testing.assert_allclose(scores(path), wanted, atol=1e-6)
+    p_values = conformal_p_values(load_trained(model).valid_normal_scores, wanted)
+    np.testing.assert_allclose([float(row["p_value"]) for row in table(path)], p_values, atol=1e-6)
+    config = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert (config["kind"], config["model"]) == ("prediction", str(model))
+    assert "7 images scored" in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_bfloat16_gives_nearly_the_same_scores_apart(tmp_path, folder, model, refused):
+    wide, narrow = (scores(score(model, folder, tmp_path / str(amp), amp=amp)) for amp in (False, True))
     assert narrow != wide
     np.testing.assert_allclose(narrow, wide, rtol=0.01)
-
-
-def test_good_ones_are_scored_and_broken_ones_listed(tmp_path, folder, model, caplog):
-    with caplog.at_level(logging.INFO):
-        path = infer(model, str(folder), tmp_path / "out", batch_size=3)
-    assert path == tmp_path / "out" / "scores.csv"
-    header, *rows = table(path)
-    assert header == ["image", "label", "score", "p_value", "flag", "warning"]
-    good = [folder / "b.png", folder / "d.nii.gz", folder / "deep" / "c.JPG", folder / "deep" / "er" / "a.dcm"]
-    assert [row[:2] for row in rows] == [[str(image), ""] for image in good]
-    how = load_trained(model).settings.decoding()
-    pixels = torch.stack([torch.from_numpy(load_image(image, how).copy()) for image in good])
-    wanted = Scorer(load_trained(model).network, (64, 64)).score(pixels)
-    np.testing.assert_allclose([float(row[2]) for row in rows], wanted, atol=1e-6)
-    p_values = conformal_p_values(load_trained(model).valid_normal_scores, wanted)
-    np.testing.assert_allclose([float(row[3]) for row in rows], p_values, atol=1e-6)
-
-    header, *skipped = table(tmp_path / "out" / "skipped.csv")
-    assert header == ["image", "reason"]
-    assert [row[0] for row in skipped] == [str(folder / "broken.png")]
-    assert "not a readable image" in skipped[0][1]
-    assert any(
-        str(folder / "broken.png") in record.getMessage() for record in caplog.records if record.levelname == "WARNING"
-    )
-    assert len(list((tmp_path / "out" / "heatmaps").glob("*_unlabeled_*.png"))) == 4
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("config.json", "heatmaps", "log.txt", "scores.csv", "skipped.csv")
-    ]
+    with refused("another model"):  # one table holds scores of one precision
+        score(model, folder, tmp_path / "False", amp=True)
 
 
 @pytest.mark.parametrize("smoothing", ["none", "gaussian", "guided"])
@@ -99,100 +88,42 @@ def test_the_inferer_maps_as_the_run_did(passes, smoothing, tmp_path, save_model
     torch.testing.assert_close(found["anomaly_map"], maps)
 
 
-@pytest.mark.parametrize(("share", "allowed"), [(0.19, False), (0.2, True), (1.5, False)])
-def test_how_many_may_be_unreadable(share, allowed, tmp_path, folder, model, refused):
-    if allowed:
-        assert len(table(infer(model, folder, tmp_path / "out", max_unreadable=share))) == 5
-        return
-    with refused("max_unreadable", share, *["1 of 5 images", "broken.png", "--check"] * (share < 1)):
-        infer(model, folder, tmp_path / "out", max_unreadable=share)
-    assert not (tmp_path / "out" / "scores.csv").exists()
+def test_an_evaluator_that_is_stopped_leaves_complete_tables(tmp_path, folder, model):
+    """Batches of 1, 2 and 2 images; the last is not kept."""
+    trained = load_trained(model)
+    images = FolderBatches(folder, trained, model, tmp_path / "out", batch_size=2, overlays="none", jobs=1)
+    evaluator = SupervisedEvaluator(
+        device=torch.device("cpu"),
+        val_data_loader=images,
+        network=trained.network,
+        inferer=AnomalyInferer(trained.settings),
+        postprocessing=FlattenSubKeysd("pred"),
+        val_handlers=[KeepScores(images)],
+        decollate=False,
+    )
 
+    def stop(engine):
+        raise KeyboardInterrupt
 
-def test_results_are_replaced(tmp_path, folder, model):
-    infer(model, folder, tmp_path / "out")
-    (folder / "broken.png").unlink()
-    (folder / "b.png").unlink()
-    infer(model, folder, tmp_path / "out")
-    assert len(table(tmp_path / "out" / "scores.csv")) == 4
-    assert table(tmp_path / "out" / "skipped.csv") == [["image", "reason"]]
-    assert len(list((tmp_path / "out" / "heatmaps").iterdir())) == 3
-
-
-@pytest.mark.parametrize(("count", "drawn"), [(0, 0), (1, 3), (12, 4)])
-def test_how_many_heatmaps(tmp_path, folder, model, count, drawn):
-    infer(model, folder, tmp_path / "out", heatmaps=count)
-    assert len(list((tmp_path / "out" / "heatmaps").iterdir())) == drawn
+    evaluator.add_event_handler(Events.ITERATION_STARTED(once=3), stop)
+    with pytest.raises(KeyboardInterrupt):
+        score_folder(evaluator, images)
+    assert [row["image"] for row in table(tmp_path / "out" / "scores.csv")] == [
+        str(folder / f"{i}.png") for i in range(3)
+    ]
+    assert (tmp_path / "out" / "skipped.csv").is_file()
+    infer(model, folder, tmp_path / "again", overlays="none", jobs=1)
+    np.testing.assert_allclose(
+        scores(tmp_path / "out" / "scores.csv"), scores(tmp_path / "again" / "scores.csv")[:3], atol=1e-6
+    )
 
 
 def test_color_models(tmp_path, folder, save_model):
     save_model(tmp_path / "color.pt", in_channels=3)
-    assert len(table(infer(tmp_path / "color.pt", folder, tmp_path / "out"))) == 5
-
-
-def test_folders_without_images(tmp_path, model, refused):
-    empty = tmp_path / "empty"
-    with refused(empty, "no folder"):
-        infer(model, empty, tmp_path / "out")
-    empty.mkdir()
-    (empty / "notes.txt").touch()
-    with refused(empty, "no images", ".png", ".dcm"):
-        infer(model, empty, tmp_path / "out")
-    (empty / "a.png").touch()
-    (empty / "b.dcm").touch()
-    with refused("none of the 2 images", empty, "a.png"):
-        infer(model, empty, tmp_path / "out")
-    with refused(empty / "a.png", "no folder"):
-        infer(model, empty / "a.png", tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    assert len(table(score(tmp_path / "color.pt", folder, tmp_path / "out"))) == 7
 
 
 def test_missing_model(tmp_path, folder, refused):
     with refused(tmp_path / "none.pt"):
-        infer(tmp_path / "none.pt", folder, tmp_path / "out")
-
-
-def test_a_broken_model_writes_nothing(tmp_path, folder, model, refused):
-    content = load_tensors(model)
-    content["model"]["to_image.weight"].fill_(float("nan"))
-    save_tensors(content, model)
-    with refused("4 scores are not finite"):
-        infer(model, folder, tmp_path / "out")
+        score(tmp_path / "none.pt", folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
-
-
-def test_slices_of_a_volume_are_images(tmp_path, model):
-    folder = tmp_path / "volumes"
-    folder.mkdir()
-    volume = np.random.default_rng(0).integers(0, 99, (20, 18, 5), np.int16)
-    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / "v.nii.gz")
-    rows = table(infer(model, folder, tmp_path / "out"))[1:]
-    assert [row[0] for row in rows] == [f"{folder / 'v.nii.gz'}#z{i}" for i in range(5)]
-    assert len(table(infer(model, folder, tmp_path / "x", slice_axis=0))) == 1 + 20
-
-
-def test_heat_maps_of_an_earlier_call_are_no_input(folder, model):
-    first = table(infer(model, folder, folder / "results"))
-    assert len(list((folder / "results" / "heatmaps").iterdir())) == 4
-    assert table(infer(model, folder, folder / "results")) == first
-
-
-def test_images_unlike_the_training_images_are_warned_of(tmp_path, folder, model, random_pixels, caplog):
-    typical = measure_typical(random_pixels(9))
-    typical |= {"mean_image": torch.tensor(typical["mean_image"])}
-    save_tensors(load_tensors(model) | {"typical": typical, "valid_normal_scores": torch.zeros(19)}, model)
-    Image.fromarray(np.full((64, 64), 3, np.uint8)).save(folder / "a_dark.png")
-    low, high = typical["mean_brightness"]
-    with caplog.at_level(logging.INFO):
-        header, *rows = table(infer(model, folder, tmp_path / "out"))
-    flags = {row[0].rsplit("/", 1)[1]: row[header.index("flag")] for row in rows}
-    assert flags["b.png"] == "1"
-    warnings = {row[0].rsplit("/", 1)[1]: row[header.index("warning")] for row in rows}
-    assert warnings["a_dark.png"].startswith(f"mean brightness 3.0 is outside {low:.1f} to {high:.1f} of the training")
-    assert warnings["b.png"] == ""
-    assert all(flags[name] == ("" if warning else "1") for name, warning in warnings.items())
-    counted = f"{len(rows)} images scored, {list(flags.values()).count('1')} above the threshold, 1 skipped"
-    assert any(line.startswith(counted) for line in caplog.messages)
-    (line,) = (record.message for record in caplog.records if "unlike the training images" in record.message)
-    assert f"of {len(rows)} images" in line
-    assert warnings["a_dark.png"] in line

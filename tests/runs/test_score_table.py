@@ -13,12 +13,12 @@ SCORES = {"aucp": torch.tensor([0.5, 1.0]), "oracle_test": torch.tensor([0.25, 0
 
 def test_odd_names_and_the_order_of_columns(tmp_path):
     path = tmp_path / "scores.csv"
-    write_scores(path, ITEMS, SCORES, "aucp", torch.tensor([0.5, 0.1]), [None, True], ["", "dark"])
+    write_scores(path, ITEMS, SCORES, "aucp", torch.tensor([0.5, 0.1]), ["", "dark"])
     with path.open(newline="", encoding="utf-8") as file:
         assert list(csv.reader(file)) == [
-            ["image", "label", "score", "p_value", "flag", "warning", "score_oracle_test_no_result"],
-            ['a, "b".png', "", "0.50000000", "0.500000", "", "", "0.25000000"],
-            ["ä\n.png", "1", "1.00000000", "0.100000", "1", "dark", "0.75000000"],
+            ["image", "label", "score", "p_value", "warning", "score_oracle_test_no_result"],
+            ['a, "b".png', "", "0.50000000", "0.500000", "", "0.25000000"],
+            ["ä\n.png", "1", "1.00000000", "0.100000", "dark", "0.75000000"],
         ]
 
 

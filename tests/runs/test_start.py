@@ -126,12 +126,12 @@ def log_handle():
 
 
 @pytest.mark.parametrize(
-    ("values", "kind"), [({}, "training run"), ({"run_dir": "r"}, "evaluation"), ({"model": "m.pt"}, "inference run")]
+    ("values", "kind"), [({}, "training run"), ({"run_dir": "r"}, "evaluation"), ({"model": "m.pt"}, "prediction")]
 )
 def test_a_run_says_what_it_is(tmp_path, values, kind, refused):
     assert begin(tmp_path, **values)["kind"] == kind
     others = [other for other in ({"run_dir": "r"}, {"model": "m.pt"}) if other != values]
-    with refused(tmp_path, f"holds a{'n' * (kind[0] != 't')} {kind}", "name another folder"):
+    with refused(tmp_path, f"holds a{'n' * (kind[0] == 'e')} {kind}", "name another folder"):
         start_run(tmp_path, **others[0])
 
 

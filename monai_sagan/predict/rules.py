@@ -1,0 +1,74 @@
+"""The rules that turn an image's score into a p-value, a warning and a flag, and the facts that they rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from monai_sagan.data.formats.scaling import Pixels
+from monai_sagan.data.formats.tasks import HowToDecode
+from monai_sagan.data.training_range import compare_typical
+from monai_sagan.metrics import conformal_p_values
+from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
+from monai_sagan.pictures.overlay import Colors
+
+__all__ = ["ModelFacts", "ScoreRules"]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What scoring a folder needs to know about a model beside its scores.
+
+    Args:
+        identity: values that no other model has; resuming compares them.
+        how: the decoding that the model was trained with.
+        colors: of its anomaly maps.
+        valid_normal_scores: (V,), of its validation normals.
+        typical: of its training images, see `monai_sagan.data.training_range`, or None.
+    """
+
+    identity: Mapping[str, Any]
+    how: HowToDecode
+    colors: Colors
+    valid_normal_scores: Any
+    typical: dict[str, Any] | None = None
+
+
+class ScoreRules:
+    """P-values, warnings and flags of scores, from a model's validation normals and training images.
+
+    Attributes:
+        threshold: for a specificity of 95 % on the validation normals; None where these are too few.
+
+    Args:
+        valid_normal_scores: (V,), of the validation normals.
+        typical: of the training images, see `monai_sagan.data.training_range.measure_typical`; None gives no warnings.
+
+    Example:
+        >>> import numpy as np
+        >>> rules = ScoreRules([0.1, 0.2, 0.3], None)
+        >>> rules.rows([0.25], np.zeros((1, 1, 64, 64), np.uint8))
+        [{'score': 0.25, 'p_value': 0.5, 'warning': '', 'flag': None}]
+    """
+
+    def __init__(self, valid_normal_scores: Any, typical: dict[str, Any] | None) -> None:
+        self.valid, self.typical = valid_normal_scores, typical
+        self.threshold = normal_threshold(valid_normal_scores, SPECIFICITY)
+
+    def rows(self, scores: Sequence[float] | Pixels, pixels: Pixels) -> list[dict[str, Any]]:
+        """The ``score``, ``p_value``, ``warning`` and ``flag`` of each image, see `flag_score`.
+
+        Args:
+            scores: (B,).
+            pixels: uint8 (B, C, H, W), as the network sees them.
+        """
+        p_values = conformal_p_values(self.valid, np.nan_to_num(np.asarray(scores)))
+        rows = []
+        for score, p_value, image in zip(scores, p_values, pixels, strict=True):
+            warning = "; ".join(compare_typical(image, self.typical))
+            flag = flag_score(float(score), self.threshold, warning)
+            rows.append({"score": float(score), "p_value": float(p_value), "warning": warning, "flag": flag})
+        return rows
