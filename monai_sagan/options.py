@@ -95,7 +95,7 @@ def describe(kind: type, values: Any = None) -> list[Described]:
     Example:
         >>> from monai_sagan.settings import Settings
         >>> describe(Settings)[0].name
-        'image_size'
+        'method'
     """
     types = get_type_hints(kind)
     return [

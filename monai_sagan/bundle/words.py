@@ -9,7 +9,7 @@ from typing import Any
 from monai_sagan.bundle.texts import as_typed, is_text
 from monai_sagan.errors import SaganError
 
-__all__ = ["join_options", "parse_options", "split_options"]
+__all__: list[str] = []
 
 
 def split_options(words: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
