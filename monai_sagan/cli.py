@@ -21,7 +21,7 @@ from monai_sagan.verbs import VERBS
 __all__: list[str] = []
 
 NOUNS = {"bundle": "list, copy or pack the bundles"}  # the first words of verbs of two words
-TAKEN = {"dataset_dir", "any_images"}  # arguments of readers that are no options
+TAKEN = {"dataset_dir", "any_images"}  # arguments of readers that are not options
 
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}

@@ -95,7 +95,7 @@ def _in_one_line(error: BaseException) -> str | None:
     if not failures:
         return None
     cause = f"{type(causes[-1]).__name__}: {_message(causes[-1])}"
-    return f"error: {_place(failures[-1])}: {cause} ({TRACEBACK_VARIABLE}=1 shows the whole trace)"
+    return f"error: {_place(failures[-1])}: {cause} ({TRACEBACK_VARIABLE}=1 shows the complete trace)"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

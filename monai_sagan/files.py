@@ -88,7 +88,7 @@ def build_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     made = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{fitting(path.name)}-") as scratch:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{shorten_name(path.name)}-") as scratch:
             draft = Path(scratch, "new")
             draft.mkdir()
             yield draft
@@ -121,13 +121,13 @@ def take_place(new: Path, place: Path, old: Path) -> None:
             raise
 
 
-def fitting(name: str, most: int = 180) -> str:
+def shorten_name(name: str, most: int = 180) -> str:
     """Cut a file's name to ``most`` bytes of UTF-8: systems allow 255, with what is added before and behind."""
     stored = name.encode("utf-8", "surrogatepass")
     return name if len(stored) <= most else stored[:most].decode("utf-8", "ignore")
 
 
-def stored_name(text: str) -> str:
+def name_on_disk(text: str) -> str:
     """The name on disk for a UTF-8 text, such as `write_text` wrote it, whatever the locale."""
     stored = ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
     return os.fsdecode(stored.encode("utf-8", "surrogateescape"))

@@ -1,4 +1,4 @@
-"""Components for configs without ``$`` expressions: where a bundle lies, paths, a value."""
+"""Components for configs without ``$`` expressions: the bundle's folder, paths, a value."""
 
 from __future__ import annotations
 

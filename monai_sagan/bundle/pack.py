@@ -134,7 +134,9 @@ def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[st
     by_itself = as_plain(resolve_settings(preset, trained.settings.method))
     made = as_plain(trained.settings)
     given = {name: made[name] for name in made if made[name] != by_itself[name] or train.get(name) is not None}
-    words = {name: "none" for name, value in given.items() if value is None}  # null in a config: what the preset says
+    words = {
+        name: "none" for name, value in given.items() if value is None
+    }  # null in a config means the preset's value
     shared = config | config.get("dataset_options", {}) | ({"seed": trained.run["seed"]} if trained.run else {})
     return {"preset": preset} | given | words | {name: shared[name] for name in SHARED if name in shared}
 
@@ -174,14 +176,14 @@ def _with_figures(readme: str, run: Path) -> str:
     found = _metrics(run)
     if not found:
         return readme
-    whole = _read(run / run_files.METRICS)
-    counts = " and ".join(f"{whole[f'n_{kind}']} {kind}" for kind in ("normal", "abnormal") if f"n_{kind}" in whole)
+    metrics = _read(run / run_files.METRICS)
+    counts = " and ".join(f"{metrics[f'n_{kind}']} {kind}" for kind in ("normal", "abnormal") if f"n_{kind}" in metrics)
     figures = ", ".join(f"{name.upper()} {100 * value:.2f}" for name, value in found.items())
     text = (
         f"**The packed model's figures** (percent): {figures}, measured by its run on that run's own test images"
         f"{f' ({counts})' if counts else ''}. They are of one run, and of the images that it was given."
     )
-    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}{_best_baseline(whole)}\n"
+    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}{_best_baseline(metrics)}\n"
 
 
 def _best_baseline(metrics: Mapping[str, Any]) -> str:

@@ -23,12 +23,12 @@ EVALUATED = ("@", "$", "%")  # MONAI replaces these by the value they refer to
 EMPTY = "None"  # of an option that may be left out; a folder or a model may have that name
 
 
-def is_text(option: str) -> bool:
+def is_text_option(option: str) -> bool:
     """Whether an option is a path or a name, by its own name; of an id the last part counts."""
     return TEXT.fullmatch(re.split("#|::", option)[-1]) is not None
 
 
-def as_typed(option: str, word: str) -> str | None:
+def text_as_typed(option: str, word: str) -> str | None:
     """A word of a command line as a text, quoted or not; None for a missing value."""
     if word == EMPTY and not option.endswith(("_dir", "model")):
         return None
@@ -52,11 +52,15 @@ def keep_texts(typed: Mapping[str, str], given: Mapping[str, Any]) -> None:
     if parser is None:
         return
     config: Any = parser.config  # a dictionary, once it is read
-    for option in filter(is_text, {**config, **given, **typed}):
+    for option in filter(is_text_option, {**config, **given, **typed}):
         if option not in parser:
             continue  # one of MONAI's own
         found = parser[option]
-        text = _typed(option, typed[option], found) if option in typed else in_config(option, given.get(option, found))
+        text = (
+            _typed(option, typed[option], found)
+            if option in typed
+            else text_for_config(option, given.get(option, found))
+        )
         if text != found:
             parser[option] = text
 
@@ -66,10 +70,10 @@ def _typed(option: str, word: str, found: Any) -> Any:
         raise SaganError(f"--{option} has no value; give a path or a name")
     if word[:1] in EVALUATED or (word[:1] == "{" and _is_component(found)):
         return found
-    return _protected(as_typed(option, word))
+    return _protected(text_as_typed(option, word))
 
 
-def in_config(option: str, value: Any) -> Any:
+def text_for_config(option: str, value: Any) -> Any:
     """The value for a config of a path or a name that is not of a command line: integers become their digits.
 
     Raises:
