@@ -18,10 +18,10 @@ from monai_sagan.files import print_any_name
 from monai_sagan.packages import pip_install
 from monai_sagan.verbs import VERBS
 
-__all__ = ["main"]
+__all__: list[str] = []
 
 NOUNS = {"bundle": "list, copy or pack the bundles"}  # the first words of verbs of two words
-TAKEN = {"dataset_dir", "any_images"}  # arguments of readers that are no options
+TAKEN = {"dataset_dir", "any_images"}  # arguments of readers that are not options
 
 # Installed without its dependencies, the package still verifies and predicts, see the guide on deployment.
 LEFT_OUT = {"torch", "monai", "ignite", "sklearn", "matplotlib", "tensorboard"}
@@ -65,18 +65,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"monai-sagan: error: {message}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("monai-sagan: stopped; the same command goes on where it can", file=sys.stderr)
+        print("monai-sagan: stopped; the same command resumes where possible", file=sys.stderr)
         return 130
 
 
 def _silence_output() -> None:
-    """What could not be written must not be tried again when the process ends."""
+    """Discard output that could not be written: it must not be tried again when the process ends."""
     with contextlib.suppress(OSError, ValueError):  # a stream without a file behind it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: Sequence[str]) -> None:
-    """Refuse an option that the verb does not have, with the nearest name; a study asks its config what there is."""
+    """Refuse an option that the verb does not have, with the nearest name; a study asks its config."""
     known = set[str]()
     if hasattr(arguments, "layout"):
         from monai_sagan.data.datasets.layouts import option_names

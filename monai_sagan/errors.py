@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-__all__ = ["SaganError", "no_room", "show_errors_in_one_line"]
+__all__ = ["SaganError", "show_errors_in_one_line"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
@@ -27,16 +27,16 @@ WORKER_FAILURE = re.compile(rf"^{re.escape(__name__)}\.SaganError: (.+)$", re.MU
 
 
 class SaganError(ValueError):
-    """Bad input: one sentence that names the value or file, and the fix."""
+    """Bad input: one sentence that names the value or file, and the fix.
+
+    >>> raise SaganError("anomaly_ratio is 2; it is a share from 0 to 1")
+    Traceback (most recent call last):
+    monai_sagan.errors.SaganError: anomaly_ratio is 2; it is a share from 0 to 1
+    """
 
 
 def no_room(error: BaseException, place: object = None) -> str | None:
-    """One line for an ``error`` of a disk that takes no more; None for any other error.
-
-    Args:
-        error: of any kind.
-        place: what was written, for an error that names no file.
-    """
+    """One line for an error of a full or read-only disk; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in NO_ROOM:
         return None
     path = error.filename or place
@@ -45,16 +45,17 @@ def no_room(error: BaseException, place: object = None) -> str | None:
 
 
 def show_errors_in_one_line() -> None:
-    """From now on end a command that fails by the user's own input with one line on stderr, without a stack trace.
+    """Install a hook that shows an error of the user's input as one line on stderr, without a stack trace.
 
-    That is for a `SaganError`, also as the cause of another error; for a full disk; for MONAI's nested errors about a
-    component or an expression of a config; and for an interruption. The environment variable
-    ``MONAI_SAGAN_TRACEBACK=1`` brings the whole trace back. What ignite logs of the same error stays out of the
-    console, and in a run's ``log.txt``.
+    That is a `SaganError`, also as the cause of another error; a full disk; MONAI's nested errors about a component
+    or an expression of a config; and an interruption. The environment variable ``MONAI_SAGAN_TRACEBACK=1`` shows the
+    complete trace. Ignite's log of the same error is not repeated on the console, but kept in a run's ``log.txt``.
+
+    >>> show_errors_in_one_line()
     """
     for handler in logging.getLogger().handlers:
-        if type(handler) is logging.StreamHandler and _not_said_again not in handler.filters:
-            handler.addFilter(_not_said_again)
+        if type(handler) is logging.StreamHandler and _is_not_repeated not in handler.filters:
+            handler.addFilter(_is_not_repeated)
     installed = isinstance(sys.excepthook, functools.partial) and sys.excepthook.func is _one_line_hook
     if not installed:
         sys.excepthook = functools.partial(_one_line_hook, sys.excepthook)
@@ -62,12 +63,12 @@ def show_errors_in_one_line() -> None:
         threading.excepthook = _thread_hook
 
 
-def _not_said_again(record: logging.LogRecord) -> bool:
+def _is_not_repeated(record: logging.LogRecord) -> bool:
     return not (record.name.startswith("ignite.") and record.getMessage().startswith("Engine run is terminating due"))
 
 
 def _thread_hook(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a thread of its own, whose error the main thread raises again at its next write."""
+    """TensorBoard writes in a separate thread; the main thread raises its error again at the next write."""
     if failed.exc_value is None or no_room(failed.exc_value) is None:
         threading.__excepthook__(failed)
 
@@ -83,7 +84,7 @@ def _one_line_hook(
 
 
 def _in_one_line(error: BaseException) -> str | None:
-    """What to print for an error, or None when its stack trace says more."""
+    """The line to print for an error, or None when its stack trace says more."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped; the same command continues the run"
     for link in _chain(error):
@@ -94,7 +95,7 @@ def _in_one_line(error: BaseException) -> str | None:
     if not failures:
         return None
     cause = f"{type(causes[-1]).__name__}: {_message(causes[-1])}"
-    return f"error: {_place(failures[-1])}: {cause} ({TRACEBACK_VARIABLE}=1 shows the whole trace)"
+    return f"error: {_place(failures[-1])}: {cause} ({TRACEBACK_VARIABLE}=1 shows the complete trace)"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -117,16 +118,16 @@ def _sagan_message(error: BaseException) -> str | None:
 
 
 def _message(error: BaseException) -> str:
-    """The first paragraph of what an error says: advice and traces of optional imports come after it."""
+    """The first paragraph of an error's message: advice and traces of optional imports come after it."""
     return " ".join(str(error).strip().split("\n\n")[0].split())
 
 
 def _place(failure: BaseException) -> str:
-    """The config id that a MONAI error is about, and the component or the expression there."""
+    """The config id that a MONAI error is about, with its component or expression."""
     match = MONAI_FAILURE.match(str(failure))
     assert match is not None
     what = match["name"] or re.sub(r"__local_refs\['(.+?)'\]", r"@\1", match["code"].strip().strip('"'))
-    # MONAI's message does not tell the id; the function that resolves it knows.
+    # MONAI's message lacks the id; the function that resolves it has it.
     frames = (frame for frame, _ in traceback.walk_tb(failure.__traceback__))
     ids = [frame.f_locals.get("id") for frame in frames if frame.f_code.co_name == "_resolve_one_item"]
     return (f"{ids[-1]} ({what})" if ids else what).replace("::", "#")

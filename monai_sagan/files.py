@@ -20,17 +20,7 @@ from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = [
-    "build_folder",
-    "fitting",
-    "load_tensors",
-    "print_any_name",
-    "save_tensors",
-    "stored_name",
-    "take_place",
-    "write_text",
-    "write_whole",
-]
+__all__ = ["load_tensors", "save_tensors"]
 
 ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # how `write_text` writes a byte of a name that is not UTF-8
 PLAIN = re.compile(  # what pickles of tensors and plain values name
@@ -40,10 +30,10 @@ PLAIN = re.compile(  # what pickles of tensors and plain values name
 
 
 def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, bring it to the disk and rename it to ``path``.
+    """Let ``write`` fill a temporary file beside ``path``, sync it to the disk, and rename it to ``path``.
 
-    Whatever happens meanwhile, ``path`` holds either its old content or all of the new one. Of several processes that
-    train one model only the main one writes.
+    Whenever the process dies, ``path`` holds its old content or all of the new one. Of several processes that train
+    one model only the main one writes.
 
     Raises:
         OSError: naming ``path``, when it cannot be written, as on a full disk.
@@ -98,7 +88,7 @@ def build_folder(path: str | Path, replace: bool = False) -> Iterator[Path]:
     made = [parent for parent in path.parents if not parent.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{fitting(path.name)}-") as scratch:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{shorten_name(path.name)}-") as scratch:
             draft = Path(scratch, "new")
             draft.mkdir()
             yield draft
@@ -131,41 +121,27 @@ def take_place(new: Path, place: Path, old: Path) -> None:
             raise
 
 
-def fitting(name: str, most: int = 180) -> str:
-    """A file's name, cut where what is put before and behind it would make it longer than systems allow: 255 bytes.
-
-    Args:
-        name: any text.
-        most: bytes of it in UTF-8.
-    """
+def shorten_name(name: str, most: int = 180) -> str:
+    """Cut a file's name to ``most`` bytes of UTF-8: systems allow 255, with what is added before and behind."""
     stored = name.encode("utf-8", "surrogatepass")
     return name if len(stored) <= most else stored[:most].decode("utf-8", "ignore")
 
 
-def stored_name(text: str) -> str:
-    """The name on the disk that a text in UTF-8 means, such as `write_text` wrote it, whatever the locale.
-
-    Args:
-        text: a name or a path.
-    """
+def name_on_disk(text: str) -> str:
+    """The name on disk for a UTF-8 text, such as `write_text` wrote it, whatever the locale."""
     stored = ESCAPED.sub(lambda escape: chr(int(escape[1], 16)), text)
     return os.fsdecode(stored.encode("utf-8", "surrogateescape"))
 
 
 def print_any_name() -> None:
-    """From now on print as an escape what the output's encoding does not have, such as a name that is not UTF-8."""
+    """Print characters that the output's encoding lacks as escapes, such as those of a name that is not UTF-8."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text, whole or not at all; what is no UTF-8 in a file's name is written as an escape.
-
-    Args:
-        path: of the file; what it held stays until the new text is whole.
-        text: of any length.
-    """
+    """Write UTF-8 text atomically; bytes of file names that are not UTF-8 are written as escapes."""
 
     def write(unfinished: Path) -> None:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -174,11 +150,16 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def save_tensors(content: dict[str, Any], path: str | Path) -> None:
-    """Save tensors and plain numbers, whole or not at all, such that ``torch.load(weights_only=True)`` reads them.
+    """Save tensors and plain values atomically, such that ``torch.load(weights_only=True)`` reads them.
+
+    >>> import torch
+    >>> save_tensors({"weights": torch.ones(2), "epoch": 3}, "model.pt")
+    >>> load_tensors("model.pt")["epoch"]
+    3
 
     Args:
         content: tensors, numbers, texts, and lists and dictionaries of them.
-        path: of the file; what it held stays until the new content is whole.
+        path: of the file; it keeps its old content until the new one is complete.
     """
     import torch
 
@@ -193,7 +174,11 @@ def save_tensors(content: dict[str, Any], path: str | Path) -> None:
 
 
 def load_tensors(path: str | Path, mmap: bool = False) -> dict[str, Any]:
-    """Load what `save_tensors` saved, onto the CPU; no code in the file is ever executed.
+    """Load tensors and plain values onto the CPU; code in the file is never executed.
+
+    >>> load_tensors("none.pt")
+    Traceback (most recent call last):
+    monai_sagan.errors.SaganError: no file none.pt; give a trained model's path, as by --model runs/rsna/model.pt
 
     Args:
         path: of the file.
@@ -222,14 +207,14 @@ def load_tensors(path: str | Path, mmap: bool = False) -> dict[str, Any]:
         # Of a pickle torch's own words end in advice to load it with its code.
         unknown = isinstance(error, pickle.UnpicklingError)
         reason = "no file that torch saved" if unknown else (str(error).splitlines() or [type(error).__name__])[0]
-        raise SaganError(f"{path} does not hold plain weights ({reason}); nothing of it was loaded") from None
+        raise SaganError(f"{path} does not hold plain weights ({reason}); nothing was loaded") from None
     if not isinstance(content, dict):
         raise SaganError(f"{path} holds a {type(content).__name__}, not a dictionary of weights")
     return content
 
 
 def _code_in(path: Path) -> str | None:
-    """The first function or class that a pickle names besides torch's, found without executing anything."""
+    """The first function or class in a pickle that is not torch's, found without executing anything."""
     texts: list[str] = []
     try:
         for operation, value, _ in pickletools.genops(_pickled(path)):
@@ -251,7 +236,7 @@ def _pickled(path: Path) -> bytes:
 
 
 def _is_cut(path: Path) -> bool:
-    """Whether a file begins as one that torch saved, or as nothing, and does not end so."""
+    """Whether a file begins like one that torch saved, or is empty, and does not end like one."""
     begin = b"PK"  # torch saves ZIP archives, which have their table of contents at the end
     try:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Output folders: which kind of output each holds, and the one process that may write to it."""
+"""Output folders: the kind of output that each holds, and the one process that may write to it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import build_folder
 
-__all__ = ["check_kind", "config_kind", "folder_kind", "hold_folder", "new_folder"]
+__all__: list[str] = []
 
 LOCK, DRAFT = ".lock", ".draft-"
-# Files that give a kind away, the surest first: of kinds that write no config.json, and of what older versions wrote.
+# Files by which a kind is recognized, the surest first: of kinds without a config.json, and of older versions.
 SIGNS = {
     "training run": (run_files.CHECKPOINT, run_files.MODEL, run_files.LAST_MODEL),
     "prediction": (run_files.PREDICTION,),
@@ -34,7 +34,7 @@ BELOW = {"evaluation": "evaluation", "prediction": "inference"}  # where these g
 
 
 def folder_kind(folder: str | Path) -> str | None:
-    """The kind of output that ``folder`` holds, such as ``"training run"``; None if it holds none that is known."""
+    """The kind of output that ``folder`` holds, such as ``"training run"``; None for any other."""
     folder = Path(folder)
     for kind, signs in SIGNS.items():
         if any((folder / sign).exists() for sign in signs):
@@ -45,7 +45,7 @@ def folder_kind(folder: str | Path) -> str | None:
 
 
 def config_kind(config: Mapping[str, Any]) -> str | None:
-    """The kind of output that a run with the values ``config`` writes; None where they do not say it."""
+    """The kind of output of a run with the values ``config``; None if they do not say it."""
     return config.get("kind") or next((kind for key, kind in KEYS.items() if key in config), None)
 
 
@@ -57,11 +57,7 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def check_kind(folder: str | Path, kind: str) -> None:
-    """Check that a folder is free for outputs of a kind.
-
-    Args:
-        folder: it need not exist.
-        kind: one of those that `folder_kind` returns.
+    """Check that a folder, which need not exist, is free for outputs of a kind.
 
     Raises:
         SaganError: when it holds outputs of another kind, which would be mixed or overwritten.
@@ -95,14 +91,10 @@ def new_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def hold_folder(folder: str | Path, kind: str) -> Iterator[list[int]]:
-    """Keep all other processes from writing to a folder; it is made, and removed if nothing was written.
+    """Lock a folder against other processes; it is made, and removed if nothing was written.
 
-    Gives the handles that child processes must keep open: those that outlive a killed parent keep others out, too. The
-    system itself ends the hold of a process that is killed.
-
-    Args:
-        folder: of the output.
-        kind: of the output, see `folder_kind`.
+    Gives the handles that child processes must keep open: those that outlive a killed parent keep the lock. The
+    system releases the lock of a process that is killed.
 
     Raises:
         SaganError: when another process holds it, which is named, or when it holds outputs of another kind.

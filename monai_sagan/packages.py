@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["TOGETHER", "pip_install"]
+__all__: list[str] = []
 
 # By purpose. setup.py has the same under `extras_require`, with versions, for a checkout.
 TOGETHER = {
@@ -14,13 +14,10 @@ BROUGHT_BY = {"ignite": "pytorch-ignite", "sklearn": "scikit-learn", "PIL": "pil
 
 
 def pip_install(name: str) -> str:
-    """The command that installs a missing module, or all that a purpose needs.
+    """The command that installs a missing module, or everything for a purpose in `TOGETHER`.
 
     >>> pip_install("dicom")
     'pip install python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls'
-
-    Args:
-        name: a key of `TOGETHER`, or a module.
     """
     module = name.partition(".")[0]
     return " ".join(["pip install", *TOGETHER.get(module, (BROUGHT_BY.get(module, module),))])

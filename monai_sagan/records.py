@@ -1,4 +1,4 @@
-"""What a run records about itself: kept until everything is checked, then written together."""
+"""Records of a run about itself: kept until everything is checked, then written together."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import take_place, write_whole
 from monai_sagan.output_folder import DRAFT
 
-__all__ = ["drop_records", "keep_records", "record", "record_text", "replace_together", "write_records"]
+__all__: list[str] = []
 
 Write = Callable[[Path], None]
 
@@ -27,25 +27,20 @@ _kept: dict[Path, _Kept] = {}  # by the folder of a run of this process that has
 
 
 def keep_records(folder: str | Path, begin: Callable[[], None]) -> None:
-    """From now on keep what is recorded in ``folder``, until `write_records` or `replace_together` writes it.
-
-    Args:
-        folder: of a run that is not checked yet.
-        begin: called when all that was kept can be written, right before it takes its places.
-    """
+    """Keep the records of ``folder`` until they are written together, after calling ``begin``."""
     _kept[Path(folder).resolve()] = _Kept({}, begin)
 
 
 def drop_records(folder: str | Path) -> None:
-    """Forget what was kept of ``folder``, and keep no more of it."""
+    """Forget the records that were kept for ``folder``, and keep no more."""
     _kept.pop(Path(folder).resolve(), None)
 
 
 def write_records(folder: str | Path) -> None:
-    """Write what was kept of ``folder``, all of it or nothing, and keep no more of it.
+    """Write the records that were kept for ``folder``, all or none, and keep no more.
 
     Raises:
-        SaganError: when it cannot be written.
+        SaganError: when they cannot be written.
     """
     if Path(folder).resolve() in _kept:
         with replace_together(folder):
@@ -53,12 +48,7 @@ def write_records(folder: str | Path) -> None:
 
 
 def record(path: str | Path, write: Write) -> None:
-    """Write a file, or keep it until the run that `keep_records` was called for begins.
-
-    Args:
-        path: of the file.
-        write: fills the file of the path that it is given.
-    """
+    """Let ``write`` fill a file now, or later if `keep_records` was called for its folder."""
     path = Path(path)
     kept = _kept.get(path.parent.resolve())
     if kept is None:
@@ -68,12 +58,7 @@ def record(path: str | Path, write: Write) -> None:
 
 
 def record_text(path: str | Path, text: str) -> None:
-    """As `record`, of UTF-8 text.
-
-    Args:
-        path: of the file.
-        text: of any length; what is no UTF-8 in a file's name is written as an escape.
-    """
+    """Record UTF-8 text, see `record` and `monai_sagan.files.write_text`."""
     record(path, lambda target: _write_text(target, text))
 
 
@@ -83,12 +68,9 @@ def _write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def replace_together(folder: str | Path) -> Iterator[Path]:
-    """Give a draft to fill; then what is in it, and what was kept of ``folder``, replaces what ``folder`` has.
+    """Give a draft to fill; its entries, and the records kept for ``folder``, then replace those of ``folder``.
 
     An error, such as a full disk, leaves ``folder`` as it is.
-
-    Args:
-        folder: it is made if it is not there.
 
     Raises:
         SaganError: when it cannot be written.

@@ -15,8 +15,9 @@ __all__ = ["Settings", "as_plain", "resolve_flags"]
 
 @dataclass(frozen=True)
 class Settings:
-    """Options of every run: images, batches, iterations, anomaly maps; methods add their own in subclasses.
+    """Settings of every run: images, batches, iterations, anomaly maps.
 
+    A method adds its own options in a subclass.
     `monai_sagan.options.describe` returns types, ranges and defaults.
 
     Example:

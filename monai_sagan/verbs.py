@@ -12,7 +12,7 @@ from monai_sagan.bench.command import add_bench_arguments, bench_command
 from monai_sagan.bundle import bundle_names, bundle_path, copy_bundle
 from monai_sagan.study.command import add_study_arguments, study_command
 
-__all__ = ["VERBS", "Verb"]
+__all__: list[str] = []
 
 READER_OPTIONS = "further options are those of the dataset's reader, for example --split_file FILE or --split_seed 1"
 TRAIN_OPTIONS = "further options are those of python -m monai.bundle run with the bundle's train.json, --key value"

@@ -213,9 +213,9 @@ def test_wrong_key_and_the_nearest(words, wrong, nearest, config_file):
 @pytest.mark.parametrize(
     ("option", "hint"),
     [
-        ("-x", "none is spelled like it"),
-        ("--budgt", "none is spelled like it"),
-        ("--max_iterations#x", "what stands there has no parts"),
+        ("-x", "no key is similar"),
+        ("--budgt", "no key is similar"),
+        ("--max_iterations#x", "that value has no parts"),
         ("--train#handlers#3", "train#handlers has 0"),
         ("--train#trainer#new#deep", "train#trainer has _target_, n_critic"),
     ],
@@ -332,7 +332,7 @@ def test_component_with_a_wrong_argument(capsys):
     line = shown(failure(config, "net#block"), capsys)
     assert line.startswith("error: net#block (torch.nn.Linear): TypeError: ")
     assert "in_feature" in line
-    assert line.endswith("(MONAI_SAGAN_TRACEBACK=1 shows the whole trace)")
+    assert line.endswith("(MONAI_SAGAN_TRACEBACK=1 shows the complete trace)")
     assert "\n" not in line
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from monai_sagan.data.datasets.image_table import read_table
 from monai_sagan.data.formats.decode import read_image
-from monai_sagan.files import fitting, stored_name, write_text
+from monai_sagan.files import name_on_disk, shorten_name, write_text
 from monai_sagan.pictures.heat_maps import _short
 
 NAMES = [b"scan\xe9", "Röntgen".encode(), b"two\nlines", b"long" * 62, b'comma, "quote"', b"dollar$x^2$"]
@@ -95,12 +95,12 @@ def test_every_verb_comes_to_its_end_and_names_each_file(tmp_path, locale):
         names = names_in(tmp_path / table)
         assert len(set(names)) == len(names) >= 24
         assert sum("ken.png" in name for name in names) == (3 if table == "items.csv" else 0)
-        assert all(os.path.isfile(stored_name(str(tmp_path / name))) for name in names)
-        assert {os.fsencode(stored_name(name)).split(b"/")[-1][:-4] for name in names} >= set(NAMES)
+        assert all(os.path.isfile(name_on_disk(str(tmp_path / name))) for name in names)
+        assert {os.fsencode(name_on_disk(name)).split(b"/")[-1][:-4] for name in names} >= set(NAMES)
     for folder in ("run", "inferred", "predicted", "prepared"):
         names = names_in(tmp_path / folder / "skipped.csv")
         assert names
-        assert all(os.path.isfile(stored_name(str(tmp_path / name))) for name in names)
+        assert all(os.path.isfile(name_on_disk(str(tmp_path / name))) for name in names)
 
 
 def test_a_table_with_escaped_names_is_read(tmp_path):
@@ -117,10 +117,10 @@ def test_a_table_with_escaped_names_is_read(tmp_path):
 
 
 def test_names_that_fit():
-    assert fitting("a" * 180) == "a" * 180
-    assert fitting("a" * 181) == "a" * 180
-    assert len(fitting("ö" * 200).encode()) == 180
-    assert fitting("scan\udce9") == "scan\udce9"
+    assert shorten_name("a" * 180) == "a" * 180
+    assert shorten_name("a" * 181) == "a" * 180
+    assert len(shorten_name("ö" * 200).encode()) == 180
+    assert shorten_name("scan\udce9") == "scan\udce9"
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,9 @@ import monai_sagan
 PACKAGE = Path(monai_sagan.__file__).parent
 WITH_EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 # Parts of the package whose listed names have no examples yet.
-PENDING = (
-    "bundle|cli|data|distributed|engines|errors|files|handlers|losses|methods|models|networks|options|output_folder|"
-    "packages|predict|records|seeds|settings|verbs"
-)
+PENDING = ("baselines", "bench", "data.audit", "data.datasets.phantom", "distributed", "engines", "handlers", "losses",
+           "methods", "metrics", "models", "networks", "options", "pictures", "predict", "report", "runs", "seeds",
+           "settings", "study", "transforms", "artifact")  # fmt: skip
 
 
 @cache
@@ -47,10 +46,10 @@ def is_documentable(thing: Any) -> bool:
 
 
 def members(cls: type) -> Iterator[tuple[str, Any]]:
-    """Methods and properties that the class adds to what its foreign bases promise."""
+    """Methods and properties that the class adds to those of its foreign bases; fields are not among them."""
     promised = {name for base in cls.__mro__ if not own(base) for name in vars(base)}
     for name, value in vars(cls).items():
-        if name.startswith("_") or name in promised:
+        if name.startswith("_") or name in promised or name in vars(cls).get("__annotations__", {}):
             continue
         if isinstance(value, classmethod | staticmethod):
             value = value.__func__
@@ -110,7 +109,7 @@ def test_every_public_name_is_documented():
 
 def test_every_listed_name_has_an_example():
     lacking = [name for name, thing in sorted(listed().items()) if ">>> " not in doc_of(thing)]
-    assert [name for name in lacking if not re.fullmatch(PENDING, name.split(".")[1])] == []
+    assert [name for name in lacking if not name.removeprefix("monai_sagan.").startswith(PENDING)] == []
 
 
 @pytest.mark.parametrize("path", WITH_EXAMPLES, ids=lambda path: path.relative_to(PACKAGE).as_posix())

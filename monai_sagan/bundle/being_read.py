@@ -1,4 +1,4 @@
-"""The config that is being read: MONAI does not pass it to the components that it makes, but its own code has it."""
+"""The config that is being read, found on MONAI's own stack: components do not get it passed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
-__all__ = ["folders_being_read", "parser_being_read"]
+__all__: list[str] = []
 
 
 def folders_being_read() -> Iterator[Path]:
-    """The folders of the configs whose components are being made, the innermost first."""
+    """Yield the folders of the configs whose components are being made, the innermost first."""
     for frame in _frames_of_monai():
         known = frame.f_locals
         attributes = getattr(known.get("self"), "__dict__", {})
@@ -26,7 +26,7 @@ def folders_being_read() -> Iterator[Path]:
 
 
 def parser_being_read() -> ConfigParser | None:
-    """The parser whose component is being made: all files and overrides merged; None outside of a config."""
+    """The parser whose component is being made, with all files and overrides merged; None outside of a config."""
     for frame in _frames_of_monai():
         if frame.f_globals["__name__"] == "monai.bundle.config_parser" and hasattr(
             frame.f_locals.get("self"), "config"

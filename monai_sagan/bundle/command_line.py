@@ -1,4 +1,4 @@
-"""Which keys a command line may override: those that the config has."""
+"""The check of a command line: it may override the keys that the config has."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from monai_sagan.bundle.words import split_options
 from monai_sagan.errors import SaganError, show_errors_in_one_line
 from monai_sagan.files import print_any_name
 
-__all__ = ["check_command_line"]
+__all__: list[str] = []
 
 
 def check_command_line(argv: Sequence[str] | None = None, beside: Collection[str] = ()) -> None:
     """Refuse an override that the config file does not have, which MONAI would silently accept as a new key.
 
-    It stands first in a config's ``initialize`` list. It also lets paths and names be what was typed, and calls
-    `show_errors_in_one_line`. In a program other than ``python -m monai.bundle`` only whole numbers given for paths
-    and names become texts.
+    It is the first component in a config's ``initialize`` list. It also keeps paths and names as typed, and calls
+    `show_errors_in_one_line`. In a program other than ``python -m monai.bundle`` it only turns integers given for
+    paths and names into texts.
 
     Args:
-        argv: what follows ``python -m monai.bundle``; None for that of this process.
-        beside: names of other options that may be meant.
+        argv: the words after ``python -m monai.bundle``; None for those of this process.
+        beside: names of other options, to suggest them.
 
     Raises:
-        SaganError: when a key is unknown: it names the nearest valid one, where one is near; or when a path or name
-            is something else, and not typed.
+        SaganError: when a key is unknown, with the nearest valid one; or when a path or name is not a text, and not
+            typed.
     """
     if argv is None:
         if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py"):
@@ -83,7 +83,7 @@ def _named_options(words: Sequence[str], parameters: Sequence[str]) -> dict[str,
 
 
 def _before_separator(words: Sequence[str]) -> list[str]:
-    """What python-fire gives to the function: not what follows a lone "-", nor its own flags after the last "--"."""
+    """The words that python-fire gives to the function: those before a lone "-", and before the last "--"."""
     words = list(words)
     if "--" in words:
         words = words[: len(words) - 1 - words[::-1].index("--")]
@@ -97,7 +97,7 @@ def _paths(value: Any) -> list[str]:
 
 
 def _literal(value: Any) -> Any:
-    """What a text says as a Python literal, or the text when it is none."""
+    """A text as a Python literal, or itself if it is none."""
     try:
         return ast.literal_eval(value)
     except (ValueError, SyntaxError):
@@ -128,5 +128,5 @@ def _hint(parents: Sequence[str], key: str, choices: Sequence[str]) -> str:
     if closest := nearest(key, choices):
         return f"the nearest is --{'#'.join([*parents, closest])}"
     if not parents:
-        return "none is spelled like it"
-    return f"{'#'.join(parents)} has {', '.join(choices)}" if choices else "what stands there has no parts"
+        return "no key is similar"
+    return f"{'#'.join(parents)} has {', '.join(choices)}" if choices else "that value has no parts"

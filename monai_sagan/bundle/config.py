@@ -1,4 +1,4 @@
-"""Components for configs without ``$`` expressions: where a bundle lies, paths, a value."""
+"""Components for configs without ``$`` expressions: the bundle's folder, paths, a value."""
 
 from __future__ import annotations
 
@@ -13,16 +13,7 @@ from monai_sagan.errors import SaganError
 if TYPE_CHECKING:
     from monai_sagan.settings import Settings
 
-__all__ = [
-    "PACKED_MODEL",
-    "bundle_folder",
-    "models_in",
-    "path_beside",
-    "path_in",
-    "settings_of",
-    "shared_by_a_run",
-    "value_of",
-]
+__all__: list[str] = []
 
 PACKED_MODEL = "artifact"  # the folder of the weights in a packed bundle's models/
 
@@ -30,8 +21,8 @@ PACKED_MODEL = "artifact"  # the folder of the weights in a packed bundle's mode
 def bundle_folder() -> str:
     """The folder of the bundle whose config is being read, wherever it was copied to; else the current folder.
 
-    MONAI does not tell a config where it lies, but the workflow or verb of ``monai.bundle`` that reads it knows; the
-    current folder is the convention of MONAI's model zoo.
+    The workflow or verb of ``monai.bundle`` that reads a config knows its place; the current folder is the
+    convention of MONAI's model zoo.
     """
     for folder in folders_being_read():
         return str((folder.parent if folder.name == "configs" else folder).resolve())
@@ -39,20 +30,20 @@ def bundle_folder() -> str:
 
 
 def path_in(folder: str, name: str) -> str:
-    """The path of what is called ``name`` in ``folder``."""
+    """The path of ``name`` in ``folder``."""
     return str(Path(folder) / name)
 
 
 def path_beside(path: str, name: str) -> str:
-    """The path of what is called ``name`` beside the file or folder at ``path``."""
+    """The path of ``name`` beside the file or folder at ``path``."""
     return str(Path(path).parent / name)
 
 
 def value_of(component: Any, name: str) -> Any:
-    """The attribute ``name`` of a ``component`` of the config, or what a mapping has under that name.
+    """The attribute ``name`` of a ``component`` of the config, or a mapping's value of that name.
 
-    Where it may be None it needs an id of its own in the config, by which others refer to it: an argument that stands
-    there as a component is left out by MONAI when it turns out to be None.
+    Where it may be None it needs an id of its own in the config: MONAI leaves out a component that turns out to be
+    None.
     """
     return component[name] if isinstance(component, Mapping) else getattr(component, name)
 

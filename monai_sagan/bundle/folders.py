@@ -1,4 +1,4 @@
-"""Where the bundles lie, and how to copy one."""
+"""The folders of the bundles, and copies of them."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ from pathlib import Path
 from monai_sagan.errors import SaganError
 from monai_sagan.output_folder import new_folder
 
-__all__ = ["bundle_names", "bundle_path", "copy_bundle", "copy_files", "nearest"]
+__all__ = ["bundle_names", "bundle_path", "copy_bundle"]
 
-NEAR = 0.65  # of difflib's ratio: two letters of three that changed places are near, "budgt" and "audit" are not
+NEAR = 0.65  # of difflib's ratio: two swapped letters of three are near, "budgt" and "audit" are not
 
 
 def bundle_names() -> list[str]:
-    """The names of the bundles that come with the package, sorted."""
+    """The names of the bundles that the package includes, sorted.
+
+    >>> "phantom" in bundle_names()
+    True
+    """
     return sorted(folder.parent.name for folder in _bundles_folder().glob("*/metadata.json"))
 
 
 def bundle_path(name: str) -> str:
     """The folder of a bundle: inside an installed package, or at the top level of a checkout.
 
-    Args:
-        name: see `bundle_names`.
+    >>> Path(bundle_path("phantom"), "train.json").is_file()
+    True
 
     Raises:
         SaganError: when there is no such bundle; it names those that there are.
@@ -39,11 +43,10 @@ def bundle_path(name: str) -> str:
 
 
 def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
-    """Copy a bundle's files, to be changed at will, into a folder that is new or empty, and return that folder.
+    """Copy a bundle's files into a folder that is new or empty, to change them; return that folder.
 
-    Args:
-        name: see `bundle_names`.
-        directory: the folder.
+    >>> (copy_bundle("phantom", "mine") / "train.json").is_file()
+    True
 
     Raises:
         SaganError: when there is no such bundle, or the folder has something in it or cannot be written.
@@ -55,7 +58,7 @@ def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
 
 
 def copy_files(source: str | os.PathLike[str], folder: Path) -> None:
-    """Copy the files of ``source`` into ``folder``; the copies may be changed, though an installed package may not."""
+    """Copy the files of ``source`` into ``folder``, writable even if an installed package is not."""
     shutil.copytree(source, folder, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
@@ -68,6 +71,6 @@ def _bundles_folder() -> Path:
 
 
 def nearest(word: str, choices: Collection[str]) -> str:
-    """The one of ``choices`` that is spelled most like ``word``; empty where none is near."""
+    """The one of ``choices`` whose spelling is nearest to ``word``; empty if none is near."""
     written = {choice.lower(): choice for choice in choices}
     return written.get(next(iter(difflib.get_close_matches(word.lower(), written, n=1, cutoff=NEAR)), ""), "")

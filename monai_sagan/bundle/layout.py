@@ -1,4 +1,4 @@
-"""The layout of the bundles' configs, and the part that all of them share.
+"""The layout of the bundles' configs, and the part that they share.
 
 ``python -m monai_sagan.bundle.layout NAME`` writes every config in this layout, and copies the part of bundle NAME's
 ``train.json`` that does not depend on the dataset to the others.
@@ -15,35 +15,26 @@ from typing import Any
 from monai_sagan.bundle.folders import bundle_names, bundle_path
 from monai_sagan.files import write_text
 
-__all__ = ["as_text", "shared_part"]
+__all__: list[str] = []
 
 WIDTH, INDENT = 120, 4
 SHARED_FROM = {"train.json": "preset", "evaluate.json": "device", "inference.json": "device"}  # the first shared key
 
 
 def as_text(config: Mapping[str, Any]) -> str:
-    """A config as text: what holds no component within a component stands on one line where it fits.
+    """A config as text: a component without components inside is on one line where it fits.
 
-    Args:
-        config: of values that JSON has.
-
-    Example:
-        >>> print(as_text({"a": [1, 2], "b": {"_target_": "torch.nn.ReLU"}}), end="")
-        {
-            "a": [1, 2],
-            "b": {"_target_": "torch.nn.ReLU"}
-        }
+    >>> print(as_text({"a": [1, 2], "b": {"_target_": "torch.nn.ReLU"}}), end="")
+    {
+        "a": [1, 2],
+        "b": {"_target_": "torch.nn.ReLU"}
+    }
     """
     return _text(config, 0, 0, top=True) + "\n"
 
 
 def shared_part(file: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """What all bundles have alike of a config.
-
-    Args:
-        file: its name, such as ``"train.json"``.
-        config: of any bundle.
-    """
+    """The part of a config, by its file's name, that is the same in all bundles."""
     keys = list(config)
     return {key: config[key] for key in keys[keys.index(SHARED_FROM[file]) :]}
 
@@ -84,7 +75,7 @@ def _lines(value: Any, depth: int) -> Iterator[str]:
 
 
 def _is_deep(value: Any) -> bool:
-    """Whether there is more than one level of dicts in a value, or a list of several dicts."""
+    """Whether a value has more than one level of dicts, or a list of several dicts."""
     inside = list(value.values()) if isinstance(value, dict) else value
     dicts = [one for one in inside if isinstance(one, dict)]
     lists = [one for one in inside if isinstance(one, list) and any(isinstance(part, (dict, list)) for part in one)]

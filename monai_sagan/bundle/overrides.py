@@ -1,7 +1,7 @@
-"""What a config says otherwise than the package's bundle, below its options: recorded with the run, or refused.
+"""Differences of a config from the package's bundle, below its options: recorded with the run, or refused.
 
-A part of a component that is overridden acts as an option does, but no option shows it. So what an option decides
-takes that option and nothing else, and every other part that differs belongs to what the run was made with.
+An overridden part of a component acts like an option without a name. So a value that an option decides accepts that
+option only, and every other part that differs is recorded with the run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from monai_sagan.bundle.being_read import parser_being_read
 from monai_sagan.bundle.folders import bundle_names, bundle_path
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_overrides", "tracking_keys"]
+__all__: list[str] = []
 
 Config = dict[str, Any]
 Difference = tuple[list[str], Any, Any]  # the parts of the id; what the package has there; what was found there
@@ -33,17 +33,17 @@ DECIDED = {  # what follows from options: a reference, or a component's target
 
 
 def find_overrides(file: str) -> Config | None:
-    """What the config being read has otherwise than the package's bundle, by id; None where there is nothing.
+    """The differences of the config being read from the package's bundle, by id; None without any.
 
-    It makes no difference where that comes from: a command line, an ``args_file``, another config file, a program, or
-    the file itself, as in a changed copy of a bundle. Options, tracking and ``multi_gpu_train.json`` do not count. A
-    bundle of another name may have further keys of its own.
+    Their source makes no difference: a command line, an ``args_file``, another config file, a program, or the file
+    itself, as in a changed copy of a bundle. Options, tracking and ``multi_gpu_train.json`` do not count. A bundle
+    of another name may have further keys of its own.
 
     Args:
         file: the config's name in the package's bundles, such as ``"train.json"``.
 
     Raises:
-        SaganError: at a place that an option decides; it names the option.
+        SaganError: for a value that an option decides; it names the option.
     """
     parser = parser_being_read()
     if parser is None:
@@ -89,7 +89,7 @@ def _tracks(component: Config) -> bool:
 
 
 def _parts(config: Config, files: list[str]) -> Config:
-    """The parts below the options, as the package's bundle of the config's name has them, or else as all bundles do."""
+    """The parts below the options, as in the package's bundle of the config's name, or as in all bundles."""
     from monai.bundle import ConfigParser
 
     root = config.get("bundle_root")
@@ -137,7 +137,7 @@ def _check(place: list[str], wanted: Any, found: Any, options: Collection[str]) 
 
 
 def _decided_by(wanted: Any) -> tuple[str, ...]:
-    """The options that decide what stands at a place, if any does."""
+    """The options that decide a value, if any."""
     if isinstance(wanted, dict):
         return (
             (wanted["name"],) if wanted.get("component") == "@flags" else DECIDED.get(str(wanted.get("_target_")), ())

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["pack_bundle"]
 
 OWN_FOLDER = {"_target_": "monai_sagan.bundle.bundle_folder"}
-# What a run was made with and others may repeat: neither where its files were nor on which machine.
+# Values of a run that others may repeat: no paths and no device.
 SHARED = (
     *("mixed_images", "anomaly_ratio", "unlabeled_size", "valid_fraction", "max_unreadable", "strict", "seed", "amp"),
     *("third_class", "split_seed", "agreement", "official_test", "resplit", "slice_axis", "slice_range", "shares"),
@@ -39,9 +39,13 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
 
     ``configs/`` and ``docs/`` come from the bundle. With a run, ``models/`` holds its model chosen without labels:
     ``model.pt``, a plain state_dict for MONAI's tools, and ``artifact/``, the same weights without pickle, which
-    ``inference.json`` and ``evaluate.json`` then use; ``train.json`` repeats the run's settings, and ``metadata.json``
-    says the network's format. Of the run's images nothing is packed but digests of their pixels, by which an
-    evaluation refuses images that were trained on. Without a run both take what ``train.json`` leaves in ``runs/``.
+    ``inference.json`` and ``evaluate.json`` then use; ``train.json`` repeats the run's settings, and
+    ``metadata.json`` has the network's format. Of the run's images only digests of their pixels are packed, by which
+    an evaluation refuses images that were trained on. Without a run both use the output of ``train.json`` in
+    ``runs/``.
+
+    >>> sorted(path.name for path in pack_bundle("phantom", "packed").iterdir())
+    ['LICENSE', 'configs', 'docs', 'models']
 
     Args:
         name: see `bundle_names`.
@@ -49,7 +53,7 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
         run: the output folder of a training run.
 
     Raises:
-        SaganError: when there is no such bundle, the folder has something in it, or the run is not whole or another
+        SaganError: when there is no such bundle, the folder has something in it, or the run is incomplete or another
             bundle's; nothing is written then.
     """
     source = Path(bundle_path(name))
@@ -76,7 +80,7 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
 
 
 def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) -> None:
-    """Fill ``models/`` and make the configs fit the model."""
+    """Fill ``models/`` and adapt the configs to the model."""
     from monai_sagan.artifact.export import export_artifact
     from monai_sagan.data.digests import splits_digest
     from monai_sagan.models.trained import load_trained, run_models
@@ -121,7 +125,7 @@ def _use_packed_model(name: str, configs: Mapping[str, Any]) -> None:
 
 
 def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[str, Any]:
-    """What to write into ``train`` to train such a model again: what it and the preset do not say by themselves."""
+    """The values for ``train`` that train such a model again: those that it and the preset do not have already."""
     from monai_sagan.methods import resolve_settings
     from monai_sagan.settings import as_plain
 
@@ -130,7 +134,9 @@ def _made_with(run: Path, trained: Trained, train: Mapping[str, Any]) -> dict[st
     by_itself = as_plain(resolve_settings(preset, trained.settings.method))
     made = as_plain(trained.settings)
     given = {name: made[name] for name in made if made[name] != by_itself[name] or train.get(name) is not None}
-    words = {name: "none" for name, value in given.items() if value is None}  # null in a config: what the preset says
+    words = {
+        name: "none" for name, value in given.items() if value is None
+    }  # null in a config means the preset's value
     shared = config | config.get("dataset_options", {}) | ({"seed": trained.run["seed"]} if trained.run else {})
     return {"preset": preset} | given | words | {name: shared[name] for name in SHARED if name in shared}
 
@@ -166,18 +172,18 @@ def _metrics(run: Path) -> dict[str, float]:
 
 
 def _with_figures(readme: str, run: Path) -> str:
-    """A bundle's README that says what the run measured, where it did, instead of that nothing was measured."""
+    """A bundle's README with the figures that the run measured, in place of the note that none were."""
     found = _metrics(run)
     if not found:
         return readme
-    whole = _read(run / run_files.METRICS)
-    counts = " and ".join(f"{whole[f'n_{kind}']} {kind}" for kind in ("normal", "abnormal") if f"n_{kind}" in whole)
+    metrics = _read(run / run_files.METRICS)
+    counts = " and ".join(f"{metrics[f'n_{kind}']} {kind}" for kind in ("normal", "abnormal") if f"n_{kind}" in metrics)
     figures = ", ".join(f"{name.upper()} {100 * value:.2f}" for name, value in found.items())
     text = (
         f"**The packed model's figures** (percent): {figures}, measured by its run on that run's own test images"
         f"{f' ({counts})' if counts else ''}. They are of one run, and of the images that it was given."
     )
-    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}{_best_baseline(whole)}\n"
+    return f"{NOT_MEASURED.sub('', readme).rstrip()}\n\n{text}{_best_baseline(metrics)}\n"
 
 
 def _best_baseline(metrics: Mapping[str, Any]) -> str:

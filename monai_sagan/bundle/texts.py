@@ -1,7 +1,7 @@
-"""Options that are paths or names: what was typed, where python-fire and MONAI would read something else in it.
+"""Options that are paths or names: the text as typed, where python-fire and MONAI would read something else.
 
-For python-fire ``2024``, ``1e3``, ``a,b`` and ``[x]`` are values of Python and what follows ``#`` is a comment; MONAI
-drops ``None`` and takes ``#`` in any text for a part of an id.
+For python-fire ``2024``, ``1e3``, ``a,b`` and ``[x]`` are Python values and ``#`` starts a comment; MONAI drops
+``None`` and takes ``#`` in any text for a part of an id.
 """
 
 from __future__ import annotations
@@ -16,25 +16,20 @@ from typing import Any
 from monai_sagan.bundle.being_read import parser_being_read
 from monai_sagan.errors import SaganError
 
-__all__ = ["as_typed", "in_config", "is_text", "keep_texts"]
+__all__: list[str] = []
 
 TEXT = re.compile(r".+_(dir|file|folder|column|name)|model|table")
-EVALUATED = ("@", "$", "%")  # what MONAI replaces by what it refers to
-EMPTY = "None"  # what it says of an option that may be left out; a folder or a model may have that name
+EVALUATED = ("@", "$", "%")  # MONAI replaces these by the value they refer to
+EMPTY = "None"  # of an option that may be left out; a folder or a model may have that name
 
 
-def is_text(option: str) -> bool:
-    """Whether an option is a path or a name, by how it is called; of an id the last part counts."""
+def is_text_option(option: str) -> bool:
+    """Whether an option is a path or a name, by its own name; of an id the last part counts."""
     return TEXT.fullmatch(re.split("#|::", option)[-1]) is not None
 
 
-def as_typed(option: str, word: str) -> str | None:
-    """What a word of a command line says as a text, quoted or not; None where it says that there is none.
-
-    Args:
-        option: the path's or name's.
-        word: what was typed.
-    """
+def text_as_typed(option: str, word: str) -> str | None:
+    """A word of a command line as a text, quoted or not; None for a missing value."""
     if word == EMPTY and not option.endswith(("_dir", "model")):
         return None
     try:
@@ -45,24 +40,27 @@ def as_typed(option: str, word: str) -> str | None:
 
 
 def keep_texts(typed: Mapping[str, str], given: Mapping[str, Any]) -> None:
-    """Put texts into the config that is being read as they were typed; whole numbers become their digits.
+    """Restore texts in the config that is being read as they were typed; integers become their digits.
 
-    Args:
-        typed: words of the command line by option.
-        given: values of an ``args_file`` by option.
+    ``typed`` are words of the command line by option, ``given`` values of an ``args_file``.
 
     Raises:
-        SaganError: for an option without a value, and a value from elsewhere that is no text; it says how to write it.
+        SaganError: for an option without a value, and a value from elsewhere that is not a text; it says how to
+            write it.
     """
     parser = parser_being_read()
     if parser is None:
         return
     config: Any = parser.config  # a dictionary, once it is read
-    for option in filter(is_text, {**config, **given, **typed}):
+    for option in filter(is_text_option, {**config, **given, **typed}):
         if option not in parser:
             continue  # one of MONAI's own
         found = parser[option]
-        text = _typed(option, typed[option], found) if option in typed else in_config(option, given.get(option, found))
+        text = (
+            _typed(option, typed[option], found)
+            if option in typed
+            else text_for_config(option, given.get(option, found))
+        )
         if text != found:
             parser[option] = text
 
@@ -72,18 +70,14 @@ def _typed(option: str, word: str, found: Any) -> Any:
         raise SaganError(f"--{option} has no value; give a path or a name")
     if word[:1] in EVALUATED or (word[:1] == "{" and _is_component(found)):
         return found
-    return _whole(as_typed(option, word))
+    return _protected(text_as_typed(option, word))
 
 
-def in_config(option: str, value: Any) -> Any:
-    """What to put into a config for a path or a name that is not of a command line: whole numbers are their digits.
-
-    Args:
-        option: the path's or name's.
-        value: what was given for it.
+def text_for_config(option: str, value: Any) -> Any:
+    """The value for a config of a path or a name that is not of a command line: integers become their digits.
 
     Raises:
-        SaganError: for a value that is no text; it says how to write it.
+        SaganError: for a value that is not a text; it says how to write it.
     """
     if type(value) is int:
         return str(value)
@@ -91,10 +85,10 @@ def in_config(option: str, value: Any) -> Any:
         return value
     if not isinstance(value, str):
         raise SaganError(f"{option} is {value!r}; it is a path or a name: write it in quotes")
-    return _whole(value)
+    return _protected(value)
 
 
-def _whole(text: str | None) -> Any:
+def _protected(text: str | None) -> Any:
     """A text, by a component where MONAI would replace a part of it."""
     if text is None or "#" not in text or text[0] in EVALUATED:
         return text

@@ -1,4 +1,4 @@
-"""Words of a command line: options by name, and the values that they stand for, as python-fire and MONAI read them."""
+"""Words of a command line: options by name, with their values, as python-fire and MONAI read them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_sagan.bundle.texts import as_typed, is_text
+from monai_sagan.bundle.texts import is_text_option, text_as_typed
 from monai_sagan.errors import SaganError
 
-__all__ = ["join_options", "parse_options", "split_options"]
+__all__: list[str] = []
 
 
 def split_options(words: Sequence[str]) -> tuple[dict[str, str | None], list[str]]:
@@ -53,13 +53,13 @@ def parse_options(words: Sequence[str]) -> dict[str, Any]:
 def _value(name: str, word: str) -> Any:
     from fire.parser import DefaultParseValue
 
-    if is_text(name):
-        return as_typed(name, word)
+    if is_text_option(name):
+        return text_as_typed(name, word)
     return {"true": True, "false": False}.get(word.lower(), DefaultParseValue(word))
 
 
 def join_options(values: Mapping[str, Any]) -> list[str]:
-    """The words that stand for some values, one for each.
+    """Write values as words, one for each.
 
     >>> join_options({"seed": 1, "output_dir": "a b"})
     ['--seed=1', '--output_dir=a b']

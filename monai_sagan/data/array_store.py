@@ -94,7 +94,7 @@ def in_parts(count: int, shape: Sequence[int], values: int = AT_A_TIME) -> Itera
     return (slice(start, start + step) for start in range(0, count, step))
 
 
-def joined(
+def join_images(
     one: Tensor | StoredImages, other: Tensor | StoredImages, which: slice = slice(None)
 ) -> Tensor | StoredImages:
     """Join images uint8 (N, C, H, W) and (M, C, H, W), and cut out ``which``; those of one file stay stored."""
@@ -105,7 +105,7 @@ def joined(
     return torch.cat([one[:], other[:]])[which]
 
 
-def on_device(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
+def move_images(images: Tensor | StoredImages, device: torch.device) -> Tensor | StoredImages:
     """Move images to a GPU as uint8; on the CPU stored ones stay on the disk until they are needed."""
     if not isinstance(images, StoredImages):
         return images.to(device)

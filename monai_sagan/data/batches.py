@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monai_sagan.data.array_store import StoredImages, joined, on_device
+from monai_sagan.data.array_store import StoredImages, join_images, move_images
 from monai_sagan.distributed import rank_and_count
 from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
@@ -80,8 +80,8 @@ class TrainingBatches:
         if "pseudo" in self.streams and len(normal) < 2:
             raise SaganError("pseudo-anomalies need at least two normal training images")
         self.device = torch.device(device)
-        self.normal = on_device(normal, self.device)
-        self.unlabeled = on_device(unlabeled, self.device) if "unlabeled" in self.streams else None
+        self.normal = move_images(normal, self.device)
+        self.unlabeled = move_images(unlabeled, self.device) if "unlabeled" in self.streams else None
         self.batch_size = batch_size
         self.length = length
         self.seed = seed
@@ -169,7 +169,7 @@ class EvaluationBatches:
     """
 
     def __init__(self, images: Tensor | StoredImages, labels: Tensor | None = None, batch_size: int = 64) -> None:
-        self.images: Any = images  # a tensor, or what stands for one
+        self.images: Any = images  # a tensor or stored images
         self.labels = labels
         self.batch_size = images_at_a_time(batch_size, images.shape)
 
@@ -202,4 +202,4 @@ def validation_batches(
     labels = torch.cat([torch.zeros(len(normal)), torch.ones(len(unlabeled))]).long()
     rank, count = rank_and_count()  # a metric gathers what all processes found
     part = slice(rank, None, count)
-    return EvaluationBatches(joined(normal, unlabeled, part), labels[part], batch_size)
+    return EvaluationBatches(join_images(normal, unlabeled, part), labels[part], batch_size)

@@ -169,9 +169,9 @@ class ImageCache:
         try:
             file, notes = ArrayFile(self.folder / run_files.CACHED_PIXELS), self._notes()
             shape = (count, self.how.channels, *self.how.image_size)
-            whole = file.shape == shape and file.dtype == np.uint8 and len(notes["images"]) == count
+            complete = file.shape == shape and file.dtype == np.uint8 and len(notes["images"]) == count
             rows = [int(row) for name in ("unreadable", "left_out") for row, _ in notes[name].items()]
-            if whole and all(0 <= row < count for row in rows):
+            if complete and all(0 <= row < count for row in rows):
                 return file, notes
             reason = "its files do not match"
         except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError) as error:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from fractions import Fraction
 
-from monai_sagan.data.datasets.items import Datalist, Item, by_patient, shuffled
+from monai_sagan.data.datasets.items import Datalist, Item, group_by_patient, shuffle_items
 from monai_sagan.errors import SaganError
 
-__all__ = ["make_splits"]
+__all__ = ["SPLITS", "Datalist", "Item", "make_splits"]
 
 Sides = dict[Hashable, bool]  # whether a patient's images are for validation
 
@@ -60,7 +60,7 @@ def make_splits(
         unlabeled, valid_unlabeled = _carve(datalist["unlabeled"], valid_fraction, seed + 1, sides)
         if unlabeled_size is not None:
             _check_enough(unlabeled, unlabeled_size, "unlabeled")
-            unlabeled = shuffled(unlabeled, seed + 2)[:unlabeled_size]
+            unlabeled = shuffle_items(unlabeled, seed + 2)[:unlabeled_size]
     else:
         unlabeled, valid_unlabeled = _carve_ratio(
             datalist["unlabeled"], anomaly_ratio, unlabeled_size, valid_fraction, len(normal), seed + 1, sides
@@ -109,7 +109,7 @@ def _carve_ratio(
     valid_size = min(valid_fits)
     abnormal = round(shares[1] * valid_size)
     valid = kinds[0][1][: valid_size - abnormal] + kinds[1][1][:abnormal]
-    return shuffled(train, seed + 1), shuffled(valid, seed + 2)
+    return shuffle_items(train, seed + 1), shuffle_items(valid, seed + 2)
 
 
 def _check_enough(items: Sequence[Item], count: int, kind: str) -> None:
@@ -125,8 +125,8 @@ def _carve(items: Sequence[Item], fraction: float, seed: int, sides: Sides) -> t
 
     ``sides`` holds the patients whose side is decided, and takes up the others.
     """
-    groups = by_patient(items)
-    keys = sorted(shuffled(list(groups), seed), key=lambda key: key not in sides)
+    groups = group_by_patient(items)
+    keys = sorted(shuffle_items(list(groups), seed), key=lambda key: key not in sides)
     free = [key for key in keys if key not in sides]
     short = max(round(fraction * len(items)), 1)
     for key in keys:

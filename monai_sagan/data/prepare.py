@@ -19,7 +19,7 @@ from monai_sagan.data.formats.decode import check_min_foreground, split_fragment
 from monai_sagan.data.formats.tasks import DecodeTask, LeftOut, Result, Unreadable, group_by_file, run_tasks, save_png
 from monai_sagan.data.unreadable import check_unreadable, write_skipped
 from monai_sagan.errors import SaganError
-from monai_sagan.files import fitting, write_text
+from monai_sagan.files import shorten_name, write_text
 from monai_sagan.output_folder import hold_folder
 
 __all__ = ["prepare"]
@@ -156,7 +156,7 @@ def _names(images: Sequence[str]) -> dict[str, str]:
         file, fragment = split_fragment(image)
         *folders, last = Path(file).parts
         name = last.split(".")[0] + (f"_{fragment}" if fragment else "")
-        while (unique := fitting(re.sub(r"[^\w.-]", "_", name))).lower() in taken and folders:
+        while (unique := shorten_name(re.sub(r"[^\w.-]", "_", name))).lower() in taken and folders:
             name = f"{folders.pop()}-{name}"
         if unique.lower() in taken:
             unique = f"{unique}-{len(names)}"
@@ -200,9 +200,9 @@ def _entries(journal: Path) -> Iterator[dict[str, Any]]:
     """Yield the entries of an earlier call; an unfinished line is cut off, a damaged one skipped."""
     if not journal.is_file():
         return
-    whole = journal.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
-    write_text(journal, whole + "\n" if whole else "")
-    for line in whole.splitlines():
+    text = journal.read_text(encoding="utf-8", errors="replace").rpartition("\n")[0]
+    write_text(journal, text + "\n" if text else "")
+    for line in text.splitlines():
         try:
             entry = json.loads(line)
         except ValueError:

@@ -132,7 +132,7 @@ class StagedTrainer(Trainer):
         batch = engine.prepare_batch(batchdata, state.device, engine.non_blocking, **self.to_kwargs)
         variant, inputs = stage.draw(batch, state.iteration)
         state.output = dict(self._last_output)  # ignite empties it at each batch
-        step = self._steps.get(placed.first, stage.step)
+        step: Step = self._steps.get(placed.first, stage.step)
         for event, output in step(variant, *inputs):
             state.output |= output
             engine.fire_event(event)

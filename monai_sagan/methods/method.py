@@ -92,8 +92,10 @@ class Stage(ABC):
 
     @abstractmethod
     def step(self, variant: Any, *inputs: Tensor) -> Iterator[EventOutput]:
-        """One update: yields MONAI's events with detached outputs. It draws nothing and waits for no device, so that
-        a GPU can replay it."""
+        """Update once; yield MONAI's events with detached outputs.
+
+        It draws nothing and waits for no device, so that a GPU can replay it.
+        """
 
 
 class Method(ABC):

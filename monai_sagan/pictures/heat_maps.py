@@ -16,7 +16,7 @@ from torch import Tensor
 from monai_sagan import run_files
 from monai_sagan.data.datasets.items import Item
 from monai_sagan.data.formats.workers import one_line
-from monai_sagan.files import build_folder, fitting, write_text
+from monai_sagan.files import build_folder, shorten_name, write_text
 from monai_sagan.pictures.cases import pick_cases
 from monai_sagan.pictures.maps import COLORS, how_maps_are_made, map_words
 from monai_sagan.pictures.notice import RESEARCH_ONLY, add_notice
@@ -79,7 +79,7 @@ def write_heatmaps(
             image, found = next(trained.batches(pixels[index : index + 1]))
             item = items[index]
             image_name = Path(item["image"])
-            name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{fitting(image_name.stem)}.png"
+            name = f"{ranks[index]:0{len(str(len(scores)))}d}_{_kind(item)}_{shorten_name(image_name.stem)}.png"
             rank = f"{ranks[index]} of {len(scores)}"
             title = f"{_short(image_name.name)} ({_kind(item)}): score {scores[index]:.4f}, {rank}"
             lesions = lesion_outlines(item, *pixels.shape[-2:])

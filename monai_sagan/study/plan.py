@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan import run_files
-from monai_sagan.bundle.texts import in_config, is_text
+from monai_sagan.bundle.texts import is_text_option, text_for_config
 from monai_sagan.bundle.words import join_options
 from monai_sagan.errors import SaganError
 from monai_sagan.study.rows import Rows
@@ -89,7 +89,9 @@ class Bundle:
         from monai.bundle import ConfigParser
 
         parser = ConfigParser(json.loads(json.dumps(self._config)))
-        parser.update({key: in_config(key, value) if is_text(key) else value for key, value in values.items()})
+        parser.update(
+            {key: text_for_config(key, value) if is_text_option(key) else value for key, value in values.items()}
+        )
         return parser
 
 

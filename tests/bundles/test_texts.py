@@ -13,7 +13,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from monai_sagan.bundle import bundle_path
-from monai_sagan.bundle.texts import as_typed, is_text
+from monai_sagan.bundle.texts import is_text_option, text_as_typed
 from monai_sagan.cli import main
 from monai_sagan.study.plan import Bundle
 
@@ -161,10 +161,10 @@ def test_a_study_takes_words_as_typed(tmp_path, monkeypatch, capsys):
     ("experiment_name", True), ("preset", False), ("unlabeled_size", False), ("grid", False), ("device", False),
 ])  # fmt: skip
 def test_which_options_are_texts(option, text):
-    assert is_text(option) == text
+    assert is_text_option(option) == text
 
 
 def test_words():
-    assert as_typed("dataset_dir", "None") == "None"
-    assert as_typed("split_file", "None") is None
-    assert as_typed("split_file", "none.json") == "none.json"
+    assert text_as_typed("dataset_dir", "None") == "None"
+    assert text_as_typed("split_file", "None") is None
+    assert text_as_typed("split_file", "none.json") == "none.json"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sagan.data.array_store import ArrayFile, StoredImages, in_parts, joined, on_device
+from monai_sagan.data.array_store import ArrayFile, StoredImages, in_parts, join_images, move_images
 from monai_sagan.data.audit import near_duplicates
 from monai_sagan.data.batches import TrainingBatches, validation_batches
 from monai_sagan.data.training_range import measure_typical
@@ -52,12 +52,12 @@ def test_an_index_gives_what_a_tensor_gives(file, tensor, which):
 
 def test_images_of_one_file_stay_stored_when_they_are_joined(file, tensor, read):
     one, other = StoredImages(file, ROWS), StoredImages(file, [1, 2])
-    both = joined(one, other, slice(1, None, 2))
+    both = join_images(one, other, slice(1, None, 2))
     assert isinstance(both, StoredImages)
     assert not read
     assert torch.equal(both[:], tensor[[*ROWS, 1, 2]][1::2])
-    assert torch.equal(joined(one, tensor[:2]), tensor[[*ROWS, 0, 1]])
-    assert on_device(one, torch.device("cpu")) is one
+    assert torch.equal(join_images(one, tensor[:2]), tensor[[*ROWS, 0, 1]])
+    assert move_images(one, torch.device("cpu")) is one
 
 
 @pytest.mark.parametrize("options", [{}, {"augment": True}, {"paired": True}])

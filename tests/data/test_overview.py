@@ -37,7 +37,7 @@ def test_what_is_said(folder, capsys, tmp_path):
     for part in ("folder", "30 x 20: 12", "40 x 20: 1", "PNG: 12", "DICOM: 1", "DX: 1", "PA: 1", "1 of 14 images"):
         assert part in said
     assert str(folder / "unlabeled" / "text.dcm") in said
-    assert "files that are no images" in said
+    assert "files that are not images" in said
     lines = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}
     assert lines["normal"][1:5] == ["3", "3", "0", "0"]
     assert lines["unlabeled"][1:6] == ["5", "0", "0", "5", "1"]
@@ -70,7 +70,7 @@ def test_images_without_foreground(folder, tmp_path, capsys):
         Image.new("L", (30, 20), 2).save(folder / "normal" / f"{i}.png")
     assert main(["data", str(folder), "--min_foreground", "0.05"]) == 1
     said = capsys.readouterr().out
-    assert "left out   1 images, files that are no images\n" in said
+    assert "left out   1 images, files that are not images\n" in said
     assert "2 images, foreground below 0.05\n" in said
     assert "2 of 12 images (decoded)" in said  # that others are broken is found, too
     lines = {line.split()[0]: line.split() for line in said.splitlines() if line.strip()}

@@ -147,7 +147,7 @@ def test_folders_that_hold_something_else(datalist, tmp_path, refused):
     with refused(tmp_path / "out", "not empty"):
         prepare(datalist, tmp_path / "out")
     prepare(datalist, tmp_path / "begun", image_size=32)
-    with refused(tmp_path / "begun", "in another way"):
+    with refused(tmp_path / "begun", "with other options"):
         prepare(datalist, tmp_path / "begun", image_size=64)
     with refused(tmp_path / "out" / "mine", "new folder"):
         prepare(datalist, tmp_path / "out" / "mine")
@@ -260,14 +260,14 @@ def test_what_is_left_out_is_said(datalist, tmp_path, caplog, refused):
         folder = prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2, min_foreground=0.05)
         (line,) = (record.getMessage() for record in caplog.records if record.levelname == "WARNING")
         assert line == (
-            f"skipped 1 unreadable images, 1 images of too little foreground: {folder / 'skipped.csv'} lists them"
+            f"skipped 1 unreadable images, 1 images with too little foreground: {folder / 'skipped.csv'} lists them"
         )
         with (folder / "skipped.csv").open(newline="") as file:
             rows = dict(csv.reader(file))
         assert rows[broken] == f"{broken} is not there; restore it or leave it out"
         assert rows[empty] == "foreground 0.000 of the image, below 0.05"
         assert sum(map(len, read_med_ad(folder).datalist.values())) == 7
-    with refused("in another way"):
+    with refused("with other options"):
         prepare(datalist, tmp_path / "out", image_size=32, max_unreadable=0.2)
     with refused("min_foreground is 2"):
         prepare(datalist, tmp_path / "new", min_foreground=2)
@@ -278,5 +278,5 @@ def test_a_folder_that_an_earlier_version_began(datalist, tmp_path, refused):
     folder = prepare(datalist, tmp_path / "out", image_size=32)
     note = folder / "prepared.json"
     note.write_text(json.dumps(json.loads(note.read_text()) | {"version": 1}))
-    with refused(folder, "reads some files otherwise", "name a new folder"):
+    with refused(folder, "reads some files differently", "name a new folder"):
         prepare(datalist, folder, image_size=32)

@@ -7,7 +7,7 @@
     DIR/test/             images in the folder itself, or in test/unlabeled/: scored, but excluded from all metrics
 
 Each may have folders within folders, and any mix of PNG, JPEG, TIFF, BMP, WebP, GIF, PNM, DICOM (also without a suffix)
-and NIfTI. Images anywhere else in DIR are left out, and a warning says so. The slices of a NIfTI volume are images of
+and NIfTI. Images anywhere else in DIR are left out with a warning. The slices of a NIfTI volume are images of
 their own, ``volume.nii.gz#z41``, each with the label of the volume. Their patient is the subject that BIDS names in the
 path (``sub-01``), else the volume; other files have one by such a name, or by their DICOM header. Any other file of
 several frames counts as unreadable: save its frames as files, or name them in a table, ``cine.dcm#0``. Only the headers
@@ -24,7 +24,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from monai_sagan.data.datasets.items import Datalist, Item, Reading
-from monai_sagan.data.datasets.near_names import advice, near_folders
+from monai_sagan.data.datasets.near_names import near_folders, suggest_place
 from monai_sagan.data.datasets.patient_ids import subject_of
 from monai_sagan.data.datasets.source_files import report_left_out
 from monai_sagan.data.datasets.unread import no_images, unread_kinds
@@ -113,7 +113,7 @@ def read_images(dataset_dir: str | Path, slice_axis: int = 2, slice_range: Seque
     """
     folder, reasons = Path(dataset_dir), Counter[str]()
     items = _items(folder, "", None, *check_slices(slice_axis, slice_range), reasons)
-    hints = {path.name: advice(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
+    hints = {path.name: suggest_place(path.name) for path in sorted(folder.glob("*")) if path.is_dir()}
     arrange = "; ".join([ARRANGE, *(f"{name}/: {hint}" for name, hint in hints.items() if hint)])
     return Reading({"images": items}, report_left_out(folder, reasons), {"to train": arrange})
 
@@ -154,7 +154,7 @@ def _strays(folder: Path, parts: Sequence[str]) -> dict[str, int]:
         inner = path.parent.relative_to(folder).parts
         if is_image_file(path) and inner != ("test",):
             counts["/".join(inner[: 2 if inner[:1] == ("test",) else 1])] += 1
-    hints = {place: f"; {hint}" if (hint := advice(place)) else "" for place in counts}
+    hints = {place: f"; {hint}" if (hint := suggest_place(place)) else "" for place in counts}
     return {f"in {folder / place}, which is none of {LAYOUT}{hints[place]}": count for place, count in counts.items()}
 
 

@@ -64,14 +64,14 @@ def split_published(normal: Sequence[Item], abnormal: Sequence[Item], counts: Se
     sizes_normal = _proportional(len(normal), [counts[0], counts[1], counts[3]])
     sizes_abnormal = _proportional(len(abnormal), [counts[2], counts[4]])
     places: dict[Hashable, str] = {}  # of each patient
-    findings = _fill(shuffled(abnormal, seed + 1), dict(zip(LISTS[1:], sizes_abnormal, strict=True)), places)
-    healthy = _fill(shuffled(normal, seed), dict(zip(LISTS, sizes_normal, strict=True)), places)
+    findings = _fill(shuffle_items(abnormal, seed + 1), dict(zip(LISTS[1:], sizes_abnormal, strict=True)), places)
+    healthy = _fill(shuffle_items(normal, seed), dict(zip(LISTS, sizes_normal, strict=True)), places)
     return {name: healthy[name] + findings.get(name, []) for name in LISTS}
 
 
 def _fill(items: Sequence[Item], sizes: dict[str, int], places: dict[Hashable, str]) -> Datalist:
     """Deal out items patient by patient, the first list first; ``places`` has patients that are dealt out."""
-    groups = by_patient(items)
+    groups = group_by_patient(items)
     filled: Datalist = {name: [] for name in sizes}
     for key, group in sorted(groups.items(), key=lambda entry: entry[0] not in places):  # these have no choice
         room = {name: size - len(filled[name]) for name, size in sizes.items()}
@@ -86,7 +86,7 @@ def _proportional(total: int, counts: Sequence[int]) -> list[int]:
     return [end - start for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
+def group_by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
     """Group items by patient; an item whose patient is unknown is alone."""
     groups: dict[Hashable, list[Item]] = {}
     for item in items:
@@ -95,6 +95,6 @@ def by_patient(items: Sequence[Item]) -> dict[Hashable, list[Item]]:
     return groups
 
 
-def shuffled(items: Sequence[Any], seed: int) -> list[Any]:
+def shuffle_items(items: Sequence[Any], seed: int) -> list[Any]:
     """The items in a random order that ``seed`` decides."""
     return random.Random(seed).sample(list(items), len(items))

@@ -62,7 +62,7 @@ class Dataset(NamedTuple):
     notes: Mapping[str, str]
 
 
-# In the order in which they are looked for: a list or table that says what belongs where comes first.
+# Searched in this order: an explicit list or table comes first.
 LAYOUTS = {
     "med_ad": Layout(find_med_ad, read_med_ad, "images/ and data.json"),
     "rsna": Layout(find_rsna, read_rsna, "stage_2_train_images/ and the two tables stage_2_*.csv", almost_rsna),

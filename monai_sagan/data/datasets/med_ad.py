@@ -127,7 +127,7 @@ def split_as_listed(
                 raise SaganError(f"{stem} is listed twice in {path}; an image belongs to one split")
             seen.add(stem)
             if label is not None and item["label"] not in (None, label):
-                raise SaganError(f"{path} lists {file} with label {label}, {dataset_dir} says {item['label']}; fix one")
+                raise SaganError(f"{path} lists {file} with label {label}, {dataset_dir} with {item['label']}; fix one")
             datalist[name].append(item if label is None else item | {"label": label})
     return datalist
 
@@ -178,7 +178,7 @@ def _read_items(folder: Path) -> dict[str, Item]:
 def _known(folder: Path, path: Path, file: str, known: Mapping[str, Any]) -> Item:
     for key, value in known.items():
         if key not in COLUMNS:
-            raise SaganError(f"{path} says {key!r} of {file}; it may say {', '.join(COLUMNS)}")
+            raise SaganError(f"{path} has the key {key!r} for {file}; the keys are {', '.join(COLUMNS)}")
         if not _fits(key, value):
             raise SaganError(f"{path} has {key} {value!r} of {file}; fix it or leave it out")
     patient = clean_id(known.get("patient", ""))

@@ -18,10 +18,10 @@ ELSEWHERE = {
 }
 
 
-def meant_by(name: str, names: Sequence[str] = TOP) -> str | None:
+def guess_name(name: str, names: Sequence[str] = TOP) -> str | None:
     """The one of ``names`` that a folder's name nearly is; None if it is exact or unlike all.
 
-    >>> meant_by("Normal"), meant_by("unlabelled"), meant_by("abnormal")
+    >>> guess_name("Normal"), guess_name("unlabelled"), guess_name("abnormal")
     ('normal', 'unlabeled', None)
     """
     if name in names or _elsewhere(name, names):
@@ -30,11 +30,11 @@ def meant_by(name: str, names: Sequence[str] = TOP) -> str | None:
     return near[0] if near else None
 
 
-def advice(place: str) -> str:
+def suggest_place(place: str) -> str:
     """What to do about images in a folder that is not part of the layout; "" where its name says nothing."""
     above, _, name = place.rpartition("/")
     names = KINDS if above == "test" else TOP
-    if meant := meant_by(name, names):
+    if meant := guess_name(name, names):
         return f"if {f'{above}/{meant}'.lstrip('/')}/ is meant, its images belong there"
     return _elsewhere(name, names) or ""
 
@@ -47,4 +47,4 @@ def _elsewhere(name: str, names: Sequence[str]) -> str | None:
 
 def near_folders(folder: Path, name: str, names: Sequence[str] = TOP) -> list[str]:
     """Folders in ``folder`` whose names are nearly ``name``, one of ``names``, sorted."""
-    return sorted(path.name for path in folder.glob("*") if path.is_dir() and meant_by(path.name, names) == name)
+    return sorted(path.name for path in folder.glob("*") if path.is_dir() and guess_name(path.name, names) == name)

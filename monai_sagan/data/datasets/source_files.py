@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PureWindowsPath
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import stored_name
+from monai_sagan.files import name_on_disk
 
 __all__ = ["check_some_there", "files_by_stem", "report_left_out"]
 
@@ -32,7 +32,8 @@ def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False)
     if corners:
         width, height = width - x, height - y
     if not (math.isfinite(x) and math.isfinite(y) and 0 < width < math.inf and 0 < height < math.inf):
-        raise SaganError(f"{path} has a box of {name} that is not four numbers with an area: {', '.join(cells)}")
+        cell = ", ".join(cells)
+        raise SaganError(f"{path} has a box of {name} that is not four numbers with an area: {cell}; fix it")
     return [x, y, width, height]
 
 
@@ -74,7 +75,7 @@ def images_by_stem(folder: Path, dicom: tuple[str, ...]) -> tuple[dict[str, str]
 
 
 def listed_path(folder: Path, name: str) -> str:
-    r"""The path of a file that a table or list names, also by an escape, see `monai_sagan.files.stored_name`.
+    r"""The path of a file that a table or list names, also by an escape, see `monai_sagan.files.name_on_disk`.
 
     Backslashes count as slashes where no file has them in its name; a path with a drive that is not there is returned
     unchanged.
@@ -87,7 +88,7 @@ def listed_path(folder: Path, name: str) -> str:
     path, drive = str(folder / name), PureWindowsPath(name).drive
     if os.name == "nt" or not (drive or "\\" in name or not name.isascii()) or os.path.exists(split_fragment(path)[0]):
         return path
-    path = str(folder / stored_name(name))
+    path = str(folder / name_on_disk(name))
     if os.path.exists(split_fragment(path)[0]) or not (drive or "\\" in name):
         return path
     return name if drive else str(folder / name.replace("\\", "/"))

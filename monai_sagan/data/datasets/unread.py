@@ -24,7 +24,7 @@ def unread_kinds(paths: Iterable[Path]) -> dict[str, int]:
     """Count files that are not read, by the reason: an unsupported kind of image, or no image."""
     kinds = (path.suffix.lower() for path in paths)
     return Counter(
-        f"files of type {kind}, which is not read" if kind in OTHERS else "files that are no images" for kind in kinds
+        f"files of type {kind}, which is not read" if kind in OTHERS else "files that are not images" for kind in kinds
     )
 
 

@@ -60,7 +60,7 @@ class Readings(dict[str, dict[str, list[list[float]] | None]]):
         said = self.setdefault(name, {}).setdefault(reader, [] if finds else None)
         if (said is not None) != finds:
             raise SaganError(
-                f"{path}: {reader or 'one row'} says both {NO_FINDING} and a finding of {name}; fix its rows"
+                f"{path}: {reader or 'one row'} has both {NO_FINDING} and a finding for {name}; fix its rows"
             )
 
     def add_box(self, path: Path, name: str, reader: str, box: list[float]) -> None:
@@ -103,7 +103,7 @@ def read_vindr_cxr(
 
     Raises:
         SaganError: naming the layouts when none is there; the table or column that is missing, or the first image where
-            all are; or the image of which a reader says contrary things.
+            all are; or an image with contradictory rows of one reader.
     """
     folder, official = Path(dataset_dir), _checked_flag(official_test)
     if agreement not in ("all", "majority"):
@@ -111,7 +111,7 @@ def read_vindr_cxr(
     _check_layout(folder)
     physionet = find_packed(folder / _labels("train")) is not None
     if official and (not physionet or split_file is not None):
-        raise SaganError(f"official_test needs the PhysioNet layout and no split_file; leave it away for {folder}")
+        raise SaganError(f"official_test needs the PhysioNet layout and no split_file; drop it for {folder}")
     items, unlisted = _items(folder, "train", agreement, physionet)
     reasons = {"in train/, but in no table": unlisted}
     if split_file is not None:
@@ -190,11 +190,11 @@ def _without_boxes(folder: Path, items: dict[str, Item]) -> dict[str, Item]:
     }
 
 
-def _item(path: str, said: list[list[list[float]] | None], agreement: str) -> Item:
-    nothing = said.count(None)
-    if nothing == len(said) or (agreement == "majority" and 2 * nothing > len(said)):
+def _item(path: str, findings: list[list[list[float]] | None], agreement: str) -> Item:
+    nothing = findings.count(None)
+    if nothing == len(findings) or (agreement == "majority" and 2 * nothing > len(findings)):
         return {"image": path, "label": 0, "boxes": []}
-    boxes = [box for found in said if found is not None for box in found]
+    boxes = [box for found in findings if found is not None for box in found]
     # A finding without a box concerns the image as such.
     return {"image": path, "label": 1, "boxes": boxes} if boxes else {"image": path, "label": 1}
 

@@ -169,7 +169,7 @@ def _each(paths: Sequence[str | Path], opened: Callable[[Path], Callable[[str], 
     file = split_fragment(paths[0])[0]
     try:
         if os.path.exists(file) and not os.path.isfile(file):
-            raise ValueError("it is no file")  # a named pipe would be waited for
+            raise ValueError("not a regular file")  # a named pipe would block
         part = opened(Path(file))
     except Exception as error:
         yield from [_refusal(path, error) for path in paths]
@@ -217,7 +217,7 @@ def is_dicom(path: Path) -> bool:
 
 
 def _has_dicom_mark(path: Path) -> bool:
-    if not path.is_file():  # a named pipe would be waited for
+    if not path.is_file():  # a named pipe would block
         return False
     try:
         with path.open("rb") as file:

@@ -77,7 +77,7 @@ def _voi(values: Pixels, header: Dataset) -> Pixels | None:
     center, width = (number_of(header, f"Window{name}") for name in ("Center", "Width"))
     function = str(header.get("VOILUTFunction") or "LINEAR").upper()
     if center is None or width is None or width < (1 if function == "LINEAR" else 1e-9):
-        return None  # a width that the standard forbids is no window
+        return None  # the standard forbids this width
     if function == "SIGMOID":
         return np.asarray(1 / (1 + np.exp(np.clip(-4 * (values - center) / width, -700, 700))))
     if function == "LINEAR":

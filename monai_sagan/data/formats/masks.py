@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from monai_sagan.data.formats.orientation import orientation_of, turned
+from monai_sagan.data.formats.orientation import read_orientation, turn_picture
 from monai_sagan.errors import SaganError
 
 __all__: list[str] = []
@@ -24,7 +24,7 @@ def read_mask(item: Mapping[str, Any], size: tuple[int, int]) -> NDArray[np.bool
     # Not by `read_image`, which stretches 16 bits to 8: a mask's 1 beside a 60000 would become 0.
     try:
         with open(item["mask"], "rb") as file, Image.open(file) as image:
-            pixels: NDArray[Any] = np.asarray(turned(image, orientation_of(image, file)))
+            pixels: NDArray[Any] = np.asarray(turn_picture(image, read_orientation(image, file)))
             if image.mode in ("LA", "RGBA"):
                 pixels = pixels[..., :-1] * (pixels[..., -1:] > 0)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

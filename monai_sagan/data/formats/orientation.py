@@ -23,7 +23,7 @@ TURNS = {
 }
 
 
-def orientation_of(image: Image.Image, file: IO[bytes]) -> int:
+def read_orientation(image: Image.Image, file: IO[bytes]) -> int:
     """The EXIF orientation of an image that is not loaded, a key of `TURNS`; 1 of a TIFF: Pillow turns it."""
     if image.format == "TIFF":
         return 1
@@ -34,8 +34,8 @@ def orientation_of(image: Image.Image, file: IO[bytes]) -> int:
     return turn if turn in TURNS else 1
 
 
-def turned(image: Image.Image, turn: int) -> Image.Image:
-    """A copy of a picture, turned by its `orientation_of`."""
+def turn_picture(image: Image.Image, turn: int) -> Image.Image:
+    """A copy of a picture, turned by its `read_orientation`."""
     return image.transpose(TURNS[turn]) if turn in TURNS else image.copy()
 
 

@@ -25,7 +25,7 @@ from PIL import (
 )
 
 from monai_sagan.data.formats.fragments import choose_frame
-from monai_sagan.data.formats.orientation import orientation_of, turned
+from monai_sagan.data.formats.orientation import read_orientation, turn_picture
 from monai_sagan.data.formats.scaling import Pixels, check_numbers, stretch
 
 __all__: list[str] = []
@@ -53,11 +53,11 @@ def open_picture(path: Path) -> Callable[[str], tuple[Any, dict[str, Any]]]:
         if frames > 1:
             image.seek(index)
         known = _describe(image, content) if image.format == "TIFF" else first
-        raw, turn = _stored_as(image), orientation_of(image, content)
+        raw, turn = _stored_as(image), read_orientation(image, content)
         image.load()
         if DEEP_COLOR.fullmatch(raw):
             return _deep_color(content, index, raw, turn, image.info.get("transparency")), known
-        shown = turned(image, turn)
+        shown = turn_picture(image, turn)
         return (_deep_grey(shown, image) if _is_deep(image) else _plain(shown, raw)), known
 
     return picture
@@ -116,7 +116,7 @@ def _describe(image: ImageFile.ImageFile, file: IO[bytes]) -> dict[str, Any]:
     raw = _stored_as(image)
     if _is_cut(image, raw):
         raise ValueError("colors of 16 bits in a form that is not read; save it as a PNG, or with 8 bits")
-    width, height = image.size if orientation_of(image, file) < 5 else image.size[::-1]
+    width, height = image.size if read_orientation(image, file) < 5 else image.size[::-1]
     mode = "L" if _is_deep(image) else "LA" if raw.startswith("LA") else image.mode
     return {"width": width, "height": height, "mode": mode, "format": image.format}
 
@@ -172,7 +172,7 @@ def _deep_color(content: IO[bytes], index: int, raw: str, turn: int, hidden: tup
             tile._replace(args=raw if isinstance(tile.args, str) else (raw, *tile.args[1:])) for tile in tiles
         ]
         image.load()
-        return np.asarray(turned(image, turn)).astype(np.uint16)
+        return np.asarray(turn_picture(image, turn)).astype(np.uint16)
 
     bands, order = raw.split(";16")
     if bands == "LA":  # as many bytes as four channels of 8 bits

@@ -108,7 +108,7 @@ def test_dicom_without_a_suffix(folder, write_dicom):
     (folder / "normal" / "LICENSE").write_text("text " * 100)
     datalist, left_out, _ = read_folder(folder)
     assert names(datalist["normal"]) == ["1.2.840.113619.2.5", "IM000001", "n0.png", "n1.png", "scan.dcm"]
-    assert left_out == {"files that are no images": 2}
+    assert left_out == {"files that are not images": 2}
     assert all(read_image(item["image"]).size == (8, 8) for item in datalist["normal"])
 
 

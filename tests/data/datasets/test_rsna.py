@@ -165,7 +165,7 @@ def test_published_list(kaggle, refused):
     with refused("third_class", path):
         read_rsna(folder, split_file=path, third_class="abnormal")
     for name, parts in (
-        ("z01.png", ("no normal or abnormal image",)),
+        ("z01.png", ("not a normal or abnormal image",)),
         ("n05.dcm", ("n05", "twice")),
         ("o02", ("o02", "label 0")),
     ):
@@ -240,7 +240,7 @@ def test_unreadable_table(kaggle, content, refused):
 def test_broken_box(kaggle, box, refused):
     folder = kaggle()
     append(folder / LABELS, f"o00,{box},1")
-    with refused(folder / LABELS, "o00", "no four numbers"):
+    with refused(folder / LABELS, "o00", "not four numbers"):
         read_rsna(folder)
 
 

@@ -29,7 +29,7 @@ def test_kinds_that_are_not_read_are_counted(folder):
     assert left_out == {
         "files of type .heic, which is not read": 4,
         "files of type .mha, which is not read": 2,
-        "files that are no images": 4,
+        "files that are not images": 4,
     }
 
 

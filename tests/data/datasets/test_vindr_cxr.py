@@ -146,8 +146,8 @@ def test_official_test_part(tmp_path, refused):
     [
         (finding("none", "R1")[0], ("none", "R1", "both")),
         (nothing("one", "R3")[0], ("one", "R3", "both")),
-        (finding("two", "R2", "10,20,5,70")[0], ("two", "no four numbers")),
-        (finding("two", "R2", "10,20,30,")[0], ("two", "no four numbers")),
+        (finding("two", "R2", "10,20,5,70")[0], ("two", "not four numbers")),
+        (finding("two", "R2", "10,20,30,")[0], ("two", "not four numbers")),
         ("two,Cardiomegaly,fifteen,R2,1,2,3,4", ("two", "'fifteen'")),
         (",Cardiomegaly,3,R2,1,2,3,4", ("''",)),
     ],
@@ -163,7 +163,7 @@ def test_tables_that_contradict_each_other(tmp_path, refused):
         ("b,R1,Edema,1,2,3,4", ("b", "R1", "both")),
         ("c,R1,Edema,1,2,3,4", ("'c'", "image_labels_train.csv")),
         ("a,R2,Edema,1,2,3,4", ("'a'", "'R2'")),
-        ("a,R1,Edema,,,,", ("a", "no four numbers")),
+        ("a,R1,Edema,,,,", ("a", "not four numbers")),
     ):
         with refused("annotations_train.csv", *parts):
             read_vindr_cxr(write_physionet(tmp_path, labels, [box]))

@@ -455,7 +455,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, refused):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder.png").mkdir()
     for name in ("pipe.png", "folder.png"):
-        with refused(tmp_path / name, "no file"):
+        with refused(tmp_path / name, "not a regular file"):
             read_image(tmp_path / name)
     assert not is_image_file(tmp_path / "pipe")
 
