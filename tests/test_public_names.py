@@ -25,9 +25,8 @@ import monai_sagan
 PACKAGE = Path(monai_sagan.__file__).parent
 WITH_EXAMPLES = [path for path in sorted(PACKAGE.rglob("*.py")) if ">>> " in path.read_text(encoding="utf-8")]
 # Parts of the package whose listed names have no examples yet.
-PENDING = ("baselines", "bench", "data.audit", "data.datasets.phantom", "distributed", "engines", "handlers", "losses",
-           "methods", "metrics", "models", "networks", "options", "pictures", "predict", "report", "runs", "seeds",
-           "settings", "study", "transforms", "artifact")  # fmt: skip
+PENDING = ("data.audit", "data.datasets.phantom", "distributed", "engines", "handlers", "losses", "methods", "models",
+           "networks", "options", "predict", "seeds", "settings")  # fmt: skip
 
 
 @cache
