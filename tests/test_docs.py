@@ -376,7 +376,7 @@ def test_the_python_of_a_page_runs(page, workshop, tmp_path, monkeypatch, capsys
     for block in BLOCKS:
         if block.page == page and block.language == "python":
             text = re.sub(r'"(DIR|ARTIFACT)"', lambda found: repr(workshop.value(found[1], place)), block.text)
-            exec(compile(text, page, "exec"), names)
+            exec(compile(text, page, "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language == "json"], ids=lambda block: block.page)
