@@ -120,9 +120,7 @@ class Autoencoders(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """The latent vectors (M, B, latent) of images (B, C, H, W) or (B, M * C, H, W) in [-1, 1]."""
         if image.shape[1] not in (self.in_channels, self.members * self.in_channels):
-            raise ValueError(
-                f"the images have {image.shape[1]} channels; the network was built for {self.in_channels}"
-            )
+            raise ValueError(f"the images have {image.shape[1]} channels; the network was built for {self.in_channels}")
         if (image.shape[2], image.shape[3]) != self.image_size:
             raise ValueError(
                 f"the images are {image.shape[2]} x {image.shape[3]} pixels; the network was built for "
