@@ -225,7 +225,9 @@ class Ddad(Method):
             raise SaganError(f"image_size is {height} x {width}; {self.title} takes multiples of 16 pixels")
         k, count = settings.members, settings.batch_size
         if count % k:
-            fitting = " or ".join(str(n) for n in (count // k * k, (count // k + 1) * k) if n >= 2 * k)
+            fitting = " or ".join(
+                str(n) for n in sorted({max(n, 2 * k) for n in (count // k * k, (count // k + 1) * k)})
+            )
             raise SaganError(f"batch_size {count} is not a multiple of the {k} members of an ensemble; use {fitting}")
         if settings.member_images < 2:
             raise SaganError(f"batch_size {count} leaves {k} members one image each, too few for batch norm; raise it")

@@ -144,11 +144,12 @@ class _Linear(nn.Module):
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(inputs)  # as torch.nn.Linear
-        self.weight = nn.Parameter(torch.empty(members, outputs, inputs).uniform_(-bound, bound))
+        # Not as torch.nn.Linear keeps it: the gradient of its transpose would be copied in each backward pass.
+        self.weight = nn.Parameter(torch.empty(members, inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(members, outputs).uniform_(-bound, bound))
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.baddbmm(self.bias[:, None], x, self.weight.transpose(1, 2))
+        return torch.baddbmm(self.bias[:, None], x, self.weight)
 
 
 class _Bottleneck(nn.Module):
