@@ -8,7 +8,8 @@ within a round, because machines are shared; a round's ratio is its time of the 
 - vmap: `torch.func.vmap` over stacked parameters (batch norms without running statistics, which vmap cannot update);
 - stacked: `monai_sagan.networks.autoencoder.Autoencoders`, as the method ddad trains it.
 
-``--profile`` adds where the time of the stacked network goes. Run it with OMP_NUM_THREADS=2.
+``--profile`` adds where the time of the stacked network goes. On a machine that others use, ``--clock cpu`` with
+OMP_NUM_THREADS=1 counts only the processor's time for this process.
 """
 
 from __future__ import annotations
@@ -91,14 +92,14 @@ def stacked(images: Tensor) -> Callable[[], None]:
     return iteration
 
 
-def seconds(iteration: Callable[[], None], count: int) -> float:
-    start = time.process_time()
+def seconds(iteration: Callable[[], None], count: int, clock: Callable[[], float]) -> float:
+    start = clock()
     for _ in range(count):
         iteration()
-    return (time.process_time() - start) / count
+    return (clock() - start) / count
 
 
-def compare(batch: int, rounds: int) -> None:
+def compare(batch: int, rounds: int, clock: Callable[[], float]) -> None:
     """Print a line for each way."""
     torch.manual_seed(0)
     images = torch.randn(MEMBERS, batch, 1, SIDE, SIDE).tanh()
@@ -111,7 +112,7 @@ def compare(batch: int, rounds: int) -> None:
     for way in ways.values():
         way()
     count = max(64 // batch // 4, 1)
-    times = [{name: seconds(way, count) for name, way in ways.items()} for _ in range(rounds)]
+    times = [{name: seconds(way, count, clock) for name, way in ways.items()} for _ in range(rounds)]
     for name in ways:
         ratios = sorted(one["plain"] / one[name] for one in times)
         middle = statistics.median(one[name] for one in times) * 1e3
@@ -122,7 +123,7 @@ def compare(batch: int, rounds: int) -> None:
         )
 
 
-def print_profile(batch: int, count: int = 3) -> None:
+def print_profile(batch: int, clock: Callable[[], float], count: int = 3) -> None:
     """Print how the time of the stacked network divides, and what a large matrix product reaches."""
     iteration = stacked(torch.randn(MEMBERS, batch, 1, SIDE, SIDE).tanh())
     iteration()
@@ -136,13 +137,12 @@ def print_profile(batch: int, count: int = 3) -> None:
         kinds[kind] = kinds.get(kind, 0) + event.self_cpu_time_total / 1e3 / count
     total = sum(kinds.values())
     for kind, spent in sorted(kinds.items(), key=lambda pair: -pair[1]):
-        print(f"profile, batch {batch}: {kind:22s} {spent:8.1f} ms  {spent / total:4.0%}")
-    products = "convolutions", "matrix products"
-    rate = MEMBERS * batch * 3 * 2 * multiplications() / sum(kinds[kind] for kind in products) / 1e6
+        print(f"profile, batch {batch}: {kind:16s} {spent / total:4.0%}")
+    share = (kinds["convolutions"] + kinds["matrix products"]) / total
+    rate = MEMBERS * batch * 3 * 2 * multiplications() / (share * seconds(iteration, count, clock)) / 1e9
     square = torch.randn(1500, 1500)
-    square @ square
-    reached = 2 * 1.5**3 / min(seconds(lambda: square @ square, 1) for _ in range(5))
-    print(f"convolutions and matrix products at {rate:.0f} GFLOP/s; a matrix product of 1500 x 1500 {reached:.0f}")
+    reached = 2 * 1.5**3 / min(seconds(lambda: square @ square, 3, clock) for _ in range(5))
+    print(f"convolutions and matrix products at {rate:.0f} GFLOP/s; a product of two 1500 x 1500 at {reached:.0f}")
 
 
 KINDS = {
@@ -168,13 +168,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 16, 4], help="images of each model")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     options = parser.parse_args()
     keep_freed_memory()  # as in training: gradients of stacked layers are large
-    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}")
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    print(f"{torch.get_num_threads()} threads, torch {torch.__version__}, {options.clock} time")
     for batch in options.batch:
-        compare(batch, options.rounds)
+        compare(batch, options.rounds, clock)
         if options.profile:
-            print_profile(batch)
+            print_profile(batch, clock)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class Autoencoders(nn.Module):
 
         layers: list[nn.Module] = []
         for a, b in pairwise((in_channels, *WIDTHS)):
-            layers += [nn.Conv2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), nn.BatchNorm2d(m * b), nn.ReLU()]
+            layers += [nn.Conv2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), nn.BatchNorm2d(m * b), nn.ReLU(inplace=True)]
         self.first, self.encoder = layers[0], nn.Sequential(*layers[1:])
         self.to_latent = _Bottleneck(m, features, latent)
         self.memory = _Memory(m, slots, latent) if backbone == "memae" else None
@@ -93,7 +93,7 @@ class Autoencoders(nn.Module):
             layers += [
                 nn.ConvTranspose2d(m * a, m * b, 4, 2, 1, groups=m, bias=False),
                 nn.BatchNorm2d(m * b),
-                nn.ReLU(),
+                nn.ReLU(inplace=True),
             ]
         outputs = in_channels * (2 if backbone == "ae_u" else 1)
         layers.append(nn.ConvTranspose2d(m * WIDTHS[0], m * outputs, 4, 2, 1, groups=m, bias=False))
@@ -163,7 +163,7 @@ class _Bottleneck(nn.Module):
         self.narrow = _Linear(members, HIDDEN, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        hidden = F.relu(self.norm(self.widen(x).transpose(0, 1).flatten(1)))
+        hidden = F.relu_(self.norm(self.widen(x).transpose(0, 1).flatten(1)))
         narrow: Tensor = self.narrow(hidden.unflatten(1, (self.members, -1)).transpose(0, 1))
         return narrow
 
@@ -205,10 +205,10 @@ class RefinementNetwork(nn.Module):
         self.layers = nn.Sequential(
             nn.Conv2d(in_channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, channels, 3, padding=1),
             nn.BatchNorm2d(channels),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Conv2d(channels, 2, 3, padding=1),
         )
 
