@@ -27,7 +27,7 @@ class Maps(NamedTuple):
         rec: squared difference of the image from the mean reconstruction of ensemble B.
         inter: absolute difference of the mean reconstructions of both ensembles.
         intra: standard deviation (unbiased) of the reconstructions of ensemble B.
-        restored: (B, C, H, W), the mean reconstruction of ensemble B.
+        restored: (B, C, H, W), the mean reconstruction of ensemble B, about [-1, 1].
     """
 
     rec: Tensor
@@ -91,6 +91,10 @@ class DiscrepancyNetwork(nn.Module):
         return selected, restored.clamp(-1, 1)
 
     def discrepancy(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The selected maps (B, maps, H, W) of images (B, C, H, W) in [-1, 1], and B's mean reconstruction."""
+        """The selected maps (B, maps, H, W), and the mean reconstruction (B, C, H, W) of ensemble B.
+
+        Args:
+            image: (B, C, H, W) in [-1, 1].
+        """
         maps = discrepancy_maps(image, self.autoencoders.reconstruct(image))
         return torch.cat([getattr(maps, name) for name in self.names], dim=1), maps.restored

@@ -81,20 +81,17 @@ class Autoencoders(nn.Module):
         self.bottom = (image_size[0] // strides, image_size[1] // strides)
         features = WIDTHS[-1] * self.bottom[0] * self.bottom[1]
 
-        layers: list[nn.Module] = []
-        for a, b in pairwise((in_channels, *WIDTHS)):
-            layers += [nn.Conv2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), nn.BatchNorm2d(m * b), nn.ReLU(inplace=True)]
-        self.first, self.encoder = layers[0], nn.Sequential(*layers[1:])
+        self.first = nn.Conv2d(m * in_channels, m * WIDTHS[0], 4, 2, 1, groups=m, bias=False)
+        layers = _norm(m * WIDTHS[0])
+        for a, b in pairwise(WIDTHS):
+            layers += [nn.Conv2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), *_norm(m * b)]
+        self.encoder = nn.Sequential(*layers)
         self.to_latent = _Bottleneck(m, features, latent)
         self.memory = _Memory(m, slots, latent) if backbone == "memae" else None
         self.from_latent = _Bottleneck(m, latent, features)
         layers = []
         for a, b in pairwise(WIDTHS[::-1]):
-            layers += [
-                nn.ConvTranspose2d(m * a, m * b, 4, 2, 1, groups=m, bias=False),
-                nn.BatchNorm2d(m * b),
-                nn.ReLU(inplace=True),
-            ]
+            layers += [nn.ConvTranspose2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), *_norm(m * b)]
         outputs = in_channels * (2 if backbone == "ae_u" else 1)
         layers.append(nn.ConvTranspose2d(m * WIDTHS[0], m * outputs, 4, 2, 1, groups=m, bias=False))
         self.decoder = nn.Sequential(*layers)
@@ -106,7 +103,11 @@ class Autoencoders(nn.Module):
         return self.decode(latent)
 
     def reconstruct(self, image: Tensor) -> Reconstruction:
-        """The outputs by their meaning, for images (B, C, H, W) or (B, M * C, H, W) in [-1, 1]."""
+        """The outputs by their meaning.
+
+        Args:
+            image: (B, C, H, W) or (B, M * C, H, W) in [-1, 1].
+        """
         latent, addressing = self.encode(image), None
         if self.memory is not None:
             addressing = self.memory.addressing(latent)
@@ -118,7 +119,14 @@ class Autoencoders(nn.Module):
         return Reconstruction(mean, log_variance, None)
 
     def encode(self, image: Tensor) -> Tensor:
-        """The latent vectors (M, B, latent) of images (B, C, H, W) or (B, M * C, H, W) in [-1, 1]."""
+        """The latent vectors (M, B, latent) of images.
+
+        Args:
+            image: (B, C, H, W) or (B, M * C, H, W) in [-1, 1].
+
+        Raises:
+            ValueError: when they have another size or number of channels.
+        """
         if image.shape[1] not in (self.in_channels, self.members * self.in_channels):
             raise ValueError(f"the images have {image.shape[1]} channels; the network was built for {self.in_channels}")
         if (image.shape[2], image.shape[3]) != self.image_size:
@@ -136,6 +144,10 @@ class Autoencoders(nn.Module):
         x = self.from_latent(latent).transpose(0, 1).flatten(1)
         output: Tensor = self.decoder(x.unflatten(1, (-1, self.bottom[0], self.bottom[1])))
         return output
+
+
+def _norm(channels: int) -> list[nn.Module]:
+    return [nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
 
 
 class _Linear(nn.Module):
