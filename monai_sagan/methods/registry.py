@@ -20,6 +20,8 @@ METHODS = {
     "sagan": "monai_sagan.methods.sagan.Sagan",
     "brainomaly": "monai_sagan.methods.brainomaly.Brainomaly",
     "ddad": "monai_sagan.methods.ddad.Ddad",
+    "pu": "monai_sagan.methods.pu.Pu",
+    "amae": "monai_sagan.methods.amae.Amae",
 }
 
 

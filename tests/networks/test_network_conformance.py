@@ -28,6 +28,8 @@ from monai_sagan.networks.blocks import (
     ResidualBlock,
     UpBlock,
 )
+from monai_sagan.networks.classifier import LocationClassifier
+from monai_sagan.networks.masked_autoencoder import MaskedAutoencoder
 from monai_sagan.networks.patches import position_code
 
 MODULES = [
@@ -50,7 +52,8 @@ class Row:
         shapes: of its inputs, without the batch.
         idle: ends of names of parameters that an instance norm behind them takes the effect of.
         random: whether it draws while it trains.
-        statistics: whether it keeps running statistics of what it trains on, with which it evaluates.
+        statistics: whether it gathers statistics while it trains, and uses them afterwards.
+        constants: ends of names of what its state holds besides parameters and statistics.
         together: images (or patches) that belong together in a batch.
         refuses: shapes of inputs, with the batch, and what the error says.
     """
@@ -60,8 +63,28 @@ class Row:
     idle: tuple[str, ...] = ()
     random: bool = False
     statistics: bool = False
+    constants: tuple[str, ...] = ()
     together: int = 1
     refuses: tuple[tuple[tuple[int, ...], str], ...] = ()
+
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
+SMALL_TRANSFORMER = {
+    **{"in_channels": 1, "image_size": (32, 48), "patch": 8, "width": 8, "depth": 1, "heads": 2},
+    **{"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2},
+}
+
+
+class WithFixedMask(nn.Module):
+    """A masked autoencoder that always sees the same patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.autoencoder = MaskedAutoencoder(**SMALL_TRANSFORMER)
+        self.register_buffer("kept", torch.tensor([[0, 5, 7, 8, 11, 23]]), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.autoencoder(image, self.kept.expand(image.shape[0], -1))
 
 
 BIASES_UNDER_NORM = (".mix.bias", ".gate.0.bias", ".skip.0.bias", ".attention.0.bias")
@@ -102,6 +125,21 @@ ROWS = {
         ("layers.0.bias", "layers.3.bias"),
         statistics=True,
         refuses=(((1, 1, 8, 12), "the maps have 1 channels; the network was built for 2"),),
+    ),
+    "LocationClassifier": Row(
+        lambda: LocationClassifier(channels=4),
+        ((1, 32, 48),),
+        statistics=True,
+        refuses=(((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),),
+    ),
+    "MaskedAutoencoder": Row(
+        WithFixedMask,
+        ((1, 32, 48),),
+        constants=("pos_embed", "decoder_pos_embed"),
+        refuses=(
+            ((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),
+            ((1, 1, 32, 32), "the images are 32 x 32 pixels; the network was built for 32 x 48"),
+        ),
     ),
     "AttentionGate": Row(
         lambda: AttentionGate(6), ((6, 8, 12), (6, 8, 12)), ("gate.0.bias", "skip.0.bias", "n.0.bias")
@@ -181,10 +219,10 @@ def test_eval_is_deterministic_and_train_differs_by_its_draws_and_statistics_alo
     module.train()
     torch.manual_seed(1)
     trained = module(*given)
-    assert torch.equal(trained, restored) != (row.random or row.statistics)
+    assert torch.equal(trained, restored) != (ROWS[name].random or ROWS[name].statistics)
     torch.manual_seed(1)
     assert torch.equal(module(*given), trained)
-    assert torch.equal(module.eval()(*given), restored) != row.statistics  # training left nothing else behind
+    assert torch.equal(module.eval()(*given), restored) != ROWS[name].statistics  # training left nothing else behind
 
 
 @each
@@ -218,8 +256,9 @@ def test_state_goes_round(name):
     assert torch.equal(other(*given), module(*given))
     storages = [value.untyped_storage().data_ptr() for value in module.state_dict().values()]
     assert len(set(storages)) == len(storages)  # nothing is shared, which safetensors would refuse
-    kept = [*module.named_parameters(), *(module.named_buffers() if ROWS[name].statistics else ())]
-    assert {label for label, _ in kept} == set(module.state_dict())
+    parameters = {label for label, _ in module.named_parameters()}
+    others = {label.split(".")[-1] for label in set(module.state_dict()) - parameters}
+    assert others == set(STATISTICS if ROWS[name].statistics else ROWS[name].constants)
 
 
 @each
