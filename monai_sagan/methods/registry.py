@@ -19,6 +19,10 @@ __all__ = ["METHODS", "find_method", "make_network", "resolve_settings"]
 METHODS = {
     "sagan": "monai_sagan.methods.sagan.Sagan",
     "brainomaly": "monai_sagan.methods.brainomaly.Brainomaly",
+    "cutpaste": "monai_sagan.methods.cutpaste.CutPaste",
+    "fpi": "monai_sagan.methods.fpi.ForeignPatchInterpolation",
+    "pii": "monai_sagan.methods.pii.PoissonImageInterpolation",
+    "nsa": "monai_sagan.methods.nsa.NaturalSyntheticAnomalies",
 }
 
 
