@@ -106,8 +106,8 @@ class SyntheticStage(Stage):
 
     @torch.no_grad()
     def _synthesize(self, normal: Tensor, uniform: Tensor) -> list[Tensor]:
-        source = normal.roll(1, 0)
-        return [*synthesize(normal, source, uniform, self.recipe, self.object_level, fixed=self.within_step or None)]
+        fixed = self.within_step or None
+        return [*synthesize(normal, None, uniform, self.recipe, self.object_level, fixed=fixed)]
 
 
 class SyntheticAnomalies(Method):

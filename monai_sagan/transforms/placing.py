@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from monai_sagan.transforms.crops import sample_patches
+from monai_sagan.transforms.crops import interpolate, patch_corners, patch_pixels, pixels_at, window_places
 
 __all__ = ["DRAWS", "PATCHES", "Patches", "choose_patches", "width_bounds"]
 
@@ -24,6 +24,8 @@ OBJECT_SHARE = 0.7  # of a patch, and of what it covers
 GAMMA = (0.05, 0.03)  # half widths as shares of the side: the first plus a gamma variable of shape 2 and this scale
 WIDTHS = (0.03, 0.4)  # least and greatest half width, likewise
 SCALE = (1.0, 0.5, 0.7, 1.3)  # of resized patches: mean, standard deviation, least, greatest
+FIRST_TRIES = 4  # at a time where trying stops at the first success; then four times as many
+TOGETHER = 8  # tries that are compared pixel by pixel at a time
 
 
 class Patches(NamedTuple):
@@ -63,14 +65,14 @@ def choose_patches(
     source_objects: Tensor,
     uniform: Tensor,
     wanted: Tensor,
-    shift: bool,
-    resize: bool,
-    fixed: bool,
+    shift: bool = False,
+    resize: bool = False,
+    fixed: bool = True,
 ) -> Patches:
     """Choose patches that lie on the object in the source, and when they are shifted in the image.
 
     Args:
-        objects: where the images' objects are, bool (B, H, W).
+        objects: where the images' objects are, uint8 (B, H, W), 0 and 1.
         source_objects: the same of the sources.
         uniform: (B, P, `DRAWS`) in [0, 1).
         wanted: which patches to choose, bool (B, P).
@@ -82,46 +84,135 @@ def choose_patches(
     batch, count = uniform.shape[:2]
     sizes, tries, scale, shifts = uniform.flatten(0, 1).split([4, TRIES, 1, TRIES], dim=-1)
     member = torch.arange(batch, device=uniform.device).repeat_interleave(count)
-    valid, *source = _choose_source(source_objects, member, sizes, tries, wanted.flatten(), fixed)
-    top, left, height, width = source
+    valid, pixels, source = _choose_source(source_objects, member, sizes, tries, wanted.flatten(), fixed)
+    (top, left, height, width), sides = source, objects.shape[1:]
     if resize:
-        height, width = _resized(height, width, scale[:, 0], objects.shape[1:])
+        height, width = _resized(height, width, scale[:, 0], sides)
     if shift:
-        place = (*source, height, width)
-        valid, top, left = _choose_target(objects, source_objects, member, place, valid, shifts, fixed)
+        place = (*source, height, width) if resize else source
+        target = _Target(objects, source_objects, member, place, pixels, fixed)
+        valid = valid & (target.pixels > OBJECT_SHARE * height * width)
+        found, chosen = _first_accepted(target.accepts, shifts, valid, fixed, TOGETHER)
+        valid = valid & found
+        top, left = (start[:, 0] for start in target.corners(slice(None), chosen))
     return Patches(*(x.reshape(batch, count) for x in (valid, *source, top, left, height, width)))
 
 
 def _choose_source(
     objects: Tensor, member: Tensor, sizes: Tensor, tries: Tensor, wanted: Tensor, fixed: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """Whether there is one, and its top, left, height, width: the first rectangle of which enough is object."""
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """Whether there is one, its pixels of object, and its place: the first rectangle of which enough is object."""
     sides = objects.shape[1:]
-    halves = [_half_widths(sizes[:, 2 * axis : 2 * axis + 2], side) for axis, side in enumerate(sides)]
-    sums = F.pad(objects.to(torch.int32).cumsum(1, dtype=torch.int32).cumsum(2, dtype=torch.int32), (1, 0, 1, 0))
-    lines = sides[1] + 1
+    halves = [_half_widths(sizes[:, 2 * axis : 2 * axis + 2], side)[:, None] for axis, side in enumerate(sides)]
+    most = [min(2 * width_bounds(side)[1], side) for side in sides]
+    sums = _row_sums(objects)
 
-    def rectangles(rows: Tensor, uniform: Tensor) -> list[Tensor]:
-        (low, _), (low_across, _) = (width_bounds(side) for side in sides)
-        places = max(sides[0] - 2 * low, 1), max(sides[1] - 2 * low_across, 1)
-        down, across = _cells(uniform, *places)
-        found = []
-        for center, half, side in zip((down + low, across + low_across), halves, sides, strict=True):
-            found += [(center - half[rows, None]).clamp(min=0), (center + half[rows, None]).clamp(max=side)]
-        return found
+    def rectangles(rows: Tensor | slice, uniform: Tensor) -> list[Tensor]:
+        """Top, left, height, width."""
+        lows = [width_bounds(side)[0] for side in sides]
+        centers = _cells(uniform, *(max(side - 2 * low, 1) for side, low in zip(sides, lows, strict=True)))
+        ends = []
+        for center, low, half, side in zip(centers, lows, halves, sides, strict=True):
+            start, end = (center + low - half[rows]).clamp(min=0), (center + low + half[rows]).clamp(max=side)
+            ends.append((start, end - start))
+        return [ends[0][0], ends[1][0], ends[0][1], ends[1][1]]
 
     def accepts(rows: Tensor, uniform: Tensor) -> Tensor:
-        top, bottom, left, right = rectangles(rows, uniform)
-        start = member[rows, None] * sums[0].numel()
-        corners = [
-            sums.take(start + y * lines + x) for y, x in ((bottom, right), (top, right), (bottom, left), (top, left))
-        ]
-        return corners[0] - corners[1] - corners[2] + corners[3] > OBJECT_SHARE * (bottom - top) * (right - left)
+        _, _, height, width = place = rectangles(rows, uniform)
+        return _count(sums, member[rows], place, most[0], fixed) > OBJECT_SHARE * height * width
 
-    everyone = torch.arange(len(member), device=member.device)
-    valid, chosen = _first_accepted(accepts, tries, wanted, fixed, TRIES)
-    top, bottom, left, right = (x[:, 0] for x in rectangles(everyone, chosen))
-    return valid & wanted, top, left, bottom - top, right - left
+    valid, chosen = _first_accepted(accepts, tries, wanted, fixed, TRIES // 4)
+    place = rectangles(slice(None), chosen)
+    pixels = _count(sums, member, place, most[0], fixed)[:, 0]
+    return valid & wanted, pixels, tuple(x[:, 0] for x in place)
+
+
+class _Target:
+    """Where patches may go: to places where the object of the source covers enough of the image's object.
+
+    Args:
+        objects: where the images' objects are, uint8 (B, H, W).
+        source_objects: the same of the sources.
+        member: image of each patch, (N,).
+        place: of each patch in its source, and its new height and width where it is resized.
+        pixels: how many of those in the source are object, (N,).
+        fixed: see `choose_patches`.
+    """
+
+    def __init__(
+        self,
+        objects: Tensor,
+        source_objects: Tensor,
+        member: Tensor,
+        place: tuple[Tensor, ...],
+        pixels: Tensor,
+        fixed: bool,
+    ) -> None:
+        self.objects, self.source_objects, self.member = objects, source_objects, member
+        self.place, self.sizes, self.fixed = place, place[-2:], fixed
+        self.pixels = pixels
+        self.most = [min(2 * width_bounds(side)[1], side) for side in objects.shape[1:]]
+        self.everyone = torch.arange(len(member), device=member.device)
+        self.sums = None if fixed else _row_sums(objects)
+        if fixed:
+            self.patch = self._object(self.everyone, self.most)
+            self.pixels = self.patch.sum((1, 2), dtype=torch.int32)
+        elif len(place) == 6:  # resized, and counted again where not everything is object
+            height, width = self.sizes
+            some = (pixels < place[2] * place[3]).nonzero()[:, 0]
+            self.pixels = height * width
+            for part in some.split(64) if len(some) else ():
+                window = int(height[part].max()), int(width[part].max())
+                self.pixels[part] = self._object(part, window).sum((1, 2), dtype=torch.int64)
+
+    def corners(self, rows: Tensor | slice, uniform: Tensor) -> list[Tensor]:
+        """Tops and lefts that uniform numbers (n, t) choose: one pixel of the image stays on all sides."""
+        sides, sizes = self.objects.shape[1:], [size[rows, None] for size in self.sizes]
+        places = [(side - 2 * (size // 2) - 2).clamp(min=1) for side, size in zip(sides, sizes, strict=True)]
+        cells = _cells(uniform, *places)
+        return [(c + 1).minimum((side - n).clamp(min=0)) for c, side, n in zip(cells, sides, sizes, strict=True)]
+
+    def accepts(self, rows: Tensor, uniform: Tensor) -> Tensor:
+        """Of which tries (n, t) enough is covered."""
+        top, left = self.corners(rows, uniform)
+        if self.fixed:
+            return self._overlap(rows, top, left, self.patch[rows], self.most) > OBJECT_SHARE * self.pixels[rows, None]
+        assert self.sums is not None
+        height, width = (size[rows, None] for size in self.sizes)
+        pixels = self.pixels[rows, None]
+        place = [top, left, height.expand_as(top), width.expand_as(top)]
+        below = _count(self.sums, self.member[rows], place, self.most[0], False)
+        # So much at least is covered, and so much at most; only between are pixels compared.
+        accepted = pixels + below - height * width > OBJECT_SHARE * pixels
+        unsure = (~accepted & (below > OBJECT_SHARE * pixels)).nonzero()
+        for part in unsure.split(256) if len(unsure) else ():
+            pair, some = part.unbind(1), rows[part[:, 0]]
+            window = [int(size[some].max()) for size in self.sizes]
+            covered = self._overlap(some, top[pair][:, None], left[pair][:, None], self._object(some, window), window)
+            accepted[pair] = covered[:, 0] > OBJECT_SHARE * self.pixels[some]
+        return accepted
+
+    def _object(self, rows: Tensor, window: tuple[int, int] | list[int]) -> Tensor:
+        """Where the source's object is in patches as they arrive, bool (n, h, w); False beyond the patch."""
+        inside = [torch.arange(n, device=rows.device).expand(len(rows), -1) for n in window]
+        place = [side[rows] for side in self.place]
+        images = self.source_objects[:, None]
+        if len(place) == 4:
+            found = patch_pixels(images, self.member[rows], place, *inside)[:, 0].bool()
+        else:
+            found = interpolate(*patch_corners(images, self.member[rows], place, *inside))[:, 0] > 0.5
+        within = [n < size[rows, None] for n, size in zip(inside, self.sizes, strict=True)]
+        return found & within[0][:, :, None] & within[1][:, None, :]
+
+    def _overlap(self, rows: Tensor, top: Tensor, left: Tensor, patch: Tensor, window: list[int]) -> Tensor:
+        """Pixels of object under the object of patches (n, h, w), for each of their tries (n, t)."""
+        inside = [torch.arange(n, device=rows.device) for n in window]
+        member = self.member[rows, None].expand_as(top).flatten()
+        lines = [start.flatten()[:, None] + n for start, n in zip((top, left), inside, strict=True)]
+        lines = [line.clamp(max=side - 1) for line, side in zip(lines, self.objects.shape[1:], strict=True)]
+        images = self.objects[:, None]
+        below = pixels_at(images, window_places(images.shape, member, *lines)).view(*top.shape, *window)
+        return (below.bool() & patch[:, None]).sum((2, 3), dtype=torch.int32)
 
 
 def _half_widths(uniform: Tensor, side: int) -> Tensor:
@@ -140,60 +231,27 @@ def _resized(height: Tensor, width: Tensor, uniform: Tensor, sides: tuple[int, i
     return (new_width / width * height).long().clamp(low, high), new_width
 
 
-def _choose_target(
-    objects: Tensor,
-    source_objects: Tensor,
-    member: Tensor,
-    place: tuple[Tensor, ...],
-    valid: Tensor,
-    tries: Tensor,
-    fixed: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether there is one, and its top and left: the first place where the object of the source covers object."""
-    sides, (height, width) = objects.shape[1:], place[4:]
-    bounds = [min(2 * width_bounds(side)[1], side) for side in sides]
-    window = bounds if fixed or not len(member) else [int(height.max()), int(width.max())]
-    rows, cols = (torch.arange(n, device=objects.device) for n in window)
-    patch = _object_of_patch(source_objects, member, place, rows, cols)
-    size = patch.sum((1, 2), dtype=torch.int32)
-    valid = valid & (size > OBJECT_SHARE * height * width)
-    inside = rows[:, None] * sides[1] + cols
-
-    def corner(members: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
-        places = [
-            (side - 2 * (n[members] // 2) - 2).clamp(min=1) for side, n in zip(sides, (height, width), strict=True)
-        ]
-        down, across = _cells(uniform, *(n[:, None] for n in places))
-        ends = [(side - n[members, None]).clamp(min=0) for side, n in zip(sides, (height, width), strict=True)]
-        return (down + 1).minimum(ends[0]), (across + 1).minimum(ends[1])
-
-    def accepts(members: Tensor, uniform: Tensor) -> Tensor:
-        top, left = corner(members, uniform)
-        start = (member[members, None] * sides[0] + top) * sides[1] + left
-        covered = objects.take((start[:, :, None, None] + inside).clamp(max=objects.numel() - 1))
-        overlap = (covered & patch[members, None]).sum((2, 3), dtype=torch.int32)
-        return overlap > OBJECT_SHARE * size[members, None]
-
-    found, chosen = _first_accepted(accepts, tries, valid, fixed, 8)
-    top, left = corner(torch.arange(len(member), device=member.device), chosen)
-    return found & valid, top[:, 0], left[:, 0]
+def _row_sums(objects: Tensor) -> Tensor:
+    """How many pixels of object lie left of each one, and left of the image's right end: (B, H, W + 1)."""
+    return F.pad(objects.cumsum(-1, dtype=torch.int16 if objects.shape[-1] < 2**15 else torch.int32), (1, 0))
 
 
-def _object_of_patch(
-    source_objects: Tensor, member: Tensor, place: tuple[Tensor, ...], rows: Tensor, cols: Tensor
-) -> Tensor:
-    """Where the source's object is in each patch as it arrives, bool (N, rows, cols); False beyond the patch."""
-    height, width = (side[:, None] for side in place[4:])
-    n = len(member)
-    found = sample_patches(source_objects[:, None], member, place, rows.expand(n, -1), cols.expand(n, -1))
-    return (found[:, 0] > 0.5) & (rows < height)[:, :, None] & (cols < width)[:, None, :]
+def _count(sums: Tensor, member: Tensor, place: list[Tensor], most: int, fixed: bool) -> Tensor:
+    """Pixels of object in rectangles, int64 (n, t), of the images ``member`` (n,); ``most`` rows at most."""
+    top, left, height, width = place
+    rows = torch.arange(most if fixed or not height.numel() else int(height.max()), device=sums.device)
+    line = (
+        member[:, None, None] * sums.shape[1] + top[:, :, None] + rows.minimum(height[:, :, None] - 1)
+    ) * sums.shape[2]
+    lengths = pixels_at(sums, line + (left + width)[:, :, None]) - pixels_at(sums, line + left[:, :, None])
+    return (lengths * (rows < height[:, :, None])).sum(-1)
 
 
 def _cells(uniform: Tensor, rows: Tensor | int, cols: Tensor | int) -> tuple[Tensor, Tensor]:
     """Rows and columns of cells that uniform numbers choose among ``rows * cols``."""
-    cell = (uniform * (rows * cols)).long().minimum(torch.as_tensor(rows * cols - 1, device=uniform.device))
-    row = torch.div(cell, cols, rounding_mode="floor")
-    return row, cell - row * cols
+    scaled = uniform * rows
+    row = scaled.long().clamp(max=rows - 1)  # rounding may reach the number itself
+    return row, ((scaled - row) * cols).long().clamp(max=cols - 1)
 
 
 def _first_accepted(
@@ -202,16 +260,15 @@ def _first_accepted(
     """Which of the rows have an accepted try, and the uniform number (N, 1) of its first one.
 
     Args:
-        accepts: tells of rows (n,) and their uniform numbers (n, t) which tries (n, t) are accepted.
+        accepts: of rows (n,) and their uniform numbers (n, t), which tries (n, t) are accepted.
         uniform: of all tries, (N, T).
         wanted: rows to try for, bool (N,).
-        fixed: try everything, ``together`` tries of all rows at a time, instead of going on with the rows that are left.
+        fixed: try everything, ``together`` tries of all rows at a time; else go on with the rows that are left.
         together: see there.
     """
-    found, chosen = torch.zeros_like(uniform[:, 0], dtype=torch.bool), uniform[:, :1].clone()
-    everyone = torch.arange(len(uniform), device=uniform.device)
-    start, left = 0, everyone if fixed else wanted.nonzero()[:, 0]
-    step = together if fixed else 4
+    found, chosen = torch.zeros_like(wanted), uniform[:, :1].clone()
+    start, step = 0, together if fixed else FIRST_TRIES
+    left = torch.arange(len(uniform), device=uniform.device) if fixed else wanted.nonzero()[:, 0]
     while start < uniform.shape[1] and (fixed or len(left)):
         tries = uniform[left, start : start + step]
         accepted = accepts(left, tries)

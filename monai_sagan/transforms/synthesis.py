@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from monai_sagan.transforms.crops import sample_patches, window_places
+from monai_sagan.transforms.crops import interpolate, patch_corners, patch_pixels, pixels_at, window_places
 from monai_sagan.transforms.medians import disc_median, majority
 from monai_sagan.transforms.placing import DRAWS, PATCHES, Patches, choose_patches
 from monai_sagan.transforms.poisson import mixed_clone
@@ -27,7 +27,8 @@ OBJECT_RADIUS, CHANGE_RADIUS, LABEL_RADIUS = 3, 2, 5  # of the medians of object
 CLONE_MARGIN = 4  # see `mixed_clone`
 LEAST_CLONE = 50  # pixels of a clone's mask
 SATURATED = 24  # grey levels of change from which on a logistic label is 1 but for 5e-5
-CHUNK = 2**16  # pixels that a CPU blends at a time
+WORTH_A_WINDOW = 2**13  # pixels, saved by going on with a smaller window
+LEVEL, OBJECT, MASK = 255, 256, 512  # of a pixel in one int16: its grey level, and two flags
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ NSA = Recipe(shift=True, resize=True, blend="mixed", label="logistic")
 
 def synthesize(
     image: Tensor,
-    source: Tensor,
+    source: Tensor | None,
     uniform: Tensor,
     recipe: Recipe,
     object_level: int = 20,
@@ -74,7 +75,8 @@ def synthesize(
 
     Args:
         image: (B, C, H, W).
-        source: what patches are taken from, of the same shape; of recipes that are ``own`` not used.
+        source: what patches are taken from, of the same shape and range; None for the image before each one in the
+            batch. Recipes that are ``own`` do not use it.
         uniform: (B, `UNIFORM_NUMBERS`) in [0, 1).
         recipe: the kind of anomaly.
         object_level: pixels of a higher grey level belong to the object, on which patches must lie.
@@ -94,22 +96,36 @@ def synthesize(
     fixed = image.is_cuda if fixed is None else fixed
     uniform = uniform.float()
     levels = _to_levels(image, value_range)
-    source_levels = levels if recipe.own else _to_levels(source, value_range)
     objects = _objects(levels, object_level)
-    source_objects = objects if recipe.own else _objects(source_levels, object_level)
+    if recipe.own or source is None:
+        around = 0 if recipe.own else 1
+        source_levels, source_objects = (x.roll(around, 0) if around else x for x in (levels, objects))
+    else:
+        source_levels = _to_levels(source, value_range)
+        source_objects = _objects(source_levels, object_level)
     opacity, more, draws = uniform[:, 0], uniform[:, 1:PATCHES], uniform[:, PATCHES:].unflatten(1, (PATCHES, DRAWS))
     opacity = OPACITY[0] + (OPACITY[1] - OPACITY[0]) * opacity if recipe.opacity else torch.ones_like(opacity)
     wanted = torch.cat([torch.ones_like(more[:, :1], dtype=torch.bool), more < 0.5], dim=1)
     patches = choose_patches(objects, source_objects, draws, wanted, recipe.shift, recipe.resize, fixed)
-    changed, mask = _blend_all(levels, source_levels, objects, source_objects, patches, opacity, recipe, fixed)
+    state, source_state = (
+        x + OBJECT * y[:, None].to(torch.int16) for x, y in ((levels, objects), (source_levels, source_objects))
+    )
+    for number in range(PATCHES):
+        patch = Patches(*(x[:, number] for x in patches))
+        for member, window in _chunks(patch, levels.shape[-2:], fixed):
+            _blend(state, source_state, Patches(*(x[member] for x in patch)), opacity[member], recipe, member, window)
+    change = (state & LEVEL) - levels
+    label = _labels(change, state // MASK, opacity, recipe)[:, None]
+    wide = torch.promote_types(image.dtype, torch.float32)
     black, white = value_range
-    made = torch.where(changed == levels, image, changed * ((white - black) / 255) + black).to(image.dtype)
-    return made, _labels(levels, changed, mask, opacity, recipe)[:, None].to(image.dtype)
+    made = torch.add(image.to(wide), change.to(wide), alpha=(white - black) / 255)
+    return made.to(image.dtype), label.to(image.dtype)
 
 
 def _to_levels(image: Tensor, value_range: tuple[float, float]) -> Tensor:
+    """Grey levels from 0 to 255, int16."""
     black, white = value_range
-    return ((image.float() - black) * (255 / (white - black))).round_().clamp_(0, 255).to(torch.uint8)
+    return torch.sub(image.float(), black).mul_(255 / (white - black)).round_().clamp_(0, 255).to(torch.int16)
 
 
 def _scaled(pixels: float, image: Tensor) -> int:
@@ -118,101 +134,80 @@ def _scaled(pixels: float, image: Tensor) -> int:
 
 
 def _objects(levels: Tensor, object_level: int) -> Tensor:
-    """Where images (B, C, H, W) are brighter than the background: bool (B, H, W)."""
-    grey = levels[:, 0] if levels.shape[1] == 1 else levels.float().mean(1)
-    return majority(grey > object_level, _scaled(OBJECT_RADIUS, levels))
-
-
-def _blend_all(
-    levels: Tensor,
-    source: Tensor,
-    objects: Tensor,
-    source_objects: Tensor,
-    patches: Patches,
-    opacity: Tensor,
-    recipe: Recipe,
-    fixed: bool,
-) -> tuple[Tensor, Tensor]:
-    """The grey levels with all patches, each on the result of those before, and where they may be labeled."""
-    changed, mask = levels.clone(), torch.zeros_like(objects)
-    for number in range(PATCHES):
-        patch = Patches(*(x[:, number] for x in patches))
-        for member, window in _chunks(patch, levels.shape[-2:], fixed):
-            _blend(changed, mask, source, objects, source_objects, patch, opacity, recipe, member, window)
-    return changed, mask
+    """Where images (B, C, H, W) are brighter than the background: uint8 (B, H, W), 0 and 1."""
+    grey = levels[:, 0].clone() if levels.shape[1] == 1 else levels.float().mean(1)
+    return majority(grey.gt_(object_level).to(torch.uint8), _scaled(OBJECT_RADIUS, levels))
 
 
 def _chunks(patch: Patches, sides: tuple[int, int], fixed: bool) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Images to blend at a time, and the window in which their patches lie: patches of about the same size together."""
+    """Images to blend at a time, and a window in which their patches lie: patches of about the same size together."""
     if fixed:
         yield torch.arange(len(patch.valid), device=patch.valid.device), sides
         return
     member = patch.valid.nonzero()[:, 0]
     sizes, order = patch.height.maximum(patch.width)[member].sort(descending=True, stable=True)
-    largest, start = sizes.tolist(), 0
-    while start < len(largest):
-        window = min(largest[start], sides[0]), min(largest[start], sides[1])
-        end = start + max(CHUNK // (window[0] * window[1]), 1)
-        yield member[order[start:end]], window
-        start = end
+    sizes, start = sizes.tolist(), 0
+    for end in range(1, len(sizes) + 1):
+        last = end == len(sizes)
+        if last or (sizes[start] ** 2 - sizes[end] ** 2) * (len(sizes) - end) > WORTH_A_WINDOW:
+            yield member[order[start:end]], (min(sizes[start], sides[0]), min(sizes[start], sides[1]))
+            start = end
 
 
 def _blend(
-    changed: Tensor,
-    mask: Tensor,
-    source: Tensor,
-    objects: Tensor,
-    source_objects: Tensor,
+    state: Tensor,
+    source_state: Tensor,
     patch: Patches,
     opacity: Tensor,
     recipe: Recipe,
     member: Tensor,
     window: tuple[int, int],
 ) -> None:
-    """Blend one patch into each image of ``member``, in place: in the window around it."""
-    patch = Patches(*(x[member] for x in patch))
-    corner = [
-        start.clamp(max=side - size)
-        for start, side, size in zip((patch.top, patch.left), changed.shape[-2:], window, strict=True)
-    ]
-    rows, cols = (
-        start[:, None] + torch.arange(size, device=start.device) for start, size in zip(corner, window, strict=True)
-    )
-    within_rows, within_cols = rows - patch.top[:, None], cols - patch.left[:, None]
-    place = patch[1:5] + (patch[7:] if recipe.resize else ())
-    inside = ((within_rows >= 0) & (within_rows < patch.height[:, None]))[:, None, :, None]
-    inside = inside & ((within_cols >= 0) & (within_cols < patch.width[:, None]))[:, None, None, :]
-    valid = patch.valid
+    """Blend a patch each into the images ``member`` of ``state``, in place, in the windows around the patches."""
+    corner = [x.clamp(max=n - k) for x, n, k in zip((patch.top, patch.left), state.shape[-2:], window, strict=True)]
+    rows, cols = (x[:, None] + torch.arange(k, device=x.device) for x, k in zip(corner, window, strict=True))
+    within = rows - patch.top[:, None], cols - patch.left[:, None]
+    valid, place = patch.valid[:, None], patch[1:5]
     if recipe.blend == "mixed":
-        least = LEAST_CLONE * changed.shape[-2] * changed.shape[-1] / SIDE**2
-        valid = valid & ((patch.height - 2) * (patch.width - 2) >= least)
-    inside = inside & valid[:, None, None, None]
+        least = LEAST_CLONE * state.shape[-2] * state.shape[-1] / SIDE**2
+        valid = valid & ((patch.height - 2) * (patch.width - 2) >= least)[:, None]
+    inside_rows = (within[0] >= 0) & (within[0] < patch.height[:, None]) & valid
+    inside_cols = (within[1] >= 0) & (within[1] < patch.width[:, None])
+    inside = (inside_rows[:, None, :, None] & inside_cols[:, None, None, :]).to(torch.int16)
 
-    places = window_places(changed.shape, member, rows, cols)
-    old = changed.take(places).float()
-    new = sample_patches(source, member, place, within_rows, within_cols)
-    object_places = window_places((len(mask), 1, *mask.shape[1:]), member, rows, cols)
-    on_object = sample_patches(source_objects[:, None], member, place, within_rows, within_cols) > 0.5
-    labeled = inside & (on_object | objects.take(object_places))
-    share = opacity[member][:, None, None, None]
+    places = window_places(state.shape, member, rows, cols)
+    before = pixels_at(state, places)
+    if recipe.resize:
+        corners, shares = patch_corners(source_state, member, (*place, *patch[7:]), *within)
+        new = interpolate([x & LEVEL for x in corners], shares).round_().to(torch.int16)
+        on_object = interpolate([x // OBJECT for x in corners], shares).round_().to(torch.int16)
+    else:
+        pixels = patch_pixels(source_state, member, place, *within)
+        new, on_object = pixels & LEVEL, pixels // OBJECT
+    old, kept = before & LEVEL, before & OBJECT
+    labeled = (on_object | (kept // OBJECT)) * inside
+    share = opacity[:, None, None, None]
     if recipe.blend == "swap":
-        new = torch.where(labeled, new, old)
+        new = old + (new - old) * labeled
     elif recipe.blend == "uniform":
-        new = torch.where(labeled, (old + share * (new - old)).floor(), old)
+        new = old + (share * (new - old).float()).floor_().to(torch.int16) * labeled
     else:
         rectangles = (patch.top - corner[0], patch.left - corner[1], patch.height, patch.width)
-        added = mixed_clone(old, new.round(), rectangles, window, max(_scaled(CLONE_MARGIN, changed), 1))
-        new = torch.where(inside, (old + share * added).round().clamp(0, 255), old)
-    changed.view(-1)[places] = new.to(torch.uint8)
-    mask.view(-1)[object_places] = torch.where(inside, labeled, mask.take(object_places))
+        wide = old.float()
+        added = mixed_clone(wide, new.float(), rectangles, window, max(_scaled(CLONE_MARGIN, state), 1))
+        new = old + (wide + share * added).round_().clamp_(0, 255).to(torch.int16).sub_(old) * inside
+    # A later rectangle decides alone which of its pixels may be labeled.
+    marked = before + (labeled * MASK - (before & MASK)) * inside
+    state.view(-1).scatter_(0, places.view(-1), ((marked - (before & LEVEL)) + new).view(-1))
 
 
-def _labels(levels: Tensor, changed: Tensor, mask: Tensor, opacity: Tensor, recipe: Recipe) -> Tensor:
-    """Labels (B, H, W) in [0, 1], from how much grey levels have changed."""
-    difference = levels.maximum(changed) - levels.minimum(changed)
-    grey = difference[:, 0] if levels.shape[1] == 1 else difference.float().mean(1)
-    change = majority((grey > 1) & mask, _scaled(CHANGE_RADIUS, levels))
+def _labels(change: Tensor, mask: Tensor, opacity: Tensor, recipe: Recipe) -> Tensor:
+    """Labels (B, H, W) in [0, 1], float32, from changes of grey level and where they count."""
+    difference = change.abs()
+    grey = difference[:, 0] if change.shape[1] == 1 else difference.float().mean(1).round_()
+    grey = (grey.to(torch.int16) * mask[:, 0]).to(torch.uint8)
+    changed = majority(grey.clone().gt_(1), _scaled(CHANGE_RADIUS, change))
     if recipe.label == "opacity":
-        return change * opacity[:, None, None]
-    median = disc_median(grey.round().to(torch.uint8) * change, _scaled(LABEL_RADIUS, levels), SATURATED)
-    return change * torch.sigmoid((median.float() - 4) / 2)
+        return changed.float().mul_(opacity[:, None, None])
+    median = disc_median(grey * changed, _scaled(LABEL_RADIUS, change), SATURATED)
+    return median.float().sub_(4).div_(2).sigmoid_().mul_(changed.float())
