@@ -244,7 +244,7 @@ def _count(sums: Tensor, member: Tensor, place: list[Tensor], most: int, fixed: 
         member[:, None, None] * sums.shape[1] + top[:, :, None] + rows.minimum(height[:, :, None] - 1)
     ) * sums.shape[2]
     lengths = pixels_at(sums, line + (left + width)[:, :, None]) - pixels_at(sums, line + left[:, :, None])
-    return (lengths * (rows < height[:, :, None])).sum(-1)
+    return (lengths * (rows < height[:, :, None]).to(lengths.dtype)).sum(-1)
 
 
 def _cells(uniform: Tensor, rows: Tensor | int, cols: Tensor | int) -> tuple[Tensor, Tensor]:

@@ -38,10 +38,9 @@ def mixed_clone(
     """
     top, left, height, width = rectangles
     difference = source - image
-    take = _within(rectangles, image, margin) & (
-        (_down(source) - _across(source)).abs() > (_down(image) - _across(image)).abs()
-    )
-    down, across = _down(difference) * take, _across(difference) * take
+    steeper = (_down(source) - _across(source)).abs() > (_down(image) - _across(image)).abs()
+    take = (_within(rectangles, image, margin) & steeper).to(image.dtype)
+    down, across = _down(difference).mul_(take), _across(difference).mul_(take)
     divergence = down - F.pad(down, (0, 0, 1, -1)) + across - F.pad(across, (1, -1, 0, 0))
     inner = (top + 2, left + 2, (height - 4).clamp(min=0), (width - 4).clamp(min=0))
     return solve_poisson(divergence, inner, (max(most[0] - 4, 1), max(most[1] - 4, 1)))
@@ -81,7 +80,8 @@ def _sines(start: Tensor, count: Tensor, side: int, most: int, like: Tensor) -> 
     waves = torch.sin((turns - turns.floor()) * (2 * math.pi))  # reduced first, for float32 knows few digits of angles
     used = number < period
     values = 2 - 2 * torch.cos(math.pi * number.minimum(period - 1) / period)
-    return (waves * (inside[:, :, None] & used[:, None, :]) * (2 / period[:, :, None]).sqrt())[:, None], values
+    scale = (2 / period[:, :, None]).sqrt() * inside[:, :, None]
+    return (waves * scale * used[:, None, :].to(like.dtype))[:, None], values
 
 
 def _within(rectangles: Rectangles, image: Tensor, margin: int) -> Tensor:

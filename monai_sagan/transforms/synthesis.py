@@ -26,9 +26,10 @@ SIDE = 224  # of the images for which the pixel counts below are meant
 OBJECT_RADIUS, CHANGE_RADIUS, LABEL_RADIUS = 3, 2, 5  # of the medians of object, change, and labels
 CLONE_MARGIN = 4  # see `mixed_clone`
 LEAST_CLONE = 50  # pixels of a clone's mask
-SATURATED = 24  # grey levels of change from which on a logistic label is 1 but for 5e-5
+SATURATED = 20  # grey levels of change from which on a logistic label is 1 but for 4e-4
 WORTH_A_WINDOW = 2**13  # pixels, saved by going on with a smaller window
-LEVEL, OBJECT, MASK = 255, 256, 512  # of a pixel in one int16: its grey level, and two flags
+LEVEL, OBJECT_BIT, MASK_BIT = 255, 8, 9  # of a pixel in one int16: its grey level, and two flags
+OBJECT, MASK = 1 << OBJECT_BIT, 1 << MASK_BIT
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def synthesize(
         for member, window in _chunks(patch, levels.shape[-2:], fixed):
             _blend(state, source_state, Patches(*(x[member] for x in patch)), opacity[member], recipe, member, window)
     change = (state & LEVEL) - levels
-    label = _labels(change, state // MASK, opacity, recipe)[:, None]
+    label = _labels(change, state >> MASK_BIT, opacity, recipe)[:, None]
     wide = torch.promote_types(image.dtype, torch.float32)
     black, white = value_range
     made = torch.add(image.to(wide), change.to(wide), alpha=(white - black) / 255)
@@ -180,12 +181,12 @@ def _blend(
     if recipe.resize:
         corners, shares = patch_corners(source_state, member, (*place, *patch[7:]), *within)
         new = interpolate([x & LEVEL for x in corners], shares).round_().to(torch.int16)
-        on_object = interpolate([x // OBJECT for x in corners], shares).round_().to(torch.int16)
+        on_object = interpolate([x >> OBJECT_BIT for x in corners], shares).round_().to(torch.int16)
     else:
         pixels = patch_pixels(source_state, member, place, *within)
-        new, on_object = pixels & LEVEL, pixels // OBJECT
+        new, on_object = pixels & LEVEL, pixels >> OBJECT_BIT
     old, kept = before & LEVEL, before & OBJECT
-    labeled = (on_object | (kept // OBJECT)) * inside
+    labeled = (on_object | (kept >> OBJECT_BIT)) * inside
     share = opacity[:, None, None, None]
     if recipe.blend == "swap":
         new = old + (new - old) * labeled
