@@ -126,7 +126,9 @@ def synthesize(
 def _to_levels(image: Tensor, value_range: tuple[float, float]) -> Tensor:
     """Grey levels from 0 to 255, int16."""
     black, white = value_range
-    return torch.sub(image.float(), black).mul_(255 / (white - black)).round_().clamp_(0, 255).to(torch.int16)
+    return (
+        torch.sub(image.float(), black).mul_(255 / (white - black)).round_().clamp_(0, 255).to(torch.int16).contiguous()
+    )
 
 
 def _scaled(pixels: float, image: Tensor) -> int:
