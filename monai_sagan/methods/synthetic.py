@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -86,13 +86,13 @@ class SyntheticStage(Stage):
         first, last = self.rates
         return last + (first - last) * (1 + math.cos(math.pi * done / total)) / 2
 
-    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Hashable, list[Tensor]]:
+    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[None, list[Tensor]]:
         """Normal images with synthetic anomalies, and their labels; or all that decides these."""
         normal = batch["normal"]
         inputs = [normal, draw_uniform(normal.new_empty(len(normal), UNIFORM_NUMBERS))]
         return None, inputs if self.within_step else self._synthesize(*inputs)
 
-    def step(self, variant: Hashable, *inputs: Tensor) -> Iterator[EventOutput]:
+    def step(self, variant: None, *inputs: Tensor) -> Iterator[EventOutput]:
         """One update of the network."""
         image, label = self._synthesize(*inputs) if self.within_step else inputs
         with self.computing.precision():
@@ -114,6 +114,8 @@ class SyntheticAnomalies(Method):
     """Base of the methods that learn to find synthetic anomalies: a subclass names its title, presets and recipe."""
 
     Options = SyntheticOptions
+    restores = False
+    map_words = "probability of a synthetic anomaly"
     streams = ("normal",)
     recipe: ClassVar[Recipe]
 

@@ -79,7 +79,7 @@ def _sines(start: Tensor, count: Tensor, side: int, most: int, like: Tensor) -> 
     turns = place[:, :, None] * number / (2 * period[:, :, None])
     waves = torch.sin((turns - turns.floor()) * (2 * math.pi))  # reduced first, for float32 knows few digits of angles
     used = number < period
-    values = 2 - 2 * torch.cos(math.pi * number.minimum(period - 1) / period)
+    values = 2 - 2 * torch.cos(math.pi * number.minimum(period - 1).clamp(min=1) / period)
     scale = (2 / period[:, :, None]).sqrt() * inside[:, :, None]
     return (waves * scale * used[:, None, :].to(like.dtype))[:, None], values
 
