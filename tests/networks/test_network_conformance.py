@@ -27,6 +27,7 @@ from monai_sagan.networks.blocks import (
     ResidualBlock,
     UpBlock,
 )
+from monai_sagan.networks.dense_predictor import DensePredictor, EncoderBlock, EnlargingBlock
 from monai_sagan.networks.patches import position_code
 
 MODULES = [
@@ -49,6 +50,7 @@ class Row:
         shapes: of its inputs, without the batch.
         idle: ends of names of parameters that an instance norm behind them takes the effect of.
         random: whether it draws while it trains.
+        statistics: whether it keeps running statistics of what it trains on, with which it evaluates.
         together: images (or patches) that belong together in a batch.
         refuses: shapes of inputs, with the batch, and what the error says.
     """
@@ -57,6 +59,7 @@ class Row:
     shapes: tuple[tuple[int, ...], ...]
     idle: tuple[str, ...] = ()
     random: bool = False
+    statistics: bool = False
     together: int = 1
     refuses: tuple[tuple[tuple[int, ...], str], ...] = ()
 
@@ -83,6 +86,17 @@ ROWS = {
             ((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),
         ),
     ),
+    "DensePredictor": Row(
+        DensePredictor,
+        ((1, 64, 96),),
+        statistics=True,
+        refuses=(
+            ((1, 1, 64, 80), "images of 64 x 80 do not fit; 32 must divide both sides"),
+            ((1, 3, 64, 96), "the images have 3 channels; the network was built for 1"),
+        ),
+    ),
+    "EncoderBlock": Row(lambda: EncoderBlock(6, 4, 2), ((6, 8, 12),), statistics=True),
+    "EnlargingBlock": Row(lambda: EnlargingBlock(6, 4), ((6, 8, 12),), statistics=True),
     "AttentionGate": Row(
         lambda: AttentionGate(6), ((6, 8, 12), (6, 8, 12)), ("gate.0.bias", "skip.0.bias", "n.0.bias")
     ),
@@ -154,17 +168,17 @@ def test_input_is_not_changed(name):
 
 
 @each
-def test_eval_is_deterministic_and_train_differs_by_its_draws_alone(name):
-    module, given = network(name), inputs(name)
+def test_eval_is_deterministic_and_train_differs_by_its_draws_and_statistics_alone(name):
+    module, given, row = network(name), inputs(name), ROWS[name]
     restored = module.eval()(*given)
     assert torch.equal(module(*given), restored)
     module.train()
     torch.manual_seed(1)
     trained = module(*given)
-    assert torch.equal(trained, restored) != ROWS[name].random
+    assert torch.equal(trained, restored) != (row.random or row.statistics)
     torch.manual_seed(1)
     assert torch.equal(module(*given), trained)
-    assert torch.equal(module.eval()(*given), restored)  # training left nothing behind
+    assert torch.equal(module.eval()(*given), restored) != row.statistics  # training left nothing else behind
 
 
 @each
@@ -198,7 +212,8 @@ def test_state_goes_round(name):
     assert torch.equal(other(*given), module(*given))
     storages = [value.untyped_storage().data_ptr() for value in module.state_dict().values()]
     assert len(set(storages)) == len(storages)  # nothing is shared, which safetensors would refuse
-    assert {label for label, _ in module.named_parameters()} == set(module.state_dict())
+    kept = [*module.named_parameters(), *(module.named_buffers() if ROWS[name].statistics else ())]
+    assert {label for label, _ in kept} == set(module.state_dict())
 
 
 @each
