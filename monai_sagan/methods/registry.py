@@ -22,6 +22,10 @@ METHODS = {
     "ddad": "monai_sagan.methods.ddad.Ddad",
     "pu": "monai_sagan.methods.pu.Pu",
     "amae": "monai_sagan.methods.amae.Amae",
+    "cutpaste": "monai_sagan.methods.cutpaste.CutPaste",
+    "fpi": "monai_sagan.methods.fpi.ForeignPatchInterpolation",
+    "pii": "monai_sagan.methods.pii.PoissonImageInterpolation",
+    "nsa": "monai_sagan.methods.nsa.NaturalSyntheticAnomalies",
 }
 
 

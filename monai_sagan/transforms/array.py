@@ -19,9 +19,17 @@ from torch import Tensor
 
 from monai_sagan.networks.patches import position_code
 from monai_sagan.networks.value_range import warn_of_range
-from monai_sagan.transforms import functional
+from monai_sagan.transforms import functional, synthesis
 
-__all__ = ["AnomalyMap", "PatchPositionEncoding", "RandForeignPatchInterpolation"]
+__all__ = [
+    "AnomalyMap",
+    "PatchPositionEncoding",
+    "RandCutPaste",
+    "RandForeignPatchInterpolation",
+    "RandNaturalSyntheticAnomaly",
+    "RandPatchInterpolation",
+    "RandPoissonPatch",
+]
 
 
 def _plain(image: NdarrayOrTensor, name: str, batched: bool = False) -> Tensor:
@@ -105,6 +113,129 @@ class RandForeignPatchInterpolation(Randomizable, Transform):
             own[None], other.to(own)[None], self.uniform, self.core, self.size, self.opacity
         )
         return _like(blended[0], image), _like(mask[0], image)
+
+
+class _RandSyntheticAnomaly(Randomizable, Transform):
+    """What the four kinds of `monai_sagan.transforms.synthesis` share: a subclass names its recipe."""
+
+    backend = [TransformBackends.TORCH]
+    recipe: synthesis.Recipe
+
+    def __init__(self, value_range: tuple[float, float] = (-1.0, 1.0), object_level: int = 20) -> None:
+        if not isinstance(value_range, Sequence) or len(value_range) != 2 or not value_range[0] < value_range[1]:
+            raise ValueError(f"value_range is {value_range}; it is two numbers, black and white, for example (0, 255)")
+        if not isinstance(object_level, Integral) or not 0 <= object_level < 255:
+            raise ValueError(f"object_level is {object_level}; it is a grey level, a whole number from 0 to 254")
+        self.value_range = value_range
+        self.object_level = object_level
+        self.uniform = torch.zeros(1, synthesis.UNIFORM_NUMBERS)
+
+    def randomize(self, data: Any = None) -> None:
+        self.uniform = torch.tensor(self.R.random_sample((1, synthesis.UNIFORM_NUMBERS)), dtype=torch.float32)
+        self.uniform.clamp_(max=1 - 2**-24)  # rounding may reach 1
+
+    def _synthesize(
+        self, image: NdarrayOrTensor, source: NdarrayOrTensor, randomize: bool
+    ) -> tuple[NdarrayOrTensor, NdarrayOrTensor]:
+        own, other = _plain(image, "image"), _plain(source, "source")
+        _same_shape(image, source, "source")
+        if randomize:
+            self.randomize()
+        made, label = synthesis.synthesize(
+            *(own[None], other.to(own)[None], self.uniform.to(own.device), self.recipe),
+            **{"object_level": self.object_level, "value_range": self.value_range},
+        )
+        return _like(made[0], image), _like(label[0], image)
+
+
+class RandCutPaste(_RandSyntheticAnomaly):
+    """Paste one to three patches of an image elsewhere in it; the labels of changed pixels are 1.
+
+    Called as ``transform(image)`` with an image (C, H, W), it returns the changed image and the labels (1, H, W). After
+    CutPaste, https://arxiv.org/abs/2104.04015, with the patches of `monai_sagan.transforms.synthesis`.
+
+    Args:
+        value_range: of the image: black and white. Blending is computed in its 256 grey levels.
+        object_level: patches lie on what is brighter than this grey level of 255.
+
+    Raises:
+        TypeError: when the image is not an array or tensor of real numbers.
+        ValueError: when it is not (C, H, W), or for an argument out of its range.
+
+    Example:
+        >>> made, label = RandCutPaste().set_random_state(0)(torch.rand(1, 64, 64))
+        >>> made.shape, label.unique()
+        (torch.Size([1, 64, 64]), tensor([0., 1.]))
+    """
+
+    recipe = synthesis.CUTPASTE
+
+    def __call__(self, image: NdarrayOrTensor, randomize: bool = True) -> tuple[NdarrayOrTensor, NdarrayOrTensor]:
+        return self._synthesize(image, image, randomize)
+
+
+class _RandForeignAnomaly(_RandSyntheticAnomaly):
+    """A synthetic anomaly whose patches come from another image."""
+
+    def __call__(
+        self, image: NdarrayOrTensor, source: NdarrayOrTensor, randomize: bool = True
+    ) -> tuple[NdarrayOrTensor, NdarrayOrTensor]:
+        return self._synthesize(image, source, randomize)
+
+
+class RandPatchInterpolation(_RandForeignAnomaly):
+    """Mix one to three patches of another image in, on its object; changed pixels have the opacity as their label.
+
+    Called as ``transform(image, source)`` with two images (C, H, W), it returns the changed image and the labels
+    (1, H, W) in [0, 1]. This is Foreign Patch Interpolation (https://arxiv.org/abs/2011.04197) as Natural Synthetic
+    Anomalies compares with it; `RandForeignPatchInterpolation` mixes in one square anywhere, as SAGAN does.
+
+    Args:
+        value_range: of the images: black and white. Blending is computed in its 256 grey levels.
+        object_level: patches lie on what is brighter than this grey level of 255.
+
+    Raises:
+        TypeError: when an image is not an array or tensor of real numbers.
+        ValueError: when an image is not (C, H, W), the two differ in shape, or for an argument out of its range.
+    """
+
+    recipe = synthesis.FPI
+
+
+class RandPoissonPatch(_RandForeignAnomaly):
+    """Clone one to three patches of another image in without seams; changed pixels have the opacity as their label.
+
+    Called as ``transform(image, source)`` with two images (C, H, W), it returns the changed image and the labels
+    (1, H, W) in [0, 1]. After Poisson Image Interpolation, https://arxiv.org/abs/2107.02622.
+
+    Args:
+        value_range: of the images: black and white. Blending is computed in its 256 grey levels.
+        object_level: patches lie on what is brighter than this grey level of 255.
+
+    Raises:
+        TypeError: when an image is not an array or tensor of real numbers.
+        ValueError: when an image is not (C, H, W), the two differ in shape, or for an argument out of its range.
+    """
+
+    recipe = synthesis.PII
+
+
+class RandNaturalSyntheticAnomaly(_RandForeignAnomaly):
+    """Clone one to three resized patches of another image in elsewhere; labels say how much a neighborhood changes.
+
+    Called as ``transform(image, source)`` with two images (C, H, W), it returns the changed image and the labels
+    (1, H, W) in [0, 1]. After Natural Synthetic Anomalies, https://arxiv.org/abs/2109.15222.
+
+    Args:
+        value_range: of the images: black and white. Blending is computed in its 256 grey levels.
+        object_level: patches lie on what is brighter than this grey level of 255.
+
+    Raises:
+        TypeError: when an image is not an array or tensor of real numbers.
+        ValueError: when an image is not (C, H, W), the two differ in shape, or for an argument out of its range.
+    """
+
+    recipe = synthesis.NSA
 
 
 class PatchPositionEncoding(Transform):

@@ -11,10 +11,19 @@ from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform, Randomizable
 from monai.utils import convert_to_tensor
 
+from monai_sagan.transforms import array
 from monai_sagan.transforms.array import AnomalyMap, PatchPositionEncoding, RandForeignPatchInterpolation
 from monai_sagan.transforms.functional import anomaly_score
 
-__all__ = ["AnomalyMapd", "PatchPositionEncodingd", "RandForeignPatchInterpolationd"]
+__all__ = [
+    "AnomalyMapd",
+    "PatchPositionEncodingd",
+    "RandCutPasted",
+    "RandForeignPatchInterpolationd",
+    "RandNaturalSyntheticAnomalyd",
+    "RandPatchInterpolationd",
+    "RandPoissonPatchd",
+]
 
 
 def _partner(data: Mapping[Hashable, Any], key: str, transform: object) -> Any:
@@ -93,6 +102,151 @@ class RandForeignPatchInterpolationd(Randomizable, MapTransform):
             result[self.pseudo_key.format(key=key)] = pseudo
             result[self.mask_key.format(key=key)] = mask
         return result
+
+
+class _RandSyntheticAnomalyd(Randomizable, MapTransform):
+    """What the dictionary forms of synthetic anomalies share: a subclass names its array form."""
+
+    backend = RandForeignPatchInterpolation.backend
+    array_form: type[array.RandCutPaste | array.RandPoissonPatch | Any]
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        pseudo_key: str = "pseudo",
+        label_key: str = "pseudo_label",
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        object_level: int = 20,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        MapTransform.__init__(self, keys, allow_missing_keys)
+        _check_names(self, pseudo_key=pseudo_key, label_key=label_key)
+        self.pseudo_key = pseudo_key
+        self.label_key = label_key
+        self.transform = self.array_form(value_range, object_level)
+
+    def set_random_state(self, seed: int | None = None, state: np.random.RandomState | None = None) -> Any:
+        super().set_random_state(seed, state)
+        self.transform.set_random_state(seed, state)
+        return self
+
+    def randomize(self, data: Any = None) -> None:
+        self.transform.randomize()
+
+    def _partners(self, data: Mapping[Hashable, Any], key: Hashable) -> list[Any]:
+        return []
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        result = dict(data)
+        self.randomize()
+        for key in self.key_iterator(result):
+            pseudo, label = self.transform(data[key], *self._partners(data, key), randomize=False)
+            result[self.pseudo_key.format(key=key)] = pseudo
+            result[self.label_key.format(key=key)] = label
+        return result
+
+
+class RandCutPasted(_RandSyntheticAnomalyd):
+    """Dictionary form of `RandCutPaste`.
+
+    Args:
+        keys: images to make anomalies in; all get patches by the same draws.
+        pseudo_key: where the changed image goes; ``{key}`` stands for the image's own key, and ``"{key}"`` replaces
+            the image. Of several keys each needs a place of its own, such as ``"{key}_pseudo"``.
+        label_key: where the labels go, written alike.
+        value_range: see `RandCutPaste`.
+        object_level: see there.
+        allow_missing_keys: skip images that are not there.
+
+    Raises:
+        ValueError: when several keys would write to the same place.
+        KeyError: when an image is not there.
+    """
+
+    array_form = array.RandCutPaste
+
+
+class _RandForeignAnomalyd(_RandSyntheticAnomalyd):
+    """Patches come from another image, under a second key."""
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        source_key: str = "source",
+        pseudo_key: str = "pseudo",
+        label_key: str = "pseudo_label",
+        value_range: tuple[float, float] = (-1.0, 1.0),
+        object_level: int = 20,
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, pseudo_key, label_key, value_range, object_level, allow_missing_keys)
+        self.source_key = source_key
+
+    def _partners(self, data: Mapping[Hashable, Any], key: Hashable) -> list[Any]:
+        return [_partner(data, self.source_key.format(key=key), self)]
+
+
+class RandPatchInterpolationd(_RandForeignAnomalyd):
+    """Dictionary form of `RandPatchInterpolation`: the other image comes under a second key.
+
+    Args:
+        keys: images to make anomalies in; all get patches by the same draws.
+        source_key: the other image, of the same shape; ``{key}`` stands for the image's own key.
+        pseudo_key: where the changed image goes, written alike: ``"{key}"`` replaces the image. Of several keys each
+            needs a place of its own, such as ``"{key}_pseudo"``.
+        label_key: where the labels go, written alike.
+        value_range: see `RandPatchInterpolation`.
+        object_level: see there.
+        allow_missing_keys: skip images that are not there; the other image must be.
+
+    Raises:
+        ValueError: when several keys would write to the same place.
+        KeyError: when an image, or the other one, is not there.
+    """
+
+    array_form = array.RandPatchInterpolation
+
+
+class RandPoissonPatchd(_RandForeignAnomalyd):
+    """Dictionary form of `RandPoissonPatch`: the other image comes under a second key.
+
+    Args:
+        keys: images to make anomalies in; all get patches by the same draws.
+        source_key: the other image, of the same shape; ``{key}`` stands for the image's own key.
+        pseudo_key: where the changed image goes, written alike: ``"{key}"`` replaces the image. Of several keys each
+            needs a place of its own, such as ``"{key}_pseudo"``.
+        label_key: where the labels go, written alike.
+        value_range: see `RandPoissonPatch`.
+        object_level: see there.
+        allow_missing_keys: skip images that are not there; the other image must be.
+
+    Raises:
+        ValueError: when several keys would write to the same place.
+        KeyError: when an image, or the other one, is not there.
+    """
+
+    array_form = array.RandPoissonPatch
+
+
+class RandNaturalSyntheticAnomalyd(_RandForeignAnomalyd):
+    """Dictionary form of `RandNaturalSyntheticAnomaly`: the other image comes under a second key.
+
+    Args:
+        keys: images to make anomalies in; all get patches by the same draws.
+        source_key: the other image, of the same shape; ``{key}`` stands for the image's own key.
+        pseudo_key: where the changed image goes, written alike: ``"{key}"`` replaces the image. Of several keys each
+            needs a place of its own, such as ``"{key}_pseudo"``.
+        label_key: where the labels go, written alike.
+        value_range: see `RandNaturalSyntheticAnomaly`.
+        object_level: see there.
+        allow_missing_keys: skip images that are not there; the other image must be.
+
+    Raises:
+        ValueError: when several keys would write to the same place.
+        KeyError: when an image, or the other one, is not there.
+    """
+
+    array_form = array.RandNaturalSyntheticAnomaly
 
 
 class PatchPositionEncodingd(MapTransform):

@@ -29,6 +29,7 @@ from monai_sagan.networks.blocks import (
     UpBlock,
 )
 from monai_sagan.networks.classifier import LocationClassifier
+from monai_sagan.networks.dense_predictor import DensePredictor, EncoderBlock, EnlargingBlock
 from monai_sagan.networks.masked_autoencoder import MaskedAutoencoder
 from monai_sagan.networks.patches import position_code
 
@@ -141,6 +142,17 @@ ROWS = {
             ((1, 1, 32, 32), "the images are 32 x 32 pixels; the network was built for 32 x 48"),
         ),
     ),
+    "DensePredictor": Row(
+        DensePredictor,
+        ((1, 64, 96),),
+        statistics=True,
+        refuses=(
+            ((1, 1, 64, 80), "images of 64 x 80 do not fit; 32 must divide both sides"),
+            ((1, 3, 64, 96), "the images have 3 channels; the network was built for 1"),
+        ),
+    ),
+    "EncoderBlock": Row(lambda: EncoderBlock(6, 4, 2), ((6, 8, 12),), statistics=True),
+    "EnlargingBlock": Row(lambda: EnlargingBlock(6, 4), ((6, 8, 12),), statistics=True),
     "AttentionGate": Row(
         lambda: AttentionGate(6), ((6, 8, 12), (6, 8, 12)), ("gate.0.bias", "skip.0.bias", "n.0.bias")
     ),

@@ -49,7 +49,11 @@ ROWS = {
     "PatchPositionEncoding": Row(
         ("image",), ("image",), lambda h, w: {"grid": (4, 2) if h % 4 == w % 2 == 0 else (h, 1), "rounding": "floor"}
     ),
+    "RandCutPaste": Row(("image",), ("pseudo", "pseudo_label")),
     "RandForeignPatchInterpolation": Row(("image", "source"), ("pseudo", "pseudo_mask")),
+    "RandNaturalSyntheticAnomaly": Row(("image", "source"), ("pseudo", "pseudo_label")),
+    "RandPatchInterpolation": Row(("image", "source"), ("pseudo", "pseudo_label")),
+    "RandPoissonPatch": Row(("image", "source"), ("pseudo", "pseudo_label")),
 }
 RANDOM = [name for name in ROWS if name in PUBLIC and issubclass(PUBLIC[name], Randomizable)]
 pytestmark = pytest.mark.filterwarnings("ignore:the images have values from 0 to 1")  # zeros and ones are meant
