@@ -225,7 +225,7 @@ def test_input_is_not_changed(name):
 
 @each
 def test_eval_is_deterministic_and_train_differs_by_its_draws_and_statistics_alone(name):
-    module, given, row = network(name), inputs(name), ROWS[name]
+    module, given = network(name), inputs(name)
     restored = module.eval()(*given)
     assert torch.equal(module(*given), restored)
     module.train()
