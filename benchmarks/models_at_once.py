@@ -26,9 +26,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from monai_sagan.engines.memory import keep_freed_memory
 from monai_sagan.methods.updates import descend
-from monai_sagan.networks.autoencoder import HIDDEN, WIDTHS, Autoencoders
+from monai_sagan.networks.autoencoder import WIDTHS, Autoencoders
 
-MEMBERS, LATENT, SIDE = 6, 16, 64
+MEMBERS, HIDDEN, LATENT, SIDE = 6, 2048, 16, 64
 RATE, BETAS = 5e-4, (0.5, 0.999)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -46,6 +46,7 @@ class DdadOptions(Settings):
     backbone: str = option("ae_u", "ae_u also predicts each pixel's variance; memae has a memory", choices=BACKBONES)
     members: int = option(3, "autoencoders in each of the two ensembles", low=2, high=64)
     latent: int = option(16, "numbers in the autoencoders' bottleneck", low=1)
+    hidden: int = option(2048, "units between the features and the bottleneck, on both sides", low=1)
     memory_slots: int = option(25, "of memae", low=1)
     discrepancy: str = option(
         "dual", "dual is inter and intra, refined; rec is for refine false", choices=DISCREPANCIES
@@ -120,7 +121,7 @@ class AutoencodersStage(Stage):
         assert unlabeled is not None  # it is one of the method's streams
         self.mixture.unlabeled_share.fill_(len(unlabeled) / (len(normal) + len(unlabeled)))
 
-    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Hashable, list[Tensor]]:
+    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[None, list[Tensor]]:
         """The images (n, 2 K * C, H, W) of all members."""
         normal, unlabeled = batch["normal"], batch["unlabeled"]
         k, count = self.autoencoders.members // 2, len(normal)
@@ -132,7 +133,7 @@ class AutoencodersStage(Stage):
         images = torch.cat([normal, unlabeled])[chosen]
         return None, [images.unflatten(0, (count // k, 2 * k)).flatten(1, 2)]
 
-    def step(self, variant: Hashable, *inputs: Tensor) -> Iterator[EventOutput]:
+    def step(self, variant: None, *inputs: Tensor) -> Iterator[EventOutput]:
         """One update of each member by its own loss."""
         (image,) = inputs
         members = self.autoencoders.members
@@ -175,7 +176,7 @@ class RefinementStage(Stage):
         self._refine = computing.compile(refinement)
         self._loss = computing.compile(focal_loss)
 
-    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Hashable, list[Tensor]]:
+    def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[None, list[Tensor]]:
         """The images (B, C, H, W), and the masks (B, 1, H, W) of their squares."""
         # MONAI's evaluator leaves the network, and so the frozen part, in training mode.
         self.network.autoencoders.eval()
@@ -188,7 +189,7 @@ class RefinementStage(Stage):
         has_square = (uniform[:, 5] < SQUARE_SHARE)[:, None, None, None]
         return None, [torch.where(has_square, blended, image), mask * has_square]
 
-    def step(self, variant: Hashable, *inputs: Tensor) -> Iterator[EventOutput]:
+    def step(self, variant: None, *inputs: Tensor) -> Iterator[EventOutput]:
         """One update of the refinement network."""
         image, mask = inputs
         with self.computing.precision():
@@ -206,6 +207,7 @@ class Ddad(Method):
 
     title = "DDAD-ASR"
     Options = DdadOptions
+    map_words = "discrepancy of two ensembles of autoencoders, refined to a probability"
     presets = {
         "paper": {},
         "recommended": {
@@ -252,6 +254,7 @@ class Ddad(Method):
             settings.backbone,
             settings.latent,
             settings.memory_slots,
+            settings.hidden,
         )
         return DiscrepancyNetwork(autoencoders, settings.discrepancy, settings.refine)
 

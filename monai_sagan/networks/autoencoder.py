@@ -17,7 +17,6 @@ __all__ = ["BACKBONES", "Autoencoders", "Reconstruction", "RefinementNetwork"]
 
 BACKBONES = ("ae", "ae_u", "memae")
 WIDTHS = (16, 32, 64, 64)
-HIDDEN = 2048  # units between the bottleneck and the features
 
 
 class Reconstruction(NamedTuple):
@@ -49,6 +48,7 @@ class Autoencoders(nn.Module):
             vector is a mixture of learned slots.
         latent: numbers in the bottleneck.
         slots: of the memory, for ``"memae"``.
+        hidden: units between the features and the bottleneck, on both sides.
 
     Raises:
         ValueError: for an unknown backbone, or an image that does not fit.
@@ -69,6 +69,7 @@ class Autoencoders(nn.Module):
         backbone: str = "ae",
         latent: int = 16,
         slots: int = 25,
+        hidden: int = 2048,
     ) -> None:
         super().__init__()
         if backbone not in BACKBONES:
@@ -86,9 +87,9 @@ class Autoencoders(nn.Module):
         for a, b in pairwise(WIDTHS):
             layers += [nn.Conv2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), *_norm(m * b)]
         self.encoder = nn.Sequential(*layers)
-        self.to_latent = _Bottleneck(m, features, latent)
+        self.to_latent = _Bottleneck(m, features, hidden, latent)
         self.memory = _Memory(m, slots, latent) if backbone == "memae" else None
-        self.from_latent = _Bottleneck(m, latent, features)
+        self.from_latent = _Bottleneck(m, latent, hidden, features)
         layers = []
         for a, b in pairwise(WIDTHS[::-1]):
             layers += [nn.ConvTranspose2d(m * a, m * b, 4, 2, 1, groups=m, bias=False), *_norm(m * b)]
@@ -167,12 +168,12 @@ class _Linear(nn.Module):
 class _Bottleneck(nn.Module):
     """M times a linear layer, batch norm, ReLU, and a linear layer: (M, B, inputs) to (M, B, outputs)."""
 
-    def __init__(self, members: int, inputs: int, outputs: int) -> None:
+    def __init__(self, members: int, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
         self.members = members
-        self.widen = _Linear(members, inputs, HIDDEN)
-        self.norm = nn.BatchNorm1d(members * HIDDEN)
-        self.narrow = _Linear(members, HIDDEN, outputs)
+        self.widen = _Linear(members, inputs, hidden)
+        self.norm = nn.BatchNorm1d(members * hidden)
+        self.narrow = _Linear(members, hidden, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         hidden = F.relu_(self.norm(self.widen(x).transpose(0, 1).flatten(1)))

@@ -23,7 +23,7 @@ from monai_sagan.methods.discrepancy import DiscrepancyNetwork, discrepancy_maps
 from monai_sagan.networks.autoencoder import BACKBONES, Autoencoders, Reconstruction
 
 TINY = DdadOptions(
-    method="ddad", image_size=(32, 32), batch_size=8, members=2, max_iterations=4, iterations_per_epoch=2,
+    method="ddad", image_size=(32, 32), batch_size=8, members=2, hidden=32, max_iterations=4, iterations_per_epoch=2,
     refinement_share=0.5, refinement_batch_size=3, learning_rate=1e-3,
 )  # fmt: skip
 backbones = pytest.mark.parametrize("backbone", BACKBONES)
@@ -141,7 +141,7 @@ def numbered(first: int, count: int) -> Tensor:
 
 
 def autoencoders_stage(share: float) -> AutoencodersStage:
-    stage = AutoencodersStage(Autoencoders(6, image_size=(32, 32)), 1e-3, Computing())
+    stage = AutoencodersStage(Autoencoders(6, image_size=(32, 32), hidden=32), 1e-3, Computing())
     stage.mixture.unlabeled_share.fill_(share)
     return stage
 
@@ -175,7 +175,7 @@ def test_share_of_unlabeled_images_is_that_of_the_data():
 
 
 def test_squares():
-    network = DiscrepancyNetwork(Autoencoders(4, image_size=(64, 64)))
+    network = DiscrepancyNetwork(Autoencoders(4, hidden=32))
     stage = RefinementStage(network, 64, 1e-4, Computing())
     normal = torch.arange(80.0).view(-1, 1, 1, 1).expand(-1, 1, 64, 64)
     torch.manual_seed(0)

@@ -9,7 +9,7 @@ from monai_sagan.methods import METHODS, resolve_settings
 TINY: dict[str, dict[str, Any]] = {
     "sagan": {"channels": 4, "num_res_blocks": 1, "grid": [2, 2]},
     "brainomaly": {"channels": 4, "num_res_blocks": 1},
-    "ddad": {},
+    "ddad": {"members": 2, "hidden": 8, "refinement_batch_size": 2},
     "pu": {"channels": 2},
     "amae": {
         **{"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2},

@@ -23,7 +23,7 @@ SIZE = (32, 48)
 def autoencoders(members: int, backbone: str = "ae", in_channels: int = 1) -> Autoencoders:
     """In float64, for batch norms over few images magnify rounding."""
     torch.manual_seed(members)
-    return Autoencoders(members, in_channels, SIZE, backbone).double()
+    return Autoencoders(members, in_channels, SIZE, backbone, hidden=64).double()
 
 
 def images(count: int, channels: int, seed: int = 0) -> Tensor:

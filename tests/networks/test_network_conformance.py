@@ -111,7 +111,7 @@ ROWS = {
         ),
     ),
     "Autoencoders": Row(
-        lambda: Autoencoders(2, image_size=(32, 48), backbone="memae"),
+        lambda: Autoencoders(2, image_size=(32, 48), backbone="memae", hidden=32),
         ((1, 32, 48),),
         ("widen.bias",),
         statistics=True,
