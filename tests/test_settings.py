@@ -41,6 +41,7 @@ PUBLISHED = {
     "map_passes": 1,
     "map_smoothing": "none",
     "map_sigma": 2,
+    "output": "tanh",
 }
 PAPER = {
     "batch_size": 64,
@@ -157,6 +158,7 @@ def test_a_short_run_is_one_epoch(given, wanted):
         ("abnormal_region_restoration", 0),
         *(("gate_norm", value) for value in ("batch", 1, False)),
         *(("position_bits", value) for value in ("round", 3)),
+        *(("output", value) for value in ("add", 3)),
         *(("fake_source", value) for value in ("normal", True)),
         *(("in_channels", value) for value in (2, 0, "1")),
         *(("image_size", value) for value in (0, -64, 64.0, "64", [64], [64, 64, 64], [64, 64.0], [64, 0], True)),

@@ -5,41 +5,33 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from functools import cache, partial
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
-
 from monai_sagan import run_files
-from monai_sagan.data.array_store import in_parts
 from monai_sagan.data.cache import ImageCache
 from monai_sagan.data.datalist import Datalist, Item
 from monai_sagan.data.datasets.patient_ids import VOLUME, alike_ids, patient_sources
 from monai_sagan.data.digests import SIDES, seen_images, splits_digest
+from monai_sagan.data.near_duplicates import Thumbnails, near_duplicates, sampling_step
 from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 from monai_sagan.records import record, record_text
 
-__all__ = ["audit_splits", "near_duplicates", "splits_to_evaluate"]
+__all__ = ["audit_splits", "splits_to_evaluate"]
 
 logger = logging.getLogger(__name__)
 
 Place = tuple[str, str, Item]  # the split, the side, the item
 TRAINING = [name for name, side in SIDES.items() if side == "training"]
 EXAMPLES = 20  # of each finding, in audit.json
-SIDE = 32  # pixels of the pictures that are compared
-NEAR = 0.93  # cosine of what they are compared by
-PROJECTED, SURELY = 256, 0.87
-CHUNK, BLOCK = 2**20, 1024  # pixels, and rows of features, at a time
-MOST = 10_000  # near-duplicates after which looking ends: a set of look-alikes needs no list of all its pairs
 SEPARABLE = 0.65  # an AUC by which a property of the files alone tells two kinds of images apart
 SEVERAL_VOLUMES = "whether several volumes are of one patient"
 UNKNOWN = [
-    "shifted, turned or cropped copies of an image are not found, nor are other images of a patient without an id",
+    "copies that were shifted, turned by other than quarters or cropped by more than 5 % may be missed, as may other "
+    "images of a patient without an id",
     "labels are taken as the dataset gives them",
 ]
 
@@ -77,7 +69,12 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
           f"all images are prepared alike" for kind in kinds if kind["auc"] >= SEPARABLE),
     ]  # fmt: skip
     sources = patient_sources((item for items in splits.values() for item in items), images.images)
-    unknown = [*_unknown_patients(splits), *([SEVERAL_VOLUMES] if VOLUME in sources else []), *UNKNOWN]
+    unknown = [
+        *_unknown_patients(splits),
+        *([SEVERAL_VOLUMES] if VOLUME in sources else []),
+        *_sampled(splits),
+        *UNKNOWN,
+    ]
     logger.info("splits: " + ", ".join(f"{name} {len(items)}" for name, items in splits.items()))
     audit: dict[str, Any] = {
         "splits": {name: _summary(items) for name, items in splits.items()},
@@ -222,105 +219,22 @@ def _pair(a: Place, b: Place) -> dict[str, Any]:
 
 def _near_duplicates(splits: Datalist, images: ImageCache) -> list[dict[str, Any]]:
     parts = _placed(splits)
-    short = {part: _projected([item for *_, item in places], images) for part, places in parts.items()}
-    # Leaks come first, for the list of what is found may be cut.
-    pairs = sorted(combinations(parts, 2), key=lambda pair: all(part in TRAINING for part in pair))
+    small = {part: Thumbnails(images.stored([item for *_, item in places])) for part, places in parts.items()}
     found: list[dict[str, Any]] = []
-    for one, other in pairs:
-        seen: set[tuple[int, int]] = set()
-        # A mirrored copy in training is no more than an augmentation.
-        for mirrored in (False,) if one in TRAINING and other in TRAINING else (False, True):
-            for i, j in _candidates(short[one][0], short[other][mirrored]):
-                a, b = parts[one][i], parts[other][j]
-                if a[2]["digest"] == b[2]["digest"] or (i, j) in seen:
-                    continue
-                small = _small(images.pixels([a[2], b[2]]))
-                likeness = _likeness(_features(small[:1]), _features(small[1:], mirrored))[0]
-                if likeness >= NEAR:
-                    found.append(_pair(a, b) | {"likeness": round(float(likeness), 4)})
-                    seen.add((i, j))
-                if len(found) == MOST:
-                    return found
+    for one, other in combinations(parts, 2):
+        # A mirrored or turned copy within training is only an augmentation.
+        within = one in TRAINING and other in TRAINING
+        for i, j, likeness in near_duplicates(small[one], small[other], turned=not within):
+            a, b = parts[one][i], parts[other][j]
+            if a[2]["digest"] != b[2]["digest"]:
+                found.append(_pair(a, b) | {"likeness": round(likeness, 4)})
     return found
 
 
-def _projected(items: list[Item], images: ImageCache) -> tuple[Tensor, Tensor]:
-    """Short features (N, 256) of images that need not fit into memory together, and those of their mirror images."""
-    stored = images.stored(items)
-    # What float16 rounds off is far below the margin of `SURELY`.
-    short = torch.empty(2, len(items), PROJECTED, dtype=torch.float16)
-    for part in in_parts(len(items), stored.shape, CHUNK):
-        small = _small(stored[part])
-        for mirrored in (False, True):
-            short[int(mirrored), part] = _short(_features(small, mirrored)).half()
-    return short[0], short[1]
-
-
-def _likeness(one: Tensor, other: Tensor) -> Tensor:
-    """How alike features (N, F) are, row by row, 0 to 1: an inverted image has them with the other sign."""
-    return (one * other).sum(1).abs()
-
-
-def near_duplicates(images: Tensor, others: Tensor) -> list[tuple[int, int, float]]:
-    """Pairs of nearly the same images among ``images`` and ``others``, uint8 (N, C, H, W) and (M, C, H, W).
-
-    Compared are the gradients of 32 x 32 pictures, dampened so that no border outweighs the rest; alike are those
-    whose cosine is 0.93 or more, or -0.93 or less: inverted ones, as by a MONOCHROME1 that the header got wrong. So are
-    those whose mirror images are. Measured on 2,199 chest radiographs and 1,600 phantoms: 99 % and more of the copies
-    that were encoded as JPEG, resized, brightened, bent by a gamma curve or covered with noise reach 0.93, pairs of
-    different patients 0.87 at most, of phantoms 0.923.
-
-    Returns:
-        index in ``images``, index in ``others``, the cosine without its sign.
-    """
-    found: dict[tuple[int, int], float] = {}
-    one, small = _features(_small(images)), _small(others)
-    for mirrored in (False, True):
-        other = _features(small, mirrored)
-        for i, j in _candidates(_short(one), _short(other)):
-            likeness = float(_likeness(one[i : i + 1], other[j : j + 1]))
-            if likeness >= max(NEAR, found.get((i, j), 0.0)):
-                found[i, j] = likeness
-    return [(i, j, likeness) for (i, j), likeness in sorted(found.items())]
-
-
-def _small(images: Tensor) -> Tensor:
-    """Grey pictures (N, 32, 32) of uint8 images (N, C, H, W)."""
-    small = torch.empty(len(images), SIDE, SIDE)
-    for part in in_parts(len(images), images.shape, CHUNK):
-        grey = images[part].float().mean(1, keepdim=True)
-        small[part] = F.interpolate(grey, (SIDE, SIDE), mode="bilinear", antialias=True, align_corners=False)[:, 0]
-    return small
-
-
-def _features(small: Tensor, mirrored: bool = False) -> Tensor:
-    """Unit vectors (N, 1922) of dampened gradients of small pictures (N, 32, 32), or of their mirror images."""
-    small = small.flip(-1) if mirrored else small
-    gradients = torch.cat([small.diff(dim=2)[:, :-1].flatten(1), small.diff(dim=1)[:, :, :-1].flatten(1)], dim=1)
-    size = gradients.abs()
-    return F.normalize(gradients / (size + 3 * size.median(1, keepdim=True).values + 1e-3))
-
-
-def _short(features: Tensor) -> Tensor:
-    """A random projection (N, 256) of features, the same for all, as unit vectors.
-
-    A cosine c is kept with a standard deviation of (1 - c^2) / 16, at `NEAR` 0.0084: `SURELY` is seven of them lower.
-    """
-    return F.normalize(features @ _projection(features.shape[1]))
-
-
-@cache
-def _projection(size: int) -> Tensor:
-    return torch.randn(size, PROJECTED, generator=torch.Generator().manual_seed(0))
-
-
-def _candidates(one: Tensor, other: Tensor) -> Iterator[tuple[int, int]]:
-    """Pairs of rows of `_short` features that may be near-duplicates."""
-    for i in range(0, len(one), BLOCK):
-        rows = one[i : i + BLOCK].float()
-        for j in range(0, len(other), BLOCK):
-            likely = (rows @ other[j : j + BLOCK].float().T).abs() >= SURELY
-            yield from ((i + a, j + b) for a, b in likely.nonzero().tolist())
+def _sampled(splits: Datalist) -> Iterator[str]:
+    for (one, these), (other, those) in combinations(_placed(splits).items(), 2):
+        if (step := sampling_step(len(these), len(those))) > 1:
+            yield f"too many images: near-duplicates of {other} were looked for in one of {step} images of {one}"
 
 
 def _shared_patients(splits: Datalist) -> list[dict[str, Any]]:

@@ -44,6 +44,9 @@ class SaganOptions(Settings):
     )
     position_bits: str = option("ceil", "rounding of the code's bits, see `position_code`", choices=("ceil", "floor"))
     keep_prob: float = option(0.95, "probability that a pixel keeps its restoration while training", low=1e-9, high=1)
+    output: str = option(
+        "tanh", "restored images: tanh(image + change), or the sum alone, see `SaganGenerator`", choices=("tanh", "sum")
+    )
     learning_rate_decay: float = option(
         0.5, "share of the run, at its end, over which the learning rate falls linearly to 0", low=0, high=1
     )
@@ -70,6 +73,7 @@ class SaganOptions(Settings):
         names = (
             *("in_channels", "channels", "num_res_blocks", "grid", "keep_prob", "gate_norm"),
             *("position_norm", "position_bits", "anatomical_consistency", "abnormal_region_restoration"),
+            "output",
         )
         return {name: getattr(self, name) for name in names}
 

@@ -23,7 +23,7 @@ __all__ = ["SaganGenerator"]
 
 
 class SaganGenerator(nn.Module):
-    """Restore images (B, C, H, W) in [-1, 1] to their healthy versions, of the same shape, in (-1, 1).
+    """Restore images (B, C, H, W) in [-1, 1] to their healthy versions, of the same shape and range.
 
     Each image is cut into a grid of patches, which share one encoder and decoder and are told apart by a position
     code at three depths and on the skips (anatomical consistency, Sec. 2.2). Attention gates weigh the skips at each
@@ -45,6 +45,9 @@ class SaganGenerator(nn.Module):
         anatomical_consistency: False: no patches and no position code (ablation).
         abnormal_region_restoration: False: no skips, no gates and no multi-level fusion: the decoder is a plain
             stack, as in Brainomaly (ablation).
+        output: ``"tanh"``, Eq. 2 as above, or ``"sum"``: ``restored = image + change``, so that no change leaves the
+            image as it is. The sum is clamped to [-1, 1] in evaluation mode; a pixel that the gate masks is not
+            changed.
         checkpoint_images: None, or how many images at a time take up memory: when gradients are wanted, activations
             are not kept but computed again, part by part, at the cost of one more forward pass.
         checks_range: whether the first call in evaluation mode warns of images that are not scaled to [-1, 1].
@@ -66,6 +69,7 @@ class SaganGenerator(nn.Module):
         position_bits: str = "floor",
         anatomical_consistency: bool = True,
         abnormal_region_restoration: bool = True,
+        output: str = "tanh",
         checkpoint_images: int | None = None,
         checks_range: bool = True,
     ) -> None:
@@ -76,6 +80,9 @@ class SaganGenerator(nn.Module):
         self.checkpoint_images = checkpoint_images
         if not 0 < keep_prob <= 1:
             raise ValueError(f"keep_prob is {keep_prob}; it is a probability above 0 and at most 1")
+        if output not in ("tanh", "sum"):
+            raise ValueError(f"output is {output!r}; use 'tanh' or 'sum'")
+        self.output = output
         self.rows, self.cols = (int(n) for n in grid) if anatomical_consistency else (1, 1)
         self.in_channels = in_channels
         self.keep_prob = keep_prob
@@ -108,8 +115,11 @@ class SaganGenerator(nn.Module):
         if self.training and self.keep_prob < 1:
             if uniform is None:
                 uniform = torch.rand_like(image[:, :1])
-            change = torch.where(uniform < self.keep_prob, change, image)
-        return torch.tanh(image + change)
+            masked = image if self.output == "tanh" else torch.zeros_like(image)
+            change = torch.where(uniform < self.keep_prob, change, masked)
+        if self.output == "tanh":
+            return torch.tanh(image + change)
+        return image + change if self.training else (image + change).clamp(-1, 1)
 
     def change(self, patches: Tensor) -> Tensor:
         """The additive map of patches (N, C, h, w), of the same shape."""

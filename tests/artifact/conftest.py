@@ -29,6 +29,7 @@ MODELS = {
         "anatomical_consistency": False,
         "abnormal_region_restoration": False,
         "num_res_blocks": 0,
+        "output": "sum",
     },
     "plain": {"preset": "paper", "image_size": [96, 64], "grid": [3, 2], "position_norm": "none"},
     "official": {

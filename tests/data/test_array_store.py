@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from monai_sagan.data.array_store import ArrayFile, StoredImages, in_parts, join_images, move_images
-from monai_sagan.data.audit import near_duplicates
 from monai_sagan.data.batches import TrainingBatches, validation_batches
+from monai_sagan.data.near_duplicates import near_duplicates
 from monai_sagan.data.training_range import measure_typical
 
 

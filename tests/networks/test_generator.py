@@ -103,6 +103,7 @@ def test_images_that_do_not_fit(shape, says):
     [
         ({"keep_prob": 0}, "keep_prob is 0"),
         ({"keep_prob": 1.1}, "keep_prob is 1.1"),
+        ({"output": "relu"}, "output is 'relu'"),
         ({"gate_norm": "batch"}, "gate norm is 'batch'"),
         ({"position_bits": "round"}, "rounding is 'round'"),
         ({"grid": (0, 2)}, "no patches"),
@@ -175,6 +176,36 @@ def test_no_change_gives_tanh():
     network, image = generator().eval(), images(2, 1, 64, 64)
     nn.init.zeros_(network.to_image.weight)
     assert torch.equal(network(image), torch.tanh(image))
+
+
+def test_the_sum_leaves_an_image_without_change_as_it_is():
+    network, image = generator(output="sum"), images(2, 1, 64, 64)
+    nn.init.zeros_(network.to_image.weight)
+    for mode in (True, False):
+        assert torch.equal(network.train(mode)(image), image)
+
+
+def test_the_sum_and_the_tanh_are_of_the_same_change():
+    image = images(2, 1, 64, 64)
+    uniform = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for mode in (True, False):
+            restored = generator(output="sum").train(mode)(image, uniform)
+            bent = generator().train(mode)(image, uniform)
+            masked = (uniform >= 0.95) & mode
+            assert torch.equal(restored[masked], image[masked])
+            inside = ~masked & (restored.abs() < 1)
+            torch.testing.assert_close(bent[inside], restored[inside].tanh())
+            assert inside.float().mean() > 0.5
+
+
+def test_the_sum_stays_in_range_in_evaluation_mode():
+    network, image = generator(output="sum"), images(2, 1, 64, 64)
+    with torch.no_grad():
+        network.to_image.weight.mul_(30)
+        trained, restored = network(image, torch.zeros(2, 1, 64, 64)), network.eval()(image)
+    assert trained.abs().max() > 1
+    assert torch.equal(restored, trained.clamp(-1, 1))
 
 
 def patch_outputs(network: SaganGenerator, image: torch.Tensor) -> torch.Tensor:
@@ -298,7 +329,7 @@ def test_channels_last_stays():
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "settings",
-    [{"gate_norm": None}, {"anatomical_consistency": False}, {"abnormal_region_restoration": False}],
+    [{"gate_norm": None}, {"anatomical_consistency": False}, {"abnormal_region_restoration": False}, {"output": "sum"}],
     ids=str,
 )
 def test_script_equals_eager(settings):
@@ -310,8 +341,9 @@ def test_script_equals_eager(settings):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_script_trains_like_eager():
-    network, image = generator().train(), images(2, 1, 64, 64)
+@pytest.mark.parametrize("output", ["tanh", "sum"])
+def test_script_trains_like_eager(output):
+    network, image = generator(output=output).train(), images(2, 1, 64, 64)
     script = torch.jit.script(network)
     torch.manual_seed(1)
     restored = network(image)

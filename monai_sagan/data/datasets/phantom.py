@@ -27,21 +27,26 @@ __all__ = ["PHANTOM_COUNTS", "lesion_boxes", "phantom_image", "read_phantom", "w
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
-VERSION = 2  # of the files: raise it when the same arguments would write others
+VERSION = 3  # of the files: raise it when the same arguments would write others
 
 PHANTOM_COUNTS = dict(
     train_normal=600, unlabeled_normal=240, unlabeled_abnormal=360, test_normal=200, test_abnormal=200
 )
 
 _PATIENT = {  # the ends between which each variable is drawn; lengths in unit coordinates, angles in radians
-    "shift_x": (-0.045, 0.045), "shift_y": (-0.04, 0.04), "tilt": (-0.06, 0.06), "size": (0.96, 1.06),
-    "flank": (0.89, 0.97), "shoulder": (-0.90, -0.82), "lung_width": (0.70, 0.78), "lung_top": (-0.81, -0.72),
-    "lung_base": (0.64, 0.77), "dome": (0.14, 0.23), "liver": (0.05, 0.11), "air": (0.60, 0.75),
-    "medial": (0.10, 0.15), "heart_x": (0.11, 0.17), "heart_y": (0.24, 0.32), "heart_width": (0.28, 0.38),
-    "heart_height": (0.38, 0.47), "bubble": (0.0, 0.2), "bone": (0.04, 0.08), "rib_spacing": (0.145, 0.175),
-    "rib_phase": (0.0, 1.0), "rib_bend": (0.35, 0.55), "clavicle_y": (-0.61, -0.54), "clavicle_slope": (0.1, 0.3),
-    "vessels": (0.03, 0.06), "gamma": (0.9, 1.15), "mean": (102.0, 122.0), "sd": (57.0, 67.0), "grain": (3.0, 4.5),
+    "shift_x": (-0.071, 0.071), "shift_y": (-0.062, 0.062), "tilt": (-0.085, 0.085), "size": (0.91, 1.08),
+    "breadth": (0.975, 1.025), "flank": (0.873, 0.975), "shoulder": (-0.912, -0.805), "lung_width": (0.68, 0.79),
+    "lung_top": (-0.823, -0.71), "lung_base": (0.605, 0.778), "dome": (0.125, 0.243), "liver": (0.045, 0.115),
+    "air": (0.6, 0.75), "medial": (0.092, 0.158), "heart_x": (0.095, 0.178), "heart_y": (0.22, 0.33),
+    "heart_width": (0.265, 0.395), "heart_height": (0.36, 0.482), "bubble": (0.0, 0.2), "bone": (0.035, 0.092),
+    "rib_spacing": (0.141, 0.179), "rib_phase": (0.0, 1.0), "rib_bend": (0.325, 0.575),
+    "clavicle_y": (-0.623, -0.532), "clavicle_slope": (0.075, 0.325), "vessels": (0.028, 0.065),
+    "brighter_right": (-0.015, 0.015), "brighter_down": (-0.015, 0.015), "gamma": (0.9, 1.15), "mean": (102.0, 122.0),
+    "sd": (57.0, 67.0), "grain": (3.0, 4.5),
 }  # fmt: skip
+
+
+WARP = 0.04  # of all of a patient's anatomy, in unit coordinates: no two are built alike
 
 
 def _soft(depth: Array, ramp: float) -> Array:
@@ -138,12 +143,14 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     p = SimpleNamespace(**{name: patient.uniform(*ends) for name, ends in _PATIENT.items()})
     axis = (np.arange(image_size) + 0.5) * (2 / image_size) - 1
     across, down, cos, sin = axis - p.shift_x, axis[:, None] - p.shift_y, np.cos(p.tilt), np.sin(p.tilt)
-    x, y = (across * cos + down * sin) / p.size, (down * cos - across * sin) / p.size
+    x, y = (across * cos + down * sin) / (p.size * p.breadth), (down * cos - across * sin) / p.size * p.breadth
+    x, y = (along + WARP * _field(patient, axis, 1.0) for along in (x, y))
     ramp = max(0.05, 2 / image_size)
     tissue, bones = _chest(p, x, y, ramp)
     lung, hilum = _soft(_lung_depth(p, x, y), ramp), _soft(0.25 - np.hypot(np.abs(x) - 0.12, y - 0.05), 0.5)
     vessels = p.vessels * (0.3 + hilum) * _soft(_field(patient, axis, 4.0), 3.0)
     image = tissue * (1 - p.air * lung) + lung * vessels + p.bone * bones
+    image *= 1 + p.brighter_right * x + p.brighter_down * y
     mask = np.zeros(image.shape, dtype=bool)
     for blob in _opacities(p, lesion, axis, x, y) if abnormal else ():
         image += lesion.uniform(0.6, 0.95) * blob * lung * (tissue - image)
