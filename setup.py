@@ -72,6 +72,7 @@ setup(
         "dev": [
             *(*DICOM, *EXPORT, *DOCS, *NOTEBOOKS, *MLFLOW),
             *("pytest", "pytest-cov", "pytest-xdist", "mypy", "ruff"),
+            "opencv-python-headless>=4.10",  # what cloning is compared with
             *("playwright>=1.60", "filelock"),  # pages in a browser, which is Debian's
         ],
     },

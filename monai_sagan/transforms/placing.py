@@ -24,7 +24,7 @@ OBJECT_SHARE = 0.7  # of a patch, and of what it covers
 GAMMA = (0.05, 0.03)  # half widths as shares of the side: the first plus a gamma variable of shape 2 and this scale
 WIDTHS = (0.03, 0.4)  # least and greatest half width, likewise
 SCALE = (1.0, 0.5, 0.7, 1.3)  # of resized patches: mean, standard deviation, least, greatest
-FIRST_TRIES = 4  # at a time where trying stops at the first success; then four times as many
+FIRST_TRIES = 8  # at a time where trying stops at the first success; then all others for the patches that are left
 TOGETHER = 8  # tries that are compared pixel by pixel at a time
 
 
@@ -182,9 +182,9 @@ class _Target:
         pixels = self.pixels[rows, None]
         place = [top, left, height.expand_as(top), width.expand_as(top)]
         below = _count(self.sums, self.member[rows], place, self.most[0], False)
-        # So much at least is covered, and so much at most; only between are pixels compared.
+        # So much at least is covered, and so much at most; only between, and before a success, are pixels compared.
         accepted = pixels + below - height * width > OBJECT_SHARE * pixels
-        unsure = (~accepted & (below > OBJECT_SHARE * pixels)).nonzero()
+        unsure = ((accepted.cumsum(1) == 0) & (below > OBJECT_SHARE * pixels)).nonzero()
         for part in unsure.split(256) if len(unsure) else ():
             pair, some = part.unbind(1), rows[part[:, 0]]
             window = [int(size[some].max()) for size in self.sizes]
@@ -280,5 +280,5 @@ def _first_accepted(
             found = found | new
         else:
             chosen[left[new]], found[left[new]] = first[new], True
-            left, step = left[~new], 4 * step
+            left, step = left[~new], TRIES
     return found, chosen
