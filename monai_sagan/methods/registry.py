@@ -19,6 +19,7 @@ __all__ = ["METHODS", "find_method", "make_network", "resolve_settings"]
 METHODS = {
     "sagan": "monai_sagan.methods.sagan.Sagan",
     "brainomaly": "monai_sagan.methods.brainomaly.Brainomaly",
+    "pu": "monai_sagan.methods.pu.Pu",
 }
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from monai_sagan.distributed import average_gradients, mean_of_processes, rank_and_count
 
-__all__ = ["descend", "draw_uniform", "of_all_processes"]
+__all__ = ["average_statistics", "descend", "draw_uniform", "of_all_processes"]
 
 
 def draw_uniform(like: Tensor) -> Tensor:
@@ -32,3 +32,8 @@ def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
     loss.backward()
     average_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])
     optimizer.step()
+
+
+def average_statistics(network: nn.Module) -> None:
+    """Give the buffers of a network, such as the running statistics of batch norms, their mean over all processes."""
+    mean_of_processes([buffer for buffer in network.buffers() if buffer.is_floating_point()])

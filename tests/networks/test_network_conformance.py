@@ -27,6 +27,7 @@ from monai_sagan.networks.blocks import (
     ResidualBlock,
     UpBlock,
 )
+from monai_sagan.networks.classifier import LocationClassifier
 from monai_sagan.networks.patches import position_code
 
 MODULES = [
@@ -49,6 +50,8 @@ class Row:
         shapes: of its inputs, without the batch.
         idle: ends of names of parameters that an instance norm behind them takes the effect of.
         random: whether it draws while it trains.
+        statistics: whether it gathers statistics while it trains, and uses them afterwards.
+        constants: ends of names of what its state holds besides parameters and statistics.
         together: images (or patches) that belong together in a batch.
         refuses: shapes of inputs, with the batch, and what the error says.
     """
@@ -57,10 +60,13 @@ class Row:
     shapes: tuple[tuple[int, ...], ...]
     idle: tuple[str, ...] = ()
     random: bool = False
+    statistics: bool = False
+    constants: tuple[str, ...] = ()
     together: int = 1
     refuses: tuple[tuple[tuple[int, ...], str], ...] = ()
 
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
 BIASES_UNDER_NORM = (".mix.bias", ".gate.0.bias", ".skip.0.bias", ".attention.0.bias")
 
 ROWS = {
@@ -82,6 +88,12 @@ ROWS = {
             ((1, 1, 4, 48), "images of 4 x 48 are too small"),
             ((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),
         ),
+    ),
+    "LocationClassifier": Row(
+        lambda: LocationClassifier(channels=4),
+        ((1, 32, 48),),
+        statistics=True,
+        refuses=(((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),),
     ),
     "AttentionGate": Row(
         lambda: AttentionGate(6), ((6, 8, 12), (6, 8, 12)), ("gate.0.bias", "skip.0.bias", "n.0.bias")
@@ -161,10 +173,10 @@ def test_eval_is_deterministic_and_train_differs_by_its_draws_alone(name):
     module.train()
     torch.manual_seed(1)
     trained = module(*given)
-    assert torch.equal(trained, restored) != ROWS[name].random
+    assert torch.equal(trained, restored) != (ROWS[name].random or ROWS[name].statistics)
     torch.manual_seed(1)
     assert torch.equal(module(*given), trained)
-    assert torch.equal(module.eval()(*given), restored)  # training left nothing behind
+    assert torch.equal(module.eval()(*given), restored) != ROWS[name].statistics  # training left nothing else behind
 
 
 @each
@@ -198,7 +210,9 @@ def test_state_goes_round(name):
     assert torch.equal(other(*given), module(*given))
     storages = [value.untyped_storage().data_ptr() for value in module.state_dict().values()]
     assert len(set(storages)) == len(storages)  # nothing is shared, which safetensors would refuse
-    assert {label for label, _ in module.named_parameters()} == set(module.state_dict())
+    parameters = {label for label, _ in module.named_parameters()}
+    others = {label.split(".")[-1] for label in set(module.state_dict()) - parameters}
+    assert others == set(STATISTICS if ROWS[name].statistics else ROWS[name].constants)
 
 
 @each
