@@ -1,4 +1,4 @@
-"""The PU classifier: its losses and rate by hand, what it reads, and resuming."""
+"""The PU classifier: its losses and rate by hand, its step, and what it learns."""
 
 from __future__ import annotations
 
@@ -6,30 +6,16 @@ import math
 
 import pytest
 import torch
-from ignite.engine import Events
 from recorded_graph import RecordedGraph
+from tiny import tiny
 
 from monai_sagan.data.batches import TrainingBatches
 from monai_sagan.engines import StagedTrainer
-from monai_sagan.engines.stages import checkpoint_objects, make_stages
-from monai_sagan.handlers import AverageWeights, ResumeCheckpoint
+from monai_sagan.engines.stages import make_stages
 from monai_sagan.methods import Computing, find_method, make_network, resolve_settings
 from monai_sagan.methods.pu import logistic_loss, nnpu_loss, vpu_loss
 
 LOSSES = ("logistic", "vpu", "nnpu")
-LENGTH, EPOCHS = 3, 4
-
-
-def small(**values):
-    return resolve_settings(
-        "recommended",
-        "pu",
-        channels=2,
-        batch_size=4,
-        max_iterations=LENGTH * EPOCHS,
-        iterations_per_epoch=LENGTH,
-        **values,
-    )
 
 
 def network_of(settings):
@@ -82,7 +68,7 @@ def test_vpu_stays_finite_where_mixing_leaves_the_unlabeled_image():
 
 
 def test_the_rate_goes_up_and_down_once():
-    settings = small()
+    settings = tiny("pu")
     (stage,) = make_stages(network_of(settings), settings)
     rates = [stage.learning_rate(done, 1000, 10) for done in range(1000)]
     top = rates.index(max(rates))
@@ -95,7 +81,7 @@ def test_the_rate_goes_up_and_down_once():
 
 
 def test_score_is_the_mean_logit_and_the_map_has_the_image_size():
-    network = network_of(small()).eval()
+    network = network_of(tiny("pu")).eval()
     image = torch.randn(3, 1, 64, 64).tanh()
     found = find_method("pu").detect(network, image)
     assert found.restored is None
@@ -108,8 +94,8 @@ def test_score_is_the_mean_logit_and_the_map_has_the_image_size():
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_step_draws_nothing_and_reads_nothing(loss, random_pixels):
     """Recorded as a graph and run again on new inputs it does what it does at once."""
-    settings = small(loss=loss)
-    data = TrainingBatches(random_pixels(8), random_pixels(8, seed=1), 4, LENGTH, streams=("normal", "unlabeled"))
+    settings = tiny("pu", loss=loss)
+    data = TrainingBatches(random_pixels(8), random_pixels(8, seed=1), 4, 3, streams=("normal", "unlabeled"))
     states = []
     for recorded in (False, True):
         network = network_of(settings).train()
@@ -131,52 +117,6 @@ def test_a_step_draws_nothing_and_reads_nothing(loss, random_pixels):
         states.append(dict(network.named_parameters()))
     for name, value in states[0].items():  # the recorder does not see that batch norms write their statistics
         assert torch.equal(states[1][name], value), name
-
-
-class StoppedError(Exception):
-    pass
-
-
-def train(folder, random_pixels, stop_at=None, **values):
-    """A run with everything that a checkpoint holds; its states and the loss of each iteration."""
-    settings = small(ema_decay=0.5, **values)
-    network = network_of(settings)
-    stages = make_stages(network, settings)
-    average = AverageWeights(network, settings.ema_decay)
-    objects = checkpoint_objects(stages, average=average)
-    checkpoint = ResumeCheckpoint(folder / "checkpoint.pt", objects, {"max_iterations": settings.max_iterations})
-    data = TrainingBatches(
-        random_pixels(8), random_pixels(8, seed=1), 4, LENGTH, augment=True, streams=find_method("pu").streams
-    )
-    trainer = StagedTrainer("cpu", EPOCHS, data, stages, train_handlers=[average, checkpoint])
-    losses = {}
-
-    def watch(engine):
-        losses[engine.state.iteration] = float(engine.state.output["loss"])
-        if engine.state.iteration == stop_at:
-            raise StoppedError
-
-    trainer.add_event_handler(Events.ITERATION_COMPLETED, watch)
-    if stop_at is None:
-        trainer.run()
-    else:
-        with pytest.raises(StoppedError):
-            trainer.run()
-    return network.state_dict() | average.state_dict(), losses
-
-
-@pytest.mark.parametrize(("loss", "stop_at"), [("logistic", 3), ("logistic", 5), ("vpu", 8), ("nnpu", 11)])
-def test_a_run_resumes_bit_for_bit_wherever_it_stopped(loss, stop_at, tmp_path, random_pixels):
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    expected, losses = train(tmp_path / "a", random_pixels, loss=loss)
-    assert len(losses) == LENGTH * EPOCHS
-    train(tmp_path / "b", random_pixels, stop_at, loss=loss)
-    found, later = train(tmp_path / "b", random_pixels, loss=loss)
-    assert later == {iteration: value for iteration, value in losses.items() if iteration in later}
-    assert expected.keys() == found.keys()
-    for name, value in expected.items():
-        assert torch.equal(found[name], value), name
 
 
 @pytest.mark.parametrize("loss", LOSSES)

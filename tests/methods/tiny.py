@@ -9,6 +9,7 @@ from monai_sagan.methods import METHODS, resolve_settings
 TINY: dict[str, dict[str, Any]] = {
     "sagan": {"channels": 4, "num_res_blocks": 1, "grid": [2, 2]},
     "brainomaly": {"channels": 4, "num_res_blocks": 1},
+    "pu": {"channels": 2},
     "two_stages.TwoStages": {},
 }
 assert set(METHODS) <= set(TINY), "a method without its smallest options"
