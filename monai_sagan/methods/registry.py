@@ -20,6 +20,7 @@ METHODS = {
     "sagan": "monai_sagan.methods.sagan.Sagan",
     "brainomaly": "monai_sagan.methods.brainomaly.Brainomaly",
     "pu": "monai_sagan.methods.pu.Pu",
+    "amae": "monai_sagan.methods.amae.Amae",
 }
 
 

@@ -10,6 +10,10 @@ TINY: dict[str, dict[str, Any]] = {
     "sagan": {"channels": 4, "num_res_blocks": 1, "grid": [2, 2]},
     "brainomaly": {"channels": 4, "num_res_blocks": 1},
     "pu": {"channels": 2},
+    "amae": {
+        **{"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2},
+        **{"patch": 16, "test_masks": 3},
+    },
     "two_stages.TwoStages": {},
 }
 assert set(METHODS) <= set(TINY), "a method without its smallest options"

@@ -28,6 +28,7 @@ from monai_sagan.networks.blocks import (
     UpBlock,
 )
 from monai_sagan.networks.classifier import LocationClassifier
+from monai_sagan.networks.masked_autoencoder import MaskedAutoencoder
 from monai_sagan.networks.patches import position_code
 
 MODULES = [
@@ -67,6 +68,24 @@ class Row:
 
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
+SMALL_TRANSFORMER = {
+    **{"in_channels": 1, "image_size": (32, 48), "patch": 8, "width": 8, "depth": 1, "heads": 2},
+    **{"decoder_width": 8, "decoder_depth": 1, "decoder_heads": 2},
+}
+
+
+class WithFixedMask(nn.Module):
+    """A masked autoencoder that always sees the same patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.autoencoder = MaskedAutoencoder(**SMALL_TRANSFORMER)
+        self.register_buffer("kept", torch.tensor([[0, 5, 7, 8, 11, 23]]), persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.autoencoder(image, self.kept.expand(image.shape[0], -1))
+
+
 BIASES_UNDER_NORM = (".mix.bias", ".gate.0.bias", ".skip.0.bias", ".attention.0.bias")
 
 ROWS = {
@@ -94,6 +113,15 @@ ROWS = {
         ((1, 32, 48),),
         statistics=True,
         refuses=(((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),),
+    ),
+    "MaskedAutoencoder": Row(
+        WithFixedMask,
+        ((1, 32, 48),),
+        constants=("pos_embed", "decoder_pos_embed"),
+        refuses=(
+            ((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),
+            ((1, 1, 32, 32), "the images are 32 x 32 pixels; the network was built for 32 x 48"),
+        ),
     ),
     "AttentionGate": Row(
         lambda: AttentionGate(6), ((6, 8, 12), (6, 8, 12)), ("gate.0.bias", "skip.0.bias", "n.0.bias")
