@@ -154,7 +154,7 @@ class PuStage(Stage):
 
 
 class Pu(Method):
-    """A classifier of normal against unlabeled images: its logit is the score, the logits of its locations the map."""
+    """A classifier of normal against unlabeled images: its logit is the score, what it sees at each location the map."""
 
     title = "PU classifier"
     Options = PuOptions
@@ -169,10 +169,10 @@ class Pu(Method):
         return LocationClassifier(settings.in_channels, settings.channels, settings.dropout)
 
     def detect(self, network: nn.Module, image: Tensor) -> Detection:
-        """The mean logit of being abnormal, and the logits of the locations, brought to the image's size."""
+        """The mean logit of being abnormal, and the probability at each location, interpolated to the image's size."""
         logits = network(image).float()
-        shown = F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
-        return Detection(shown, logits.mean((1, 2, 3)))
+        of_pixels = F.interpolate(logits, image.shape[-2:], mode="bilinear", align_corners=False)
+        return Detection(of_pixels.sigmoid(), logits.mean((1, 2, 3)))
 
     def stages(self, network: Any, settings: PuOptions, computing: Computing) -> Sequence[PuStage]:
         """The one stage, with AdamW."""
