@@ -15,7 +15,7 @@ unlabeled images and adapts two autoencoders, a normative and an anomalous one. 
 - Adaptation: both autoencoders start from the pretrained one, encoders included, and train at a tenth of its rate: the
   normative one on normal and pseudo-normal images, the anomalous one on pseudo-abnormal ones.
 - Score: for each of 16 fixed random masks the mean absolute difference of both restorations over hidden pixels,
-  averaged over masks; the anomaly map is the same by pixel.
+  averaged over masks; the anomaly map is the same by pixel. An option takes the difference of squared errors instead.
 - Lengths of the stages, augmentation, image size and network of the preset ``recommended``.
 """
 
@@ -57,6 +57,11 @@ class AmaeOptions(Settings):
     decoder_heads: int = option(16, "of the decoder", low=1)
     mask_ratio: float = option(0.75, "share of the patches that are hidden", low=0.05, high=0.95)
     test_masks: int = option(16, "masks that a score averages", low=1, high=1024)
+    score: str = option(
+        "discrepancy",
+        "how restorations are compared: their absolute difference, or the difference of their squared errors",
+        choices=("discrepancy", "error"),
+    )
     pseudo_share: float = option(
         0.2, "share of the unlabeled images that pass for normal, and that pass for abnormal", low=0.01, high=0.5
     )
@@ -115,7 +120,7 @@ class Amae(Method):
 
     def network(self, settings: AmaeOptions) -> PairedAutoencoders:
         """Three autoencoders, a classifier, thresholds and masks."""
-        return PairedAutoencoders(settings.autoencoder(), settings.test_masks, settings.mask_ratio)
+        return PairedAutoencoders(settings.autoencoder(), settings.test_masks, settings.mask_ratio, settings.score)
 
     def detect(self, network: nn.Module, image: Tensor) -> Detection:
         """The mean absolute difference of both restorations of hidden patches, over fixed masks."""

@@ -22,6 +22,8 @@ class PairedAutoencoders(nn.Module):
         autoencoder: the arguments of `MaskedAutoencoder`.
         masks: that a score averages.
         mask_ratio: share of the patches that they hide.
+        score: ``"discrepancy"``: the absolute difference of both restorations; ``"error"``: how much larger the
+            normative one's squared error is, which may be negative.
 
     Example:
         >>> small = {"in_channels": 1, "image_size": (64, 64), "patch": 8, "width": 16, "depth": 1, "heads": 2}
@@ -32,8 +34,15 @@ class PairedAutoencoders(nn.Module):
 
     kept: Tensor
 
-    def __init__(self, autoencoder: Mapping[str, Any], masks: int = 16, mask_ratio: float = 0.75) -> None:
+    def __init__(
+        self,
+        autoencoder: Mapping[str, Any],
+        masks: int = 16,
+        mask_ratio: float = 0.75,
+        score: str = "discrepancy",
+    ) -> None:
         super().__init__()
+        self.score = score
         self.pretrained = MaskedAutoencoder(**autoencoder)
         self.normative = MaskedAutoencoder(**autoencoder)
         self.abnormal = MaskedAutoencoder(**autoencoder)
@@ -45,9 +54,13 @@ class PairedAutoencoders(nn.Module):
         masks = len(self.kept)
         kept = self.kept.repeat(len(image), 1)  # the masks of one image follow each other
         copies = image.repeat_interleave(masks, 0)
-        difference = (self.normative(copies, kept) - self.abnormal(copies, kept)).float().abs().mean(1, keepdim=True)
+        normative, abnormal = self.normative(copies, kept).float(), self.abnormal(copies, kept).float()
+        if self.score == "error":
+            difference = (copies - normative).square() - (copies - abnormal).square()
+        else:
+            difference = (normative - abnormal).abs()
         hidden = self.normative.hidden(self.kept)
-        difference = difference.unflatten(0, (-1, masks)) * hidden
+        difference = difference.mean(1, keepdim=True).unflatten(0, (-1, masks)) * hidden
         # Each mask hides as many pixels, so the mean over all is the mean of the masks' means.
         return difference.sum(1) / hidden.sum(0).clamp(min=1), difference.sum((1, 2, 3, 4)) / hidden.sum()
 

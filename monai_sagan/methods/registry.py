@@ -26,6 +26,8 @@ METHODS = {
     "fpi": "monai_sagan.methods.fpi.ForeignPatchInterpolation",
     "pii": "monai_sagan.methods.pii.PoissonImageInterpolation",
     "nsa": "monai_sagan.methods.nsa.NaturalSyntheticAnomalies",
+    "pu": "monai_sagan.methods.pu.Pu",
+    "amae": "monai_sagan.methods.amae.Amae",
 }
 
 

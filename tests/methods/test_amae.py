@@ -78,16 +78,25 @@ def test_restored_patches_lie_where_their_tokens_are():
     assert torch.equal(autoencoder(images(1), torch.tensor([[0]]))[0, 0], patch.repeat(4, 4))
 
 
-def test_score_and_map_are_means_over_masks_of_the_difference_of_hidden_pixels():
-    network, image = network_of().eval(), images(2)
+def discrepancy(image, normative, abnormal):
+    return (normative - abnormal).abs()
+
+
+def error(image, normative, abnormal):
+    return (image - normative) ** 2 - (image - abnormal) ** 2
+
+
+@pytest.mark.parametrize("difference", [discrepancy, error])
+def test_score_and_map_are_means_over_masks_of_hidden_pixels(difference):
+    network, image = network_of(score=difference.__name__).eval(), images(2)
     map_sum, counts, scores = torch.zeros(2, 1, 64, 64), torch.zeros(1, 1, 64, 64), []
     for kept in network.kept:
         kept = kept[None].expand(2, -1)
-        difference = (network.normative(image, kept) - network.abnormal(image, kept)).abs()
+        found = difference(image, network.normative(image, kept), network.abnormal(image, kept))
         hidden = network.normative.hidden(kept[:1])
-        map_sum += difference * hidden
+        map_sum += found * hidden
         counts += hidden
-        scores.append((difference * hidden).sum((1, 2, 3)) / hidden.sum())
+        scores.append((found * hidden).sum((1, 2, 3)) / hidden.sum())
     found = find_method("amae").detect(network, image)
     assert found.restored is None
     torch.testing.assert_close(found.score, torch.stack(scores).mean(0))

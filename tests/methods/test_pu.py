@@ -126,7 +126,9 @@ def test_it_learns_what_unlabeled_images_alone_have(loss):
     pixels = torch.randint(80, 120, (96, 1, 64, 64), generator=generator, dtype=torch.uint8)
     abnormal = pixels[64:]
     abnormal[:, :, 16:32, 16:32] = 220
-    settings = resolve_settings("recommended", "pu", channels=4, batch_size=16, max_iterations=30, loss=loss)
+    settings = resolve_settings(
+        "recommended", "pu", channels=4, batch_size=16, max_iterations=30, iterations_per_epoch=10, loss=loss
+    )
     network = network_of(settings)
     data = TrainingBatches(pixels[:32], pixels[32:], 16, 10, streams=("normal", "unlabeled"))
     StagedTrainer("cpu", settings.epochs, data, make_stages(network, settings)).run()
