@@ -18,16 +18,14 @@ __all__ = ["METHODS", "find_method", "make_network", "resolve_settings"]
 
 METHODS = {
     "sagan": "monai_sagan.methods.sagan.Sagan",
-    "brainomaly": "monai_sagan.methods.brainomaly.Brainomaly",
-    "ddad": "monai_sagan.methods.ddad.Ddad",
-    "pu": "monai_sagan.methods.pu.Pu",
-    "amae": "monai_sagan.methods.amae.Amae",
     "cutpaste": "monai_sagan.methods.cutpaste.CutPaste",
     "fpi": "monai_sagan.methods.fpi.ForeignPatchInterpolation",
     "pii": "monai_sagan.methods.pii.PoissonImageInterpolation",
     "nsa": "monai_sagan.methods.nsa.NaturalSyntheticAnomalies",
-    "pu": "monai_sagan.methods.pu.Pu",
+    "ddad": "monai_sagan.methods.ddad.Ddad",
     "amae": "monai_sagan.methods.amae.Amae",
+    "brainomaly": "monai_sagan.methods.brainomaly.Brainomaly",
+    "pu": "monai_sagan.methods.pu.Pu",
 }
 
 
