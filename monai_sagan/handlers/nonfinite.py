@@ -55,7 +55,8 @@ class StopOnNonFinite:
             begun |= {name: min(at, begun.get(name, NEVER)) for name, at in zip(names, first.tolist(), strict=True)}
         name = min(begun, key=lambda key: begun[key], default="")
         if name and begun[name] != NEVER:
+            penalized = any("gradient_penalty" in names for names in self._first)
             raise SaganError(
                 f"the loss {name} is not finite since iteration {int(begun[name])}; the last good checkpoint is kept; "
-                f"lower learning_rate or raise lambda_gp and start with another output_dir"
+                f"lower learning_rate{' or raise lambda_gp' * penalized} and start with another output_dir"
             )
