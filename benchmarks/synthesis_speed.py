@@ -79,7 +79,8 @@ def measure(name: str, recipe: Recipe, images: torch.Tensor, rounds: int) -> Non
     print(
         f"{images.shape[-1]} px {name}: loop {statistics.median(r[0] for r in rates):.0f} images/s, "
         f"batches {statistics.median(r[1] for r in rates):.0f}, {spread(wall)} times; "
-        f"processor time {spread(processor)} times"
+        f"processor time {spread(processor)} times",
+        flush=True,
     )
 
 

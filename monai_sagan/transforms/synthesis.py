@@ -204,7 +204,7 @@ def _blend(
     state.view(-1).scatter_(0, places.view(-1), ((marked - (before & LEVEL)) + new).view(-1))
 
 
-def _labels(change: Tensor, mask: Tensor, opacity: Tensor, patches: Patches, recipe: Recipe, fixed: bool) -> Tensor:
+def _labels(change: Tensor, mask: Tensor, opacity: Tensor, recipe: Recipe) -> Tensor:
     """Labels (B, H, W) in [0, 1], float32, from changes of grey level and where they count."""
     difference = change.abs()
     grey = difference[:, 0] if change.shape[1] == 1 else difference.float().mean(1).round_()
