@@ -16,7 +16,7 @@ unlabeled images and adapts two autoencoders, a normative and an anomalous one. 
   normative one on normal and pseudo-normal images, the anomalous one on pseudo-abnormal ones.
 - Score: for each of 16 fixed random masks the mean absolute difference of both restorations over hidden pixels,
   averaged over masks; the anomaly map is the same by pixel. An option takes the difference of squared errors instead.
-- Lengths of the stages, augmentation, image size and network of the preset ``recommended``.
+- Batch size, lengths of the stages, augmentation; in the preset ``recommended`` image size, network and score, too.
 """
 
 from __future__ import annotations
@@ -87,9 +87,12 @@ class Amae(Method):
             "image_size": (64, 64),
             "in_channels": 1,
             "preparation": "display",
+            "batch_size": 16,
             "max_iterations": 1500,
             "iterations_per_epoch": 25,
-            "learning_rate": 1e-3,
+            "learning_rate": 3e-3,
+            "pretraining_share": 0.6,
+            "score": "error",  # of the two the one with the higher AUCp on training images
             "augment": True,
             "patch": 8,
             "width": 96,

@@ -51,9 +51,9 @@ class PairedAutoencoders(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Anomaly map (B, 1, H, W) and score (B,) of images (B, C, H, W) in [-1, 1]."""
-        masks = len(self.kept)
-        kept = self.kept.repeat(len(image), 1)  # the masks of one image follow each other
-        copies = image.repeat_interleave(masks, 0)
+        masks = self.kept.shape[0]  # those of one image follow each other
+        kept = self.kept.expand(image.shape[0], -1, -1).flatten(0, 1)
+        copies = image[:, None].expand(-1, masks, -1, -1, -1).flatten(0, 1)
         normative, abnormal = self.normative(copies, kept).float(), self.abnormal(copies, kept).float()
         if self.score == "error":
             difference = (copies - normative).square() - (copies - abnormal).square()

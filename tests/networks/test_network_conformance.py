@@ -32,6 +32,7 @@ from monai_sagan.networks.classifier import LocationClassifier
 from monai_sagan.networks.dense_predictor import DensePredictor, EncoderBlock, EnlargingBlock
 from monai_sagan.networks.masked_autoencoder import MaskedAutoencoder
 from monai_sagan.networks.patches import position_code
+from monai_sagan.networks.plain_generator import PlainGenerator
 
 MODULES = [
     importlib.import_module(f"{networks.__name__}.{info.name}") for info in pkgutil.iter_modules(networks.__path__)
@@ -126,6 +127,14 @@ ROWS = {
         ("layers.0.bias", "layers.3.bias"),
         statistics=True,
         refuses=(((1, 1, 8, 12), "the maps have 1 channels; the network was built for 2"),),
+    ),
+    "PlainGenerator": Row(
+        lambda: PlainGenerator(1, 4, 1),
+        ((1, 32, 48),),
+        refuses=(
+            ((1, 1, 34, 48), "the images are 34 x 48 pixels; use sides that 4 divides"),
+            ((1, 3, 32, 48), "the images have 3 channels; the network was built for 1"),
+        ),
     ),
     "LocationClassifier": Row(
         lambda: LocationClassifier(channels=4),
