@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -81,7 +81,7 @@ class Amae(Method):
 
     title = "AMAE-style"
     Options = AmaeOptions
-    presets: Mapping[str, Mapping[str, Any]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "recommended": {
             "image_size": (64, 64),

@@ -83,7 +83,8 @@ class PseudoLabels(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits (B,) of being abnormal."""
-        return self.linear(features)[:, 0]
+        logits: Tensor = self.linear(features)[:, 0]
+        return logits
 
 
 def fixed_masks(count: int, patches: int, mask_ratio: float) -> Tensor:

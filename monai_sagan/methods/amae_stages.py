@@ -127,6 +127,7 @@ class Adaptation(_MaeStage):
         network, state = self.network, self.network.pretrained.state_dict()
         network.normative.load_state_dict(state)
         network.abnormal.load_state_dict(state)
+        assert batches.unlabeled is not None  # one of the method's streams
         images = EvaluationBatches(batches.unlabeled, batch_size=batches.batch_size)
         logits = torch.cat([self._judge(batch["image"].to(batches.device)) for batch in images])
         network.classifier.low.copy_(logits.quantile(self.settings.pseudo_share))
@@ -136,7 +137,8 @@ class Adaptation(_MaeStage):
     def _judge(self, image: Tensor) -> Tensor:
         with self.computing.precision():
             features = self.network.pretrained.features(image).float()
-        return self.network.classifier(features)
+        logits: Tensor = self.network.classifier(features)
+        return logits
 
     def step(self, variant: None, *inputs: Tensor) -> Iterator[EventOutput]:
         """One update on given images and masks."""

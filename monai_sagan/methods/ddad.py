@@ -49,7 +49,7 @@ class DdadOptions(Settings):
     hidden: int = option(2048, "units between the features and the bottleneck, on both sides", low=1)
     memory_slots: int = option(25, "of memae", low=1)
     discrepancy: str = option(
-        "dual", "dual is inter and intra, refined; rec is for refine false", choices=DISCREPANCIES
+        "dual", "dual is inter and intra, refined; rec is for refine false", choices=tuple(DISCREPANCIES)
     )
     refine: bool = option(True, "train a network on synthetic squares that turns discrepancies into probabilities")
     refinement_share: float = option(0.61, "of the iterations, for the refinement stage", low=1e-9, high=1 - 1e-9)

@@ -53,7 +53,8 @@ def discrepancy_maps(image: Tensor, found: Reconstruction) -> Maps:
     if found.log_variance is not None:
         variance = found.log_variance.float().chunk(2, dim=1)[1].exp().mean(1).clamp(min=LEAST_VARIANCE)
         rec, inter, intra = rec / variance, inter / variance.sqrt(), intra / variance.sqrt()
-    return Maps(*(found_map.mean(1, keepdim=True) for found_map in (rec, inter, intra)), restored=mean_b)
+    rec, inter, intra = (found_map.mean(1, keepdim=True) for found_map in (rec, inter, intra))
+    return Maps(rec, inter, intra, restored=mean_b)
 
 
 def focal_loss(logits: Tensor, mask: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from monai.engines.utils import IterationEvents
@@ -147,10 +147,13 @@ class PuStage(Stage):
         return found.float().mean((1, 2, 3))
 
     def _loss(self, *parts: Tensor) -> Tensor:
-        settings = self.settings
+        settings, (normal, unlabeled, *mixture) = self.settings, parts
         if settings.loss == "nnpu":
-            return nnpu_loss(*parts, settings.normal_fraction)
-        return vpu_loss(*parts, settings.mixup_weight) if settings.loss == "vpu" else logistic_loss(*parts)
+            return nnpu_loss(normal, unlabeled, settings.normal_fraction)
+        if settings.loss == "vpu":
+            mixed, weight = mixture
+            return vpu_loss(normal, unlabeled, mixed, weight, settings.mixup_weight)
+        return logistic_loss(normal, unlabeled)
 
 
 class Pu(Method):
@@ -158,7 +161,7 @@ class Pu(Method):
 
     title = "PU classifier"
     Options = PuOptions
-    presets: Mapping[str, Mapping[str, Any]] = {
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},  # there is no paper: the recipe that was tried first
         # Steadier with a few hundred images; with thousands raise max_iterations, and iterations_per_epoch with it.
         "recommended": {

@@ -120,6 +120,9 @@ class _RandSyntheticAnomaly(Randomizable, Transform):
 
     backend = [TransformBackends.TORCH]
     recipe: synthesis.Recipe
+    uniform: Tensor
+    object_level: int
+    value_range: tuple[float, float]
 
     def __init__(self, value_range: tuple[float, float] = (-1.0, 1.0), object_level: int = 20) -> None:
         if not isinstance(value_range, Sequence) or len(value_range) != 2 or not value_range[0] < value_range[1]:
@@ -142,8 +145,12 @@ class _RandSyntheticAnomaly(Randomizable, Transform):
         if randomize:
             self.randomize()
         made, label = synthesis.synthesize(
-            *(own[None], other.to(own)[None], self.uniform.to(own.device), self.recipe),
-            **{"object_level": self.object_level, "value_range": self.value_range},
+            own[None],
+            other.to(own)[None],
+            self.uniform.to(own.device),
+            self.recipe,
+            object_level=self.object_level,
+            value_range=self.value_range,
         )
         return _like(made[0], image), _like(label[0], image)
 

@@ -108,7 +108,7 @@ class _RandSyntheticAnomalyd(Randomizable, MapTransform):
     """What the dictionary forms of synthetic anomalies share: a subclass names its array form."""
 
     backend = RandForeignPatchInterpolation.backend
-    array_form: type[array.RandCutPaste | array.RandPoissonPatch | Any]
+    array_form: Any
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ they are shares of an image's sides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -221,7 +221,7 @@ def _half_widths(uniform: Tensor, side: int) -> Tensor:
     return (share * side).clamp(*width_bounds(side)).long()
 
 
-def _resized(height: Tensor, width: Tensor, uniform: Tensor, sides: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def _resized(height: Tensor, width: Tensor, uniform: Tensor, sides: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Height and width after scaling, within the bounds of half widths, with about the ratio of before."""
     mean, deviation, least, most = SCALE
     scale = (mean + deviation * torch.special.ndtri(uniform.clamp(1e-6, 1 - 1e-6))).clamp(least, most)

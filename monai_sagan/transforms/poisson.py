@@ -7,6 +7,7 @@ Perez et al., Poisson image editing, https://doi.org/10.1145/882262.882269.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,7 +72,7 @@ def solve_poisson(divergence: Tensor, rectangles: Rectangles, most: tuple[int, i
 
 def _sines(start: Tensor, count: Tensor, side: int, most: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Orthonormal sines (B, 1, side, most) that live on ``count`` places from ``start`` on, and their eigenvalues."""
-    kind = {"device": like.device, "dtype": like.dtype}
+    kind: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
     period = (count + 1).to(like.dtype)[:, None]
     place = torch.arange(1, side + 1, **kind) - start[:, None]
     number = torch.arange(1, most + 1, **kind)

@@ -7,7 +7,7 @@ learns to find what has changed. The scheme, and the four recipes, are those in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -142,14 +142,14 @@ def _objects(levels: Tensor, object_level: int) -> Tensor:
     return majority(grey.gt_(object_level).to(torch.uint8), _scaled(OBJECT_RADIUS, levels))
 
 
-def _chunks(patch: Patches, sides: tuple[int, int], fixed: bool) -> Iterator[tuple[Tensor, tuple[int, int]]]:
+def _chunks(patch: Patches, sides: Sequence[int], fixed: bool) -> Iterator[tuple[Tensor, tuple[int, int]]]:
     """Images to blend at a time, and a window in which their patches lie: patches of about the same size together."""
     if fixed:
-        yield torch.arange(len(patch.valid), device=patch.valid.device), sides
+        yield torch.arange(len(patch.valid), device=patch.valid.device), (sides[0], sides[1])
         return
     member = patch.valid.nonzero()[:, 0]
-    sizes, order = patch.height.maximum(patch.width)[member].sort(descending=True, stable=True)
-    sizes, start = sizes.tolist(), 0
+    longest, order = patch.height.maximum(patch.width)[member].sort(descending=True, stable=True)
+    sizes, start = [int(size) for size in longest.tolist()], 0
     for end in range(1, len(sizes) + 1):
         last = end == len(sizes)
         if last or (sizes[start] ** 2 - sizes[end] ** 2) * (len(sizes) - end) > WORTH_A_WINDOW:
