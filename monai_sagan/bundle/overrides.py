@@ -129,7 +129,8 @@ def _has_components(values: list[Any]) -> bool:
 
 
 def _check(place: list[str], wanted: Any, found: Any, options: Collection[str]) -> None:
-    decided_by = [name for name in _decided_by(wanted) if name in options]
+    further = (place[-1],) if wanted is None else ()  # an argument that the package does not give, called as an option
+    decided_by = [name for name in (*further, *_decided_by(wanted)) if name in options]
     respelled = any(re.fullmatch(rf"[$@][$@\w#.]*\b{name}", str(found)) for name in decided_by)
     if decided_by and not respelled:
         names = ", ".join(f"--{name}" for name in decided_by)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -68,6 +69,11 @@ DECIDED = [
     ("datalist#split_seed", 4, "split_seed"),
     ("dataset_options", {"split_file": "@split_file", "third_class": "@third_class", "split_seed": 4}, "split_seed"),
     ("train#trainer", {"_target_": "mine.Trainer", "seed": 4}, "seed"),
+    # arguments that the package's components do not take, called as options
+    ("network_def#channels", 6, "channels"),
+    ("train#trainer#n_critic", 3, "n_critic"),
+    ("average#learning_rate", "$0.1", "learning_rate"),
+    ("train#dataset#in_channels", 3, "in_channels"),
 ]
 
 
@@ -95,6 +101,20 @@ FREE = [
 @pytest.mark.parametrize(("key", "value", "recorded"), FREE)
 def test_all_else_is_recorded(key, value, recorded):
     assert read(deepcopy({key: value})) == {key: value if recorded is ... else recorded}
+
+
+def test_the_examples_of_the_guide():
+    section = (Path(__file__).parents[2] / "docs/guides/training.md").read_text().split("## Below the options")[1]
+    examples = re.findall(r"`--([\w#]+#\w+) (\w+)`", section.split("\n## ")[0])
+    config = json.loads((Path(bundle_path("rsna")) / "train.json").read_text())
+    assert len(examples) == 2
+    for key, _ in examples:
+        component = config
+        for part in key.split("#")[:-1]:
+            component = component[part]  # MONAI itself refuses what is below a component that is not there
+    (refused_key, value), (recorded_key, other) = examples
+    assert read({refused_key: int(value)}).startswith(f"{refused_key} is decided by --{refused_key.split('#')[-1]};")
+    assert read({recorded_key: int(other)}) == {recorded_key: int(other)}
 
 
 def test_a_handler_more_or_less_is_recorded():
