@@ -77,7 +77,7 @@ class TwoStages(Method):
 
     title = "two stages"
     Options = Options
-    presets = {"paper": {}, "recommended": {}}
+    presets = {"paper": {}, "recommended": {}, "quick": {}}
     streams = ("normal",)
     stages_count = 2
 

@@ -18,7 +18,7 @@ from monai_sagan.files import write_text
 __all__: list[str] = []
 
 WIDTH, INDENT = 120, 4
-SHARED_FROM = {"train.json": "preset", "evaluate.json": "device", "inference.json": "device"}  # the first shared key
+SHARED_FROM = {"train.json": "method", "evaluate.json": "device", "inference.json": "device"}  # the first shared key
 
 
 def as_text(config: Mapping[str, Any]) -> str:

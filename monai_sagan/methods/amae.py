@@ -36,6 +36,26 @@ from monai_sagan.settings import Settings
 
 __all__ = ["Amae", "AmaeOptions"]
 
+RECOMMENDED: dict[str, Any] = {
+    "image_size": (64, 64),
+    "in_channels": 1,
+    "preparation": "display",
+    "batch_size": 16,
+    "max_iterations": 1500,
+    "iterations_per_epoch": 25,
+    "learning_rate": 3e-3,
+    "pretraining_share": 0.6,
+    "score": "error",  # of the two the one with the higher AUCp on training images
+    "augment": True,
+    "patch": 8,
+    "width": 96,
+    "depth": 4,
+    "heads": 4,
+    "decoder_width": 64,
+    "decoder_depth": 2,
+    "decoder_heads": 4,
+}
+
 
 @dataclass(frozen=True)
 class AmaeOptions(Settings):
@@ -83,25 +103,8 @@ class Amae(Method):
     Options = AmaeOptions
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "recommended": {
-            "image_size": (64, 64),
-            "in_channels": 1,
-            "preparation": "display",
-            "batch_size": 16,
-            "max_iterations": 1500,
-            "iterations_per_epoch": 25,
-            "learning_rate": 3e-3,
-            "pretraining_share": 0.6,
-            "score": "error",  # of the two the one with the higher AUCp on training images
-            "augment": True,
-            "patch": 8,
-            "width": 96,
-            "depth": 4,
-            "heads": 4,
-            "decoder_width": 64,
-            "decoder_depth": 2,
-            "decoder_heads": 4,
-        },
+        "recommended": RECOMMENDED,
+        "quick": RECOMMENDED | {"max_iterations": 300, "iterations_per_epoch": 25},
     }
     streams = ("normal", "unlabeled", "pseudo")
     stages_count = 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,19 @@ from monai_sagan.options import option
 from monai_sagan.settings import Settings
 
 __all__ = ["Brainomaly", "BrainomalyOptions"]
+
+RECOMMENDED: dict[str, Any] = {
+    "image_size": (64, 64),
+    "in_channels": 1,
+    "preparation": "display",
+    "max_iterations": 100_000,
+    "learning_rate": 2e-4,
+    "critic_betas": (0.5, 0.99),
+    "critic_init": "he",
+    "lambda_id": 10.0,
+    "augment": True,
+    "map_smoothing": "gaussian",
+}
 
 
 @dataclass(frozen=True)
@@ -44,17 +58,11 @@ class Brainomaly(Method):
     Options = BrainomalyOptions
     presets = {
         "paper": {},
-        "recommended": {
-            "image_size": (64, 64),
-            "in_channels": 1,
-            "preparation": "display",
-            "max_iterations": 100_000,
-            "learning_rate": 2e-4,
-            "critic_betas": (0.5, 0.99),
-            "critic_init": "he",
-            "lambda_id": 10.0,
-            "augment": True,
-            "map_smoothing": "gaussian",
+        "recommended": RECOMMENDED,
+        "quick": RECOMMENDED
+        | {
+            **{"channels": 8, "num_res_blocks": 2, "batch_size": 16, "max_iterations": 900, "iterations_per_epoch": 75},
+            **{"learning_rate": 5e-4, "ema_decay": 0.99},
         },
     }
     streams = ("normal", "unlabeled")

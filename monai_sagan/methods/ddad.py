@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from monai.engines.utils import IterationEvents
@@ -27,6 +28,13 @@ ENTROPY_WEIGHT = 2e-4  # of MemAE
 WEIGHT_DECAY = 1e-4  # of the refinement network
 SQUARE_CORE = 0.8  # share of height and width in which a synthetic square has its center
 SQUARE_SHARE = 0.5  # of the images
+
+RECOMMENDED: dict[str, Any] = {
+    "preparation": "display",
+    "batch_size": 96,
+    "max_iterations": 8000,
+    "refinement_share": 0.4,
+}
 
 
 @dataclass(frozen=True)
@@ -210,12 +218,8 @@ class Ddad(Method):
     map_words = "discrepancy of two ensembles of autoencoders, refined to a probability"
     presets = {
         "paper": {},
-        "recommended": {
-            "preparation": "display",
-            "batch_size": 96,
-            "max_iterations": 8000,
-            "refinement_share": 0.4,
-        },
+        "recommended": RECOMMENDED,
+        "quick": RECOMMENDED | {"batch_size": 24, "max_iterations": 600, "iterations_per_epoch": 60},
     }
     streams = ("normal", "unlabeled")
     stages_count = 2

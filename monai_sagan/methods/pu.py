@@ -28,6 +28,14 @@ __all__ = ["Pu", "PuOptions", "PuStage", "logistic_loss", "nnpu_loss", "vpu_loss
 MIXUP = 0.3  # both parameters of the Beta distribution that mixing weights come from, as in VPU's published code
 WARM_UP = 0.3  # share of the run in which the learning rate rises, as in torch's OneCycleLR
 
+RECOMMENDED: dict[str, Any] = {
+    "preparation": "display",
+    "batch_size": 32,
+    "max_iterations": 80,
+    "iterations_per_epoch": 4,
+    "ema_decay": 0.9,
+}
+
 
 @dataclass(frozen=True)
 class PuOptions(Settings):
@@ -164,13 +172,8 @@ class Pu(Method):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},  # there is no paper: the recipe that was tried first
         # Steadier with a few hundred images; with thousands raise max_iterations, and iterations_per_epoch with it.
-        "recommended": {
-            "preparation": "display",
-            "batch_size": 32,
-            "max_iterations": 80,
-            "iterations_per_epoch": 4,
-            "ema_decay": 0.9,
-        },
+        "recommended": RECOMMENDED,
+        "quick": RECOMMENDED,
     }
     streams = ("normal", "unlabeled")
 

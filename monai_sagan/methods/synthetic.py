@@ -23,6 +23,14 @@ from monai_sagan.transforms.synthesis import UNIFORM_NUMBERS, Recipe, synthesize
 
 __all__ = ["SyntheticAnomalies", "SyntheticOptions", "SyntheticStage"]
 
+RECOMMENDED: dict[str, Any] = {
+    "image_size": (64, 64),
+    "preparation": "display",
+    "batch_size": 32,
+    "max_iterations": 5000,
+    "iterations_per_epoch": 500,
+}
+
 
 @dataclass(frozen=True)
 class SyntheticOptions(Settings):
@@ -121,13 +129,8 @@ class SyntheticAnomalies(Method):
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "recommended": {
-            "image_size": (64, 64),
-            "preparation": "display",
-            "batch_size": 32,
-            "max_iterations": 5000,
-            "iterations_per_epoch": 500,
-        },
+        "recommended": RECOMMENDED,
+        "quick": RECOMMENDED | {"batch_size": 16, "max_iterations": 300, "iterations_per_epoch": 50},
     }
 
     def check(self, settings: Any) -> None:

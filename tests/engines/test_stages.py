@@ -165,7 +165,7 @@ def test_unknown_methods_and_options_are_named(refused):
         find_method("builtins.int")
     with refused("there is no option 'channels'"):
         resolve_settings("paper", "two_stages.TwoStages", channels=4)
-    with refused("preset is 'official'; use one of paper, recommended"):
+    with refused("preset is 'official'; use one of paper, recommended, quick"):
         resolve_settings("official", "two_stages.TwoStages")
     with refused("leave it out"):
         make_network(resolve_settings("paper", "two_stages.TwoStages"), checkpoint_images=2)

@@ -192,7 +192,7 @@ def test_maps_can_be_averaged_and_smoothed(method, finished):
 @each
 def test_presets_and_options(method, refused):
     found = find_method(method)
-    assert {"paper", "recommended"} <= set(found.presets)
+    assert {"paper", "recommended", "quick"} <= set(found.presets)
     for preset in found.presets:
         assert resolve_settings(preset, method).method == method
     assert all(row.help and "\n" not in row.help for row in describe(found.Options))
