@@ -20,8 +20,6 @@ from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = ["load_tensors", "save_tensors"]
-
 ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # how `write_text` writes a byte of a name that is not UTF-8
 PLAIN = re.compile(  # what pickles of tensors and plain values name
     r"torch\.(\w+|(_utils|_tensor|storage)\.\w+|serialization\._get_layout|nn\.parameter\.Parameter)|"

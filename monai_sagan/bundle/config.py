@@ -68,7 +68,7 @@ def models_in(folder: str) -> dict[str, Path]:
     packed = Path(folder) / PACKED_MODEL
     models = {"aucp": packed} if packed.is_dir() else run_models(folder)
     if not models["aucp"].exists():
-        raise SaganError(f"there is no trained model in {folder}; give the output_dir of a training run by --run_dir")
+        raise SaganError(f"no trained model in {folder}; give the output_dir of a training run by --run_dir")
     return models
 
 

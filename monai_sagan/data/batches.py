@@ -14,7 +14,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
 from monai_sagan.transforms.functional import foreign_patch, small_affine
 
-__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range", "validation_batches"]
+__all__ = ["TrainingBatches", "validation_batches"]
 
 STREAMS = ("normal", "unlabeled", "pseudo")
 

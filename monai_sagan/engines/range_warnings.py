@@ -7,11 +7,9 @@ from typing import Any
 
 from monai_sagan.data.training_range import compare_typical
 
-__all__ = ["range_warnings", "summarize_range_warnings"]
-
 
 def range_warnings(images: Any, typical: Mapping[str, Any] | None) -> list[str]:
-    """The measures of each of N images that are outside the range of the training images; mostly none, "".
+    """Name the measures of each image that are outside the training range; "" for the others.
 
     Args:
         images: uint8 (N, C, H, W), as the network sees them: a tensor, an array or stored images.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
-__all__ = ["delong", "roc_auc", "roc_auc_ci95", "roc_auc_difference_ci95"]
+__all__ = ["delong", "roc_auc", "roc_auc_ci95"]
 
 Array = NDArray[np.float64]
 

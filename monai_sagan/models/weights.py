@@ -1,4 +1,4 @@
-"""A safetensors artifact as what a model file holds: no pickle is read."""
+"""Read a safetensors artifact like a model file, without pickle."""
 
 from __future__ import annotations
 
@@ -10,24 +10,21 @@ from monai_sagan.errors import SaganError
 from monai_sagan.models.facts import FORMATS, check_files, read_facts
 from monai_sagan.packages import pip_install
 
-__all__ = ["is_artifact", "read_weights"]
-
 SUFFIX = ".safetensors"
 
 
 def is_artifact(path: str | Path) -> bool:
-    """Whether a path is a folder, or names a safetensors file, and no model file of a run."""
+    """Whether a path is a folder or a safetensors file, as opposed to a run's model file."""
     return Path(path).is_dir() or Path(path).name.endswith(SUFFIX)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """The content of an artifact, as `monai_sagan.models.trained.describe_trained` makes it, on the CPU.
+    """Read an artifact, given by its folder or ``model.safetensors``, as the content of a model file on the CPU.
 
-    Args:
-        path: the artifact's folder, or its ``model.safetensors``, with all else beside it.
+    See `monai_sagan.models.trained.describe_trained`.
 
     Raises:
-        SaganError: naming what is missing, changed, of a newer version or of another format.
+        SaganError: for files that are missing, changed, of a newer version or of another format.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -54,6 +51,6 @@ def read_weights(path: str | Path) -> dict[str, Any]:
     except ModuleNotFoundError as error:
         needed = error.name or "safetensors"
         raise SaganError(f"{folder} needs {needed}, which is not installed; {pip_install(needed)}") from None
-    except Exception as error:  # safetensors has errors of its own
+    except Exception as error:  # safetensors raises its own types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaganError(f"{folder} holds no weights ({reason}); export the model again") from None

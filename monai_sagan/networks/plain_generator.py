@@ -7,8 +7,6 @@ from torch import Tensor, nn
 
 from monai_sagan.networks.blocks import DownBlock, ResidualBlock, UpBlock
 
-__all__ = ["PlainGenerator"]
-
 
 class PlainGenerator(nn.Module):
     """Restore images (B, C, H, W) in [-1, 1] to their healthy versions ``tanh(image + change)``, of the same shape.

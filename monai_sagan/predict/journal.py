@@ -1,4 +1,4 @@
-"""The journal of a scored folder: the results of each file, on the disk as soon as they are known."""
+"""The journal of a scored folder: the results of each file, on disk as soon as they are known."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Journal:
         os.fsync(self._appended.fileno())
 
     def close(self) -> None:
-        """End what `open` began."""
+        """Close the file."""
         self._appended.close()
 
     def _lines(self, positions: Sequence[int]) -> Iterator[bytes]:

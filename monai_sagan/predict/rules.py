@@ -15,15 +15,13 @@ from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.pictures.overlay import Colors
 
-__all__ = ["ModelFacts", "ScoreRules"]
-
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What scoring a folder needs to know about a model beside its scores.
+    """Facts about a model that scoring a folder needs.
 
     Args:
-        identity: values that no other model has; resuming compares them.
+        identity: values unique to the model, compared when a run resumes.
         how: the decoding that the model was trained with.
         colors: of its anomaly maps.
         valid_normal_scores: (V,), of its validation normals.

@@ -1,4 +1,4 @@
-"""The results of a folder in numbers and in one line."""
+"""Counts of the results of a folder, and their summary in one line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from monai_sagan.errors import SaganError
 from monai_sagan.predict.journal import Row
 from monai_sagan.predict.results import Results
 
-__all__ = ["Summary", "summarize"]
-
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The results of a folder in numbers.
+    """Counts of the results of a folder.
 
     Args:
         output: where the results are.
@@ -54,16 +52,16 @@ class Summary:
 
 
 def summarize(results: Results, threshold: float | None, max_unreadable: float, others: Sequence[Path]) -> Summary:
-    """Count the results; log what is unreadable or unusual among the images that are in the folder now.
+    """Count the results; log unreadable images and those outside the training range that are in the folder now.
 
     Args:
         results: of a folder, complete.
         threshold: of the flags, or None.
-        max_unreadable: share of unreadable images in the folder, 0 to 1, above which there is an error.
+        max_unreadable: largest accepted share of unreadable images, 0 to 1.
         others: files in the folder that are not images.
 
     Raises:
-        SaganError: when there are images and none was ever scored, or too many are unreadable.
+        SaganError: if no image was ever scored or too many are unreadable.
     """
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
@@ -93,7 +91,7 @@ def summarize(results: Results, threshold: float | None, max_unreadable: float, 
 
 
 def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
-    """What each image counts as, such as "scored", and "scored here" where it is in the folder now."""
+    """Yield the counters of each image, such as "scored", and "scored here" if it is in the folder now."""
     for entry in results.entries():
         here = entry["file"] in results.files
         new = here and entry["file"] not in results.done

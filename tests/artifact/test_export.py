@@ -175,7 +175,7 @@ def test_what_a_run_goes_on_from_is_no_model(tmp_path, save_model, refused):
     save_model(tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
     torch.save({"iteration": 1, "settings": content["settings"], "states": {}}, tmp_path / "checkpoint.pt")
-    with refused("checkpoint.pt", "it is the checkpoint that a run goes on from", "give model.pt") as caught:
+    with refused("checkpoint.pt", "it is a checkpoint, for resuming a run", "give model.pt") as caught:
         export_artifact(tmp_path / "checkpoint.pt", tmp_path / "artifact")
     assert len(str(caught.value)) < 300
 

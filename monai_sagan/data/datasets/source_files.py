@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from monai_sagan.errors import SaganError
 from monai_sagan.files import name_on_disk
 
-__all__ = ["check_some_there", "files_by_stem", "report_left_out"]
+__all__ = ["report_left_out"]
 
 logger = logging.getLogger(__name__)
 

@@ -29,8 +29,6 @@ from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.data.formats.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.errors import SaganError
 
-__all__ = ["HowToDecode"]
-
 SECONDS_AN_IMAGE = 2.0  # added to a task's time limit for each of its images
 MANY = 10_000  # frames; a header that promises more is broken
 
