@@ -27,7 +27,7 @@ PLAIN = re.compile(  # what pickles of tensors and plain values name
 )
 
 
-def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it to the disk, and rename it to ``path``.
 
     Whenever the process dies, ``path`` holds its old content or all of the new one. Of several processes that train
@@ -144,7 +144,7 @@ def write_text(path: str | Path, text: str) -> None:
     def write(unfinished: Path) -> None:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
-    write_whole(path, write)
+    write_atomic(path, write)
 
 
 def save_tensors(content: dict[str, Any], path: str | Path) -> None:
@@ -168,7 +168,7 @@ def save_tensors(content: dict[str, Any], path: str | Path) -> None:
             except RuntimeError as error:  # of torch's own bookkeeping, where the file took no more
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
-    write_whole(path, write)
+    write_atomic(path, write)
 
 
 def load_tensors(path: str | Path, mmap: bool = False) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import take_place, write_whole
+from monai_sagan.files import take_place, write_atomic
 from monai_sagan.output_folder import DRAFT
 
 __all__: list[str] = []
@@ -52,7 +52,7 @@ def record(path: str | Path, write: Write) -> None:
     path = Path(path)
     kept = _kept.get(path.parent.resolve())
     if kept is None:
-        write_whole(path, write)
+        write_atomic(path, write)
     else:
         kept.records[path.name] = write
 
@@ -84,7 +84,7 @@ def replace_together(folder: str | Path) -> Iterator[Path]:
             yield draft
             kept = _kept.get(folder)
             for name, write in kept.records.items() if kept else ():
-                write_whole(draft / name, write)
+                write_atomic(draft / name, write)
             places = {entry: folder / entry.name for entry in sorted(draft.iterdir())}
             _check_places(places)
             if kept:

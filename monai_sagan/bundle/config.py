@@ -61,7 +61,7 @@ def models_in(folder: str) -> dict[str, Path]:
     """The models in ``folder`` by their names: a run's, see `run_models`, or a packed bundle's one model.
 
     Raises:
-        SaganError: when there is no model.
+        SaganError: without a model.
     """
     from monai_sagan.models.trained import run_models
 

@@ -127,7 +127,7 @@ class TrainingBatches:
         return batch
 
     def _part(self, drawn: Tensor) -> Tensor:
-        """This process's part of what was drawn for all."""
+        """The part of a common draw that belongs to this process."""
         return drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _next(self, count: int, step: int, stream: int) -> Tensor:

@@ -131,7 +131,7 @@ def _report_no_images(required: bool) -> dict[str, Any]:
 def _judge(model: Trained, scores: Tensor, points: Sequence[dict[str, Any]], pixels: Tensor) -> _Chosen:
     p_values = torch.from_numpy(conformal_p_values(model.valid_normal_scores, scores))
     threshold = (gallery_point(points) or {}).get("threshold")
-    return _Chosen(model, scores, p_values, threshold, range_warnings(pixels, model.typical))
+    return _Chosen(model, scores, p_values, threshold, range_warnings(pixels, model.training_range))
 
 
 def _baseline_metrics(baselines: Mapping[str, Tensor], items: Sequence[Item]) -> dict[str, Any]:

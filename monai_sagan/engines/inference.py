@@ -66,7 +66,7 @@ class FolderBatches:
             how=trained.settings.decoding(),
             colors=Colors(trained.scale, trained.pixel_threshold),
             valid_normal_scores=trained.valid_normal_scores,
-            typical=trained.typical,
+            training_range=trained.training_range,
         )
         at_a_time = images_at_a_time(batch_size, trained.settings.image_size)
         self.scorer = FolderScorer(

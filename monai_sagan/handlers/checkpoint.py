@@ -144,7 +144,7 @@ class ResumeCheckpoint:
         for name, value in self.settings.items():
             if name in self.up_to_rounding and (saved := settings.get(name)) != value:
                 logger.warning(
-                    f"{self.path} was made with {name} {saved}, this run has {value}: it goes on, up to rounding"
+                    f"{self.path} was made with {name} {saved}, this run has {value}: it resumes, up to rounding"
                 )
 
     def _name_full_disk(self, error: BaseException) -> None:

@@ -97,7 +97,7 @@ def delong(scores: Sequence[Values], labels: Labels) -> tuple[Array, Array]:
     ([0.75, 0.875], (2, 2))
     """
     if not len(scores):
-        raise SaganError("there are no scores; give one column or more, each of one model")
+        raise SaganError("no scores; give one column or more, each of one model")
     pairs = [split_by_class(column, labels) for column in scores]
     if any(min(len(normal), len(abnormal)) < 2 for normal, abnormal in pairs):
         return np.full(len(pairs), math.nan), np.full((len(pairs), len(pairs)), math.nan)

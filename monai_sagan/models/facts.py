@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_sagan.data.training_range import typical_from_json
+from monai_sagan.data.training_range import training_range_from_json
 from monai_sagan.errors import SaganError
 
 Facts = dict[str, Any]
@@ -91,7 +91,7 @@ def _broken(facts: Facts) -> Iterator[str]:
         if not isinstance(point, dict) or not {"specificity_wanted", "threshold"} <= point.keys():
             yield "operating_points"
     try:
-        typical_from_json(facts["typical"])
+        training_range_from_json(facts["typical"])
     except (ValueError, KeyError, TypeError):
         yield "typical"
 

@@ -190,7 +190,7 @@ def _copy_shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
 
 
 def _moved(image: Tensor, down: int, right: int, repeat: bool = True) -> Tensor:
-    """The content of images (B, C, H, W) moved by whole pixels; what comes in repeats the border, or is 0."""
+    """Shift images (B, C, H, W) by integer numbers of pixels; new pixels repeat the border, or are 0."""
     height, width = image.shape[-2:]
     rows = torch.arange(height, device=image.device)[:, None] - down
     cols = torch.arange(width, device=image.device) - right

@@ -44,8 +44,8 @@ class Trained:
         pixel_threshold: just above the 99th percentile of the same pixels; a pixel above it counts as abnormal.
         valid_normal_scores: anomaly scores of the validation normals (N,).
         iteration: critic updates done.
-        typical: the training range, see `monai_sagan.data.training_range`, with the mean image as a tensor; None in
-            model files of older versions.
+        training_range: see `monai_sagan.data.training_range`, with the mean image as a tensor; None in model files of
+            older versions.
         amp: score in bfloat16, see `Scorer`; the saved values come from float32.
         run: seed and images of the training, see `monai_sagan.data.digests.describe_run`; None in model files of older
             versions and in artifacts.
@@ -59,7 +59,7 @@ class Trained:
     pixel_threshold: float
     valid_normal_scores: Tensor
     iteration: int
-    typical: dict[str, Any] | None = None
+    training_range: dict[str, Any] | None = None
     amp: bool = False
     run: dict[str, Any] | None = None
     aucp: float | None = None
@@ -94,7 +94,7 @@ def describe_trained(
     settings: Settings,
     valid_normal: Tensor,
     iteration: int,
-    typical: Mapping[str, Any] | None = None,
+    training_range: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     **numbers: float,
 ) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def describe_trained(
         settings: of its run.
         valid_normal: validation normals, uint8 (N, C, H, W).
         iteration: critic updates done.
-        typical: of the training images, see `monai_sagan.data.training_range.measure_typical`.
+        training_range: see `monai_sagan.data.training_range`.
         run: see `monai_sagan.data.digests.describe_run`.
 
     Raises:
@@ -131,7 +131,11 @@ def describe_trained(
         "pixel_threshold": float(cut_points(highest.numpy())[0]),
         "valid_normal_scores": torch.cat(scores),
         "iteration": iteration,
-        **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
+        **(
+            {}
+            if training_range is None
+            else {"typical": {**training_range, IMAGE: torch.as_tensor(training_range[IMAGE])}}
+        ),
         **({} if run is None else {"run": dict(run)}),
         **numbers,
     }
@@ -170,7 +174,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
             pixel_threshold=content["pixel_threshold"],
             valid_normal_scores=content["valid_normal_scores"],
             iteration=content["iteration"],
-            typical=content.get("typical"),
+            training_range=content.get("typical"),
             amp=amp,
             run=content.get("run"),
             aucp=content.get("aucp"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from monai_sagan.data.training_range import IMAGE, typical_from_json
+from monai_sagan.data.training_range import IMAGE, training_range_from_json
 from monai_sagan.errors import SaganError
 from monai_sagan.models.facts import FORMATS, check_files, read_facts
 from monai_sagan.packages import pip_install
@@ -39,14 +39,18 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         from safetensors.torch import load_file
 
         model = load_file(folder / FORMATS["safetensors"])
-        typical = typical_from_json(facts["typical"])
+        training_range = training_range_from_json(facts["typical"])
         known = facts["model"]
         return {
             "model": model,
             "settings": known["settings"],
             "valid_normal_scores": torch.tensor(known["valid_normal_scores"]),
             **{name: known[name] for name in ("scale", "pixel_threshold", "iteration")},
-            **({} if typical is None else {"typical": typical | {IMAGE: torch.tensor(typical[IMAGE])}}),
+            **(
+                {}
+                if training_range is None
+                else {"typical": training_range | {IMAGE: torch.tensor(training_range[IMAGE])}}
+            ),
         }
     except ModuleNotFoundError as error:
         needed = error.name or "safetensors"

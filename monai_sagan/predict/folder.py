@@ -97,7 +97,7 @@ class FolderScorer:
             raise SaganError(f"overlays is {overlays!r}; use one of {', '.join(CHOICES)}")
         if not self.folder.is_dir():
             raise SaganError(f"no folder {folder}; give the folder of the images")
-        self.rules = ScoreRules(model.valid_normal_scores, model.typical)
+        self.rules = ScoreRules(model.valid_normal_scores, model.training_range)
         self.recipe = {**model.identity, "folder": str(self.folder.resolve())}
         with one_line_for_disk_errors(self.output):
             check_output(self.output, self.recipe)
@@ -151,7 +151,7 @@ class FolderScorer:
         return summarize(self._results, self.rules.threshold, self.max_unreadable, self._others)
 
     def _score_rest(self) -> Generator[Pixels, None, None]:
-        """The batches of what has no results, and their results into the tables."""
+        """Yield batches of images without results, and add their results to the tables."""
         results = self._results
         rest = [file for file in results.files if file not in results.done]
         decoded = decode_all(self._paths(rest), self.model.how, SIDE if self.needs_maps else 0, self.jobs)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_sagan.data.formats.tasks import HowToDecode
-from monai_sagan.data.training_range import typical_from_json
+from monai_sagan.data.training_range import training_range_from_json
 from monai_sagan.models.facts import Facts, read_facts
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.pictures.overlay import Colors
@@ -84,5 +84,5 @@ def _model_facts(facts: Facts) -> ModelFacts:
         colors=Colors(model["scale"], model["pixel_threshold"]),
         # The stored threshold and the graph's p-values of older artifacts depend on rounding for equal scores.
         valid_normal_scores=model["valid_normal_scores"],
-        typical=typical_from_json(facts.get("typical")),
+        training_range=training_range_from_json(facts.get("typical")),
     )

@@ -30,7 +30,7 @@ class Summary:
         flagged: images above the threshold for 95 % specificity, without those outside the training range; None where
             the model has no threshold.
         skipped: images without a score, listed in ``skipped.csv``.
-        unlike: images outside the training range, which have no flag.
+        outside_range: images outside the training range, which have no flag.
     """
 
     output: Path
@@ -40,14 +40,16 @@ class Summary:
     gone: int
     flagged: int | None
     skipped: int
-    unlike: int
+    outside_range: int
 
     def __str__(self) -> str:
         notes = [f"{self.earlier} of them earlier"] * bool(self.earlier) + [f"{self.gone} gone since"] * bool(self.gone)
         scored = f"{self.scored} images scored" + (f" ({', '.join(notes)})" if notes else "")
         flagged = "no threshold to compare with" if self.flagged is None else f"{self.flagged} above the threshold"
-        unlike = f"{self.unlike} unlike the training images" + (" and not flagged" if self.unlike else "")
-        rest = f"{flagged}, {self.skipped} skipped, {unlike}; results are in {self.output}"
+        outside = f"{self.outside_range} outside the training range" + (
+            " and not flagged" if self.outside_range else ""
+        )
+        rest = f"{flagged}, {self.skipped} skipped, {outside}; results are in {self.output}"
         return f"{'' if self.new else 'nothing new; '}{scored}, {rest}"
 
 
@@ -67,7 +69,7 @@ def summarize(results: Results, threshold: float | None, max_unreadable: float, 
     first: dict[str, str] = {}
     for kinds, row in _kinds(results):
         counts.update(kinds)
-        for kind in kinds & {"skipped here", "unlike here"}:
+        for kind in kinds & {"skipped here", "outside here"}:
             first.setdefault(kind, row.get("reason") or f"{results.path(row['image'])}: {row['warning']}")
     if counts["here"] and not counts["scored"]:
         raise SaganError(
@@ -86,7 +88,7 @@ def summarize(results: Results, threshold: float | None, max_unreadable: float, 
         gone=counts["scored"] - counts["scored here"],
         flagged=None if threshold is None else counts["flagged"],
         skipped=counts["skipped"],
-        unlike=counts["unlike"],
+        outside_range=counts["outside"],
     )
 
 
@@ -101,7 +103,7 @@ def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
                 "skipped": "reason" in row,
                 "unreadable": bool(row.get("again")),
                 "flagged": bool(row.get("flag")),
-                "unlike": bool(row.get("warning")),
+                "outside": bool(row.get("warning")),
             }
             kinds = {kind for kind, holds in is_kind.items() if holds}
             where = ({"here"} if here else set()) | ({"new"} if new else set())
@@ -111,9 +113,9 @@ def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
 def _warn(counts: Counter[str], first: dict[str, str]) -> None:
     if skipped := counts["skipped here"]:
         logger.warning(f"{skipped} skipped, listed in {run_files.SKIPPED}; the first: {first['skipped here']}")
-    if unlike := counts["unlike here"]:
-        counted = f"{unlike} of {counts['scored here']} images are unlike the training images"
-        logger.warning(f"{counted}, the first: {first['unlike here']}")
+    if outside := counts["outside here"]:
+        counted = f"{outside} of {counts['scored here']} images are outside the training range"
+        logger.warning(f"{counted}, the first: {first['outside here']}")
 
 
 def _check_unreadable(counts: Counter[str], max_unreadable: float, first: dict[str, str]) -> None:

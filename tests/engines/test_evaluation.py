@@ -327,14 +327,14 @@ def test_scores_that_are_no_numbers(value, refused):
 
 
 def test_test_images_unlike_the_training_images_are_warned_of(tmp_path, splits, models, run, caplog):
-    assert not any("unlike" in warning for warning in run()["warnings"])
+    assert not any("outside the training range" in warning for warning in run()["warnings"])
     for path in models.values():
         content = load_tensors(path)
-        typical = {"mean_brightness": [200.0, 210.0], "standard_deviation": [0.0, 99.0], "likeness": [-1.0, 1.0]}
-        content |= {"typical": typical | {"mean_image": torch.zeros(1, 64, 64, dtype=torch.uint8)}}
+        training_range = {"mean_brightness": [200.0, 210.0], "standard_deviation": [0.0, 99.0], "likeness": [-1.0, 1.0]}
+        content |= {"typical": training_range | {"mean_image": torch.zeros(1, 64, 64, dtype=torch.uint8)}}
         save_tensors(content | {"valid_normal_scores": torch.zeros(9)}, path)  # every image is above them
     first, *others = run()["warnings"]
-    counted = "10 of 10 images are unlike the training images, 10 of them above the threshold, the first: "
+    counted = "10 of 10 images are outside the training range, 10 of them above the threshold, the first: "
     assert first.startswith(counted + splits["test"][0]["image"])
     assert first.endswith("is outside 200.0 to 210.0 of the training images")
     assert others

@@ -208,8 +208,8 @@ def test_another_precision_goes_on_and_is_said(tmp_path, caplog):
     assert run(path, epochs=3, settings={"amp": False, "engine": "eager"}) == 15
     assert "up to rounding" not in caplog.text
     assert run(path, epochs=4, settings={"amp": True, "engine": "compiled"}) == 20
-    assert "was made with amp False, this run has True: it goes on, up to rounding" in caplog.text
-    assert "was made with engine eager, this run has compiled: it goes on, up to rounding" in caplog.text
+    assert "was made with amp False, this run has True: it resumes, up to rounding" in caplog.text
+    assert "was made with engine eager, this run has compiled: it resumes, up to rounding" in caplog.text
 
 
 def test_a_checkpoint_is_checked_before_anything_is_loaded(tmp_path, refused):

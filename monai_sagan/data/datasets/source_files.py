@@ -38,7 +38,7 @@ def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False)
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """List the files of a folder by name without suffix, sorted; empty if there is no such folder.
+    """List the files of a folder by name without suffix, sorted; empty for a missing folder.
 
     >>> Path("films").mkdir()
     >>> Path("films", "a.PNG").touch()

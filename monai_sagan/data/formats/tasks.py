@@ -1,7 +1,7 @@
 """The task of worker processes: decode the images of a file.
 
 Each image becomes a `DecodedImage`, an `Unreadable` or a `LeftOut`, for the cache, `monai-sagan prepare`, the overview
-of a dataset and the scoring of a folder alike.
+of a dataset and the scoring of a folder.
 """
 
 from __future__ import annotations
