@@ -24,22 +24,22 @@ IMAGE = "mean_image"
 CHUNK = 2**20  # pixels at a time
 
 
-def measure_training_range(images: Any) -> dict[str, Any]:
+def measure_training_range(images: Any, chunk: int = CHUNK) -> dict[str, Any]:
     """Measure the ranges that training images cover, and their mean; labels are not used.
 
-    ``images`` are uint8 (N, C, H, W) as the network sees them; stored ones are read twice, part by part. The result
-    has ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and ``standard_deviation`` of
-    an image's pixels, 0 to 255, and ``likeness``, the correlation of its pixels with those of the mean image, -1 to
-    1.
+    ``images`` are uint8 (N, C, H, W) as the network sees them; stored ones are read twice, in parts of ``chunk``
+    pixels. The result has ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and
+    ``standard_deviation`` of an image's pixels, 0 to 255, and ``likeness``, the correlation of its pixels with those of
+    the mean image, -1 to 1.
 
     Raises:
         ValueError: without images.
     """
     if not len(images):
         raise ValueError("no images to measure")
-    total = sum(part.sum(0, dtype=np.int64) for part in _chunks(images))
+    total = sum(part.sum(0, dtype=np.int64) for part in _chunks(images, chunk))
     mean_image = np.rint(total / len(images)).astype(np.uint8)
-    measured = np.concatenate([_measure(part, mean_image) for part in _chunks(images)])
+    measured = np.concatenate([_measure(part, mean_image) for part in _chunks(images, chunk)])
     ranges = {name: [float(column.min()), float(column.max())] for name, column in zip(RANGES, measured.T, strict=True)}
     return {**ranges, IMAGE: mean_image}
 
@@ -61,8 +61,8 @@ def range_deviations(image: Pixels, training_range: Mapping[str, Any] | None) ->
     return lines
 
 
-def _chunks(images: Any) -> Iterator[Pixels]:
-    return (np.asarray(on_host(images[part])) for part in in_parts(len(images), images.shape, CHUNK))
+def _chunks(images: Any, chunk: int) -> Iterator[Pixels]:
+    return (np.asarray(on_host(images[part])) for part in in_parts(len(images), images.shape, chunk))
 
 
 def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:

@@ -71,15 +71,14 @@ def test_batches_are_those_of_tensors_and_read_their_own_images_alone(file, tens
         assert read == [3, 3, 3]
 
 
-def test_validation_and_typical_read_part_by_part(file, tensor, read, monkeypatch):
-    monkeypatch.setattr("monai_sagan.data.training_range.CHUNK", 4 * 64 * 64)
+def test_validation_and_typical_read_part_by_part(file, tensor, read):
     normal, unlabeled = StoredImages(file, range(12)), StoredImages(file, range(12, 20))
     parts = list(validation_batches(normal, unlabeled, batch_size=6))
     assert torch.equal(
         torch.cat([part["image"] for part in parts]),
         torch.cat([part["image"] for part in validation_batches(tensor[:12], tensor[12:])]),
     )
-    training_range = measure_training_range(normal)
+    training_range = measure_training_range(normal, chunk=4 * 64 * 64)
     assert max(read) == 6
     expected = measure_training_range(tensor[:12])
     assert np.array_equal(training_range.pop("mean_image"), expected.pop("mean_image"))

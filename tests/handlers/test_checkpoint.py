@@ -121,8 +121,8 @@ class Counter:
         self.count = state["count"]
 
 
-def run(path, epochs=2, settings=None, names=("counter",), **options):
-    counters = {name: Counter() for name in names}
+def run(path, epochs=2, settings=None, names=("counter",), kind=Counter, **options):
+    counters = {name: kind() for name in names}
 
     def step(engine, batch):
         for counter in counters.values():
@@ -150,12 +150,15 @@ def test_plain_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(("interval", "epochs", "saved"), [(1, 3, [5, 10, 15]), (2, 3, [10, 15]), (10, 3, [15])])
-def test_interval(tmp_path, interval, epochs, saved, monkeypatch):
+def test_interval(tmp_path, interval, epochs, saved):
     seen = []
-    monkeypatch.setattr(
-        "monai_sagan.handlers.checkpoint.save_tensors", lambda content, path: seen.append(content["iteration"])
-    )
-    run(tmp_path / "checkpoint.pt", epochs, interval=interval)
+
+    class Noted(Counter):
+        def state_dict(self):
+            seen.append(self.count)
+            return super().state_dict()
+
+    run(tmp_path / "checkpoint.pt", epochs, kind=Noted, interval=interval)
     assert seen == saved
 
 
