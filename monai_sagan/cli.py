@@ -76,7 +76,7 @@ def _silence_output() -> None:
 
 
 def _check_names(parser: argparse.ArgumentParser, arguments: argparse.Namespace, rest: Sequence[str]) -> None:
-    """Refuse an option that the verb does not have, with the nearest name; a study asks its config."""
+    """Refuse unknown options, naming the nearest one; a study checks its own against its config."""
     known = set[str]()
     if hasattr(arguments, "layout"):
         from monai_sagan.data.datasets.layouts import option_names

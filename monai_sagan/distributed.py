@@ -1,6 +1,6 @@
-"""Several processes that train one model, a GPU each: which one writes, who waits, how gradients become one.
+"""Training of one model by several processes, started by torchrun, each with its own GPU.
 
-The processes are started by torchrun, and joined by torch.distributed; without it all this does nothing.
+Without torch.distributed these functions do nothing.
 """
 
 from __future__ import annotations
@@ -16,40 +16,30 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = [
-    "average_gradients",
-    "is_main",
-    "is_not_main",
-    "join_processes",
-    "main_first",
-    "mean_of_processes",
-    "rank_and_count",
-]
-
 
 def rank_and_count() -> tuple[int, int]:
-    """Which process this is, from 0, and how many there are; (0, 1) where there is but one."""
-    distributed: Any = sys.modules.get("torch.distributed")  # who has not imported it has not joined any others
+    """The rank of this process and the number of processes; (0, 1) for a single process."""
+    distributed: Any = sys.modules.get("torch.distributed")  # without the import, no others were joined
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes files."""
+    """Whether this process writes the files."""
     return rank_and_count()[0] == 0
 
 
 def is_not_main() -> bool:
-    """Whether another process is the one that writes files."""
+    """Whether another process writes the files."""
     return not is_main()
 
 
 def join_processes() -> torch.device:
-    """Join the processes that torchrun started; returns this one's device: a GPU of its own, or the CPU.
+    """Join the processes started by torchrun; return the device of this one: its own GPU, or the CPU.
 
     Raises:
-        SaganError: when torchrun did not start this process, or there are fewer GPUs than processes.
+        SaganError: if this process was not started by torchrun, or there are fewer GPUs than processes.
     """
     import os
 
@@ -65,7 +55,7 @@ def join_processes() -> torch.device:
     if gpus and local >= gpus:
         raise SaganError(f"--nproc_per_node={os.environ['LOCAL_WORLD_SIZE']} is more than the {gpus} GPUs; lower it")
     if not distributed.is_initialized():
-        # Scores are gathered on the CPU, gradients where they are.
+        # Scores are gathered on the CPU, gradients on their device.
         distributed.init_process_group("cpu:gloo,cuda:nccl" if gpus else "gloo")
     if not gpus:
         return torch.device("cpu")
@@ -75,7 +65,7 @@ def join_processes() -> torch.device:
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """The body runs in the main process first, then in all others, which find on the disk what that one wrote."""
+    """Run the body in the main process first, then in the others, which read the files that it wrote."""
     rank, count = rank_and_count()
     if rank:
         _wait()
@@ -87,33 +77,27 @@ def main_first() -> Iterator[None]:
 def _wait() -> None:
     from torch import distributed
 
-    with _told_when_lost():
+    with _report_lost_process():
         distributed.barrier()
 
 
 def average_gradients(parameters: Iterable[Tensor]) -> None:
-    """Give each parameter the mean of its gradients over all processes: what one process would get of all images.
+    """Average the gradients of parameters over all processes; those without a gradient are skipped.
 
-    Not by DistributedDataParallel: that renames what is saved, so that one process could not resume a run of several,
-    and it does not take the critic, whose gradient with respect to its input is part of its loss.
-
-    Args:
-        parameters: of any shape, in the same order in all processes; those without a gradient are left out.
+    DistributedDataParallel would rename the saved weights, so that a single process could not resume the run, and does
+    not support the critic's gradient penalty.
 
     Raises:
-        SaganError: when another process has died.
+        SaganError: if another process has died.
     """
     mean_of_processes([parameter.grad for parameter in parameters if parameter.grad is not None])
 
 
 def mean_of_processes(tensors: Sequence[Tensor]) -> None:
-    """Replace each tensor by its mean over all processes, in place; all processes give tensors of the same shapes.
-
-    Args:
-        tensors: of any shape, all of one type and on one device.
+    """Replace tensors of one type and device by their means over all processes, in place.
 
     Raises:
-        SaganError: when another process has died.
+        SaganError: if another process has died.
     """
     count = rank_and_count()[1]
     if count == 1 or not tensors:
@@ -122,7 +106,7 @@ def mean_of_processes(tensors: Sequence[Tensor]) -> None:
     from torch import distributed
 
     flat = torch.cat([tensor.flatten() for tensor in tensors])  # one message instead of a hundred
-    with _told_when_lost():
+    with _report_lost_process():
         distributed.all_reduce(flat)
     flat /= count
     for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
@@ -130,7 +114,7 @@ def mean_of_processes(tensors: Sequence[Tensor]) -> None:
 
 
 @contextmanager
-def _told_when_lost() -> Iterator[None]:
+def _report_lost_process() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # torch's DistBackendError is one

@@ -1,4 +1,4 @@
-"""The one error that a user can cause, and how a command shows it: one line, no stack trace."""
+"""The error for invalid user input, and its display in one line without a stack trace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from types import TracebackType
 
-__all__ = ["SaganError", "show_errors_in_one_line"]
+__all__ = ["SaganError"]
 
 Hook = Callable[[type[BaseException], BaseException, TracebackType | None], object]
 
@@ -27,7 +27,7 @@ WORKER_FAILURE = re.compile(rf"^{re.escape(__name__)}\.SaganError: (.+)$", re.MU
 
 
 class SaganError(ValueError):
-    """Bad input: one sentence that names the value or file, and the fix.
+    """Invalid input; the message names the value or file, and the fix.
 
     >>> raise SaganError("anomaly_ratio is 2; it is a share from 0 to 1")
     Traceback (most recent call last):
@@ -36,7 +36,7 @@ class SaganError(ValueError):
 
 
 def no_room(error: BaseException, place: object = None) -> str | None:
-    """One line for an error of a full or read-only disk; None for any other error."""
+    """The message for an error of a full or read-only disk; None for any other error."""
     if not isinstance(error, OSError) or error.errno not in NO_ROOM:
         return None
     path = error.filename or place
@@ -68,7 +68,7 @@ def _is_not_repeated(record: logging.LogRecord) -> bool:
 
 
 def _thread_hook(failed: threading.ExceptHookArgs) -> None:
-    """TensorBoard writes in a separate thread; the main thread raises its error again at the next write."""
+    """Ignore disk errors in threads: TensorBoard's are raised again in the main thread at the next write."""
     if failed.exc_value is None or no_room(failed.exc_value) is None:
         threading.__excepthook__(failed)
 
@@ -84,7 +84,7 @@ def _one_line_hook(
 
 
 def _in_one_line(error: BaseException) -> str | None:
-    """The line to print for an error, or None when its stack trace says more."""
+    """The line to print for an error, or None to show its stack trace."""
     if isinstance(error, KeyboardInterrupt):
         return "stopped; the same command continues the run"
     for link in _chain(error):
@@ -118,12 +118,12 @@ def _sagan_message(error: BaseException) -> str | None:
 
 
 def _message(error: BaseException) -> str:
-    """The first paragraph of an error's message: advice and traces of optional imports come after it."""
+    """The first paragraph of an error's message, without advice and traces of optional imports."""
     return " ".join(str(error).strip().split("\n\n")[0].split())
 
 
 def _place(failure: BaseException) -> str:
-    """The config id that a MONAI error is about, with its component or expression."""
+    """The config id of a MONAI error, with its component or expression."""
     match = MONAI_FAILURE.match(str(failure))
     assert match is not None
     what = match["name"] or re.sub(r"__local_refs\['(.+?)'\]", r"@\1", match["code"].strip().strip('"'))

@@ -20,8 +20,6 @@ from typing import Any
 
 from monai_sagan.distributed import is_main
 
-__all__ = ["load_tensors", "save_tensors"]
-
 ESCAPED = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # how `write_text` writes a byte of a name that is not UTF-8
 PLAIN = re.compile(  # what pickles of tensors and plain values name
     r"torch\.(\w+|(_utils|_tensor|storage)\.\w+|serialization\._get_layout|nn\.parameter\.Parameter)|"
@@ -29,7 +27,7 @@ PLAIN = re.compile(  # what pickles of tensors and plain values name
 )
 
 
-def write_whole(path: str | Path, write: Callable[[Path], None]) -> None:
+def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
     """Let ``write`` fill a temporary file beside ``path``, sync it to the disk, and rename it to ``path``.
 
     Whenever the process dies, ``path`` holds its old content or all of the new one. Of several processes that train
@@ -146,7 +144,7 @@ def write_text(path: str | Path, text: str) -> None:
     def write(unfinished: Path) -> None:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
-    write_whole(path, write)
+    write_atomic(path, write)
 
 
 def save_tensors(content: dict[str, Any], path: str | Path) -> None:
@@ -170,7 +168,7 @@ def save_tensors(content: dict[str, Any], path: str | Path) -> None:
             except RuntimeError as error:  # of torch's own bookkeeping, where the file took no more
                 raise error.__context__ if isinstance(error.__context__, OSError) else error from None
 
-    write_whole(path, write)
+    write_atomic(path, write)
 
 
 def load_tensors(path: str | Path, mmap: bool = False) -> dict[str, Any]:

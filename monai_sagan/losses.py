@@ -7,58 +7,55 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["adversarial", "critic", "gradient_penalty", "identity", "input_gradient", "reconstruction"]
+__all__ = ["adversarial", "critic", "gradient_penalty", "identity", "reconstruction"]
 
 
 def identity(restored: Tensor, normal: Tensor) -> Tensor:
-    """Eq. 4: a normal image stays as it is: mean absolute difference, a scalar.
+    """Identity loss (Eq. 4): the mean absolute difference of normal images (B, C, H, W) and their restored versions.
 
-    Args:
-        restored: what the generator makes of ``normal``, (B, C, H, W) in [-1, 1].
-        normal: (B, C, H, W) in [-1, 1].
+    >>> identity(torch.full((2, 1, 8, 8), 0.5), torch.zeros(2, 1, 8, 8))
+    tensor(0.5000)
     """
     return (restored - normal).abs().mean()
 
 
 def reconstruction(restored: Tensor, normal: Tensor) -> Tensor:
-    """Eq. 5: a pseudo-anomaly is restored to the normal image it was made of: mean squared difference, a scalar.
+    """Reconstruction loss (Eq. 5): the mean squared difference of restored pseudo-anomalies and their normal originals.
 
-    The paper writes an L2 norm; its published code takes the mean square, and so does this.
+    The paper writes an L2 norm; its published code takes the mean square, and so does this. Both are (B, C, H, W).
 
-    Args:
-        restored: what the generator makes of a pseudo-anomaly, (B, C, H, W) in [-1, 1].
-        normal: the image that it was made of, alike.
+    >>> reconstruction(torch.full((2, 1, 8, 8), 0.5), torch.zeros(2, 1, 8, 8))
+    tensor(0.2500)
     """
     return (restored - normal).square().mean()
 
 
 def adversarial(scores: Tensor) -> Tensor:
-    """Eq. 3: the critic takes restored images for normal ones: minus their mean score, a scalar.
+    """Adversarial loss of the generator (Eq. 3): minus the critic's mean score of restored images.
 
-    Args:
-        scores: the critic's, of restored images: (B, 1, h, w), of any range.
+    >>> adversarial(torch.tensor([1.0, 3.0]))
+    tensor(-2.)
     """
     return -scores.mean()
 
 
 def critic(normal_scores: Tensor, restored_scores: Tensor) -> Tensor:
-    """Eq. 7, first two terms: the critic tells normal images from restored ones (normal ones score higher); a scalar.
+    """Wasserstein loss of the critic (Eq. 7, first two terms): falls as normal images score above restored ones.
 
-    Args:
-        normal_scores: the critic's, of normal images: (B, 1, h, w), of any range.
-        restored_scores: of restored images, alike.
+    >>> critic(torch.tensor([2.0, 4.0]), torch.tensor([1.0, 1.0]))
+    tensor(-2.)
     """
     return restored_scores.mean() - normal_scores.mean()
 
 
 def gradient_penalty(critic: Callable[[Tensor], Tensor], normal: Tensor, restored: Tensor, alpha: Tensor) -> Tensor:
-    """Eq. 7, last term: the critic's gradient has norm 1 between ``normal`` and ``restored`` images (B, C, H, W).
+    """Gradient penalty (Eq. 7, last term): the critic's gradient between normal and restored images should have norm 1.
 
-    Args:
-        critic: maps images to scores.
-        normal: (B, C, H, W) in [-1, 1].
-        restored: of the same shape and range.
-        alpha: (B, 1, 1, 1) in [0, 1], the share of ``normal`` in each mixed image.
+    ``alpha`` (B, 1, 1, 1) in [0, 1] is the share of ``normal`` in each mixed image.
+
+    >>> normal, restored, alpha = torch.ones(2, 1, 8, 8), torch.zeros(2, 1, 8, 8), torch.rand(2, 1, 1, 1)
+    >>> gradient_penalty(lambda image: image.mean((1, 2, 3)), normal, restored, alpha)  # the norm is 1 / 8
+    tensor(0.7656)
     """
     mixed = torch.lerp(restored, normal, alpha)
     gradient = input_gradient(critic, mixed)
@@ -67,13 +64,9 @@ def gradient_penalty(critic: Callable[[Tensor], Tensor], normal: Tensor, restore
 
 
 def input_gradient(critic: Callable[[Tensor], Tensor], image: Tensor) -> Tensor:
-    """The gradient (B, C, H, W) of each image's summed scores, itself differentiable.
+    """The differentiable gradient of each image's summed scores with respect to images (B, C, H, W).
 
-    A critic that has a method ``input_gradient`` computes it itself; of any other autograd does.
-
-    Args:
-        critic: maps images to scores.
-        image: (B, C, H, W), of any range.
+    A critic with a method ``input_gradient`` computes it; for any other critic autograd does.
     """
     if hasattr(critic, "input_gradient"):
         gradient: Tensor = critic.input_gradient(image)

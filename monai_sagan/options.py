@@ -1,4 +1,4 @@
-"""Options with their ranges: each is one field of a frozen dataclass, and all that is said of it comes from there."""
+"""Options as fields of frozen dataclasses, each with its type, range and one line of help."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin, get_ty
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Described", "describe", "option", "resolve", "typed"]
+__all__ = ["option"]
 
 T = TypeVar("T")
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a word"}
@@ -21,14 +21,7 @@ PAIRS = {
 
 
 class Described(NamedTuple):
-    """An option in words.
-
-    Args:
-        name: as it is given.
-        values: that it takes.
-        default: as it is given.
-        help: what it is, and its unit.
-    """
+    """An option in words: its name, accepted values, default and help."""
 
     name: str
     values: str
@@ -39,14 +32,14 @@ class Described(NamedTuple):
 def option(
     default: Any, help: str, *, low: float | None = None, high: float | None = None, choices: Sequence[Any] = ()
 ) -> Any:
-    """A field of a dataclass of options.
+    """Define an option as a field of a dataclass.
 
     Args:
         default: a value of the field's type.
-        help: one line: what it is, and its unit.
-        low: least value, of each number where there are several.
-        high: greatest value.
-        choices: all values that it takes.
+        help: one line, with the unit.
+        low: smallest value, of each number in a pair.
+        high: largest value, of each number in a pair.
+        choices: all accepted values.
 
     Example:
         >>> @dataclasses.dataclass(frozen=True)
@@ -61,15 +54,14 @@ def option(
 
 
 def resolve(kind: type[T], values: Mapping[str, Any]) -> T:
-    """The options of a dataclass with ``values`` in place of its defaults; None leaves the default.
+    """Create options from ``values``; None keeps the default.
 
     Args:
         kind: a dataclass whose fields were made by `option`.
-        values: by name; the word ``none`` stands for None where an option takes it.
+        values: by name; the word ``none`` sets an optional value to None.
 
     Raises:
-        SaganError: naming an unknown option and the nearest one, or the value that is not of its type, range or
-            choices.
+        SaganError: for an unknown option, naming the nearest one, or a value of the wrong type or out of range.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     types = get_type_hints(kind)
@@ -77,7 +69,7 @@ def resolve(kind: type[T], values: Mapping[str, Any]) -> T:
         if name not in fields:
             near = difflib.get_close_matches(name, fields, n=1)
             hint = f"the nearest is {near[0]}" if near else f"the options are {', '.join(fields)}"
-            raise SaganError(f"there is no option {name!r}; {hint}")
+            raise SaganError(f"unknown option {name!r}; {hint}")
     given = {name: typed(name, value, types[name]) for name, value in values.items() if value is not None}
     for name, value in given.items():
         if wrong := _misfit(value, fields[name].metadata):
@@ -86,11 +78,11 @@ def resolve(kind: type[T], values: Mapping[str, Any]) -> T:
 
 
 def describe(kind: type, values: Any = None) -> list[Described]:
-    """The options of a dataclass in words, in its order.
+    """Describe the options of a dataclass, in order.
 
     Args:
         kind: a dataclass whose fields were made by `option`.
-        values: an instance whose values stand as the defaults, such as those of a preset; None for the class's.
+        values: an instance with the defaults to show, such as those of a preset; None for the class's own.
 
     Example:
         >>> from monai_sagan.settings import Settings
@@ -110,7 +102,7 @@ def describe(kind: type, values: Any = None) -> list[Described]:
 
 
 def typed(name: str, value: Any, kind: Any) -> Any:
-    """A value as one of the type ``kind``, where that loses nothing: ``true`` and ``none`` come as words, 1 for 1.0.
+    """Convert a value to a type without loss: the words ``true`` and ``none``, and 1 for 1.0.
 
     Args:
         name: of the option, for the message.
@@ -118,7 +110,7 @@ def typed(name: str, value: Any, kind: Any) -> Any:
         kind: int, float, bool, str, a pair of numbers, or one of these or None.
 
     Raises:
-        SaganError: naming the value and what it should be.
+        SaganError: naming the value and the expected type.
     """
     plain, optional = _without_none(kind)
     if optional and (value is None or value == "none"):
@@ -141,9 +133,9 @@ def _pair(name: str, value: Any, kind: type) -> tuple[Any, Any]:
 
 
 def _misfit(value: Any, limits: Mapping[str, Any]) -> str | None:
-    """What a value should be, or None where it fits."""
+    """Describe the valid values if a value is invalid, else None."""
     if value is None:
-        return None  # its type takes it
+        return None  # the type allows it
     if limits["choices"]:
         return None if value in limits["choices"] else f"use one of {', '.join(map(_shown, limits['choices']))}"
     low, high = limits["low"], limits["high"]
@@ -154,7 +146,7 @@ def _misfit(value: Any, limits: Mapping[str, Any]) -> str | None:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    """A range in words; one that stops 1e-9 short of a whole number leaves that number out."""
+    """Describe a range; a limit 1e-9 short of an integer excludes that integer."""
     least = None if low is None else "above 0" if 0 < low <= 1e-9 else f"at least {low:g}"
     most = None if high is None else f"below {round(high)}" if 0 < round(high) - high <= 1e-9 else f"at most {high:g}"
     return " and ".join(words for words in (least, most) if words)

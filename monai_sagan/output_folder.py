@@ -1,4 +1,4 @@
-"""Output folders: the kind of output that each holds, and the one process that may write to it."""
+"""Output folders: their kind of output, and the lock of the process that writes to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from monai_sagan.files import build_folder
 __all__: list[str] = []
 
 LOCK, DRAFT = ".lock", ".draft-"
-# Files by which a kind is recognized, the surest first: of kinds without a config.json, and of older versions.
+# Files that identify a kind, the most reliable first: for kinds without a config.json, and older versions.
 SIGNS = {
     "training run": (run_files.CHECKPOINT, run_files.MODEL, run_files.LAST_MODEL),
     "prediction": (run_files.PREDICTION,),
@@ -34,7 +34,7 @@ BELOW = {"evaluation": "evaluation", "prediction": "inference"}  # where these g
 
 
 def folder_kind(folder: str | Path) -> str | None:
-    """The kind of output that ``folder`` holds, such as ``"training run"``; None for any other."""
+    """Detect the kind of output in a folder, such as ``"training run"``; None if unknown."""
     folder = Path(folder)
     for kind, signs in SIGNS.items():
         if any((folder / sign).exists() for sign in signs):
@@ -45,7 +45,7 @@ def folder_kind(folder: str | Path) -> str | None:
 
 
 def config_kind(config: Mapping[str, Any]) -> str | None:
-    """The kind of output of a run with the values ``config``; None if they do not say it."""
+    """The kind of output of a run by its config; None if unknown."""
     return config.get("kind") or next((kind for key, kind in KEYS.items() if key in config), None)
 
 
@@ -57,10 +57,10 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def check_kind(folder: str | Path, kind: str) -> None:
-    """Check that a folder, which need not exist, is free for outputs of a kind.
+    """Check that a folder, existing or not, has no outputs of another kind.
 
     Raises:
-        SaganError: when it holds outputs of another kind, which would be mixed or overwritten.
+        SaganError: if it holds outputs of another kind, which would be mixed or overwritten.
     """
     found = folder_kind(folder)
     if found not in (None, kind):
@@ -74,10 +74,10 @@ def _a(noun: str) -> str:
 
 @contextmanager
 def new_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a folder to fill, which becomes ``directory`` when it is complete; any failure leaves nothing.
+    """Yield a draft folder that becomes ``directory`` when it is complete; a failure leaves nothing.
 
     Raises:
-        SaganError: when ``directory`` has something in it or cannot be written.
+        SaganError: if ``directory`` is not empty or cannot be written.
     """
     target = Path(directory).absolute()
     try:
@@ -91,14 +91,14 @@ def new_folder(directory: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def hold_folder(folder: str | Path, kind: str) -> Iterator[list[int]]:
-    """Lock a folder against other processes; it is made, and removed if nothing was written.
+    """Lock a folder against other processes; create it, and remove it if it stays empty.
 
-    Gives the handles that child processes must keep open: those that outlive a killed parent keep the lock. The
-    system releases the lock of a process that is killed.
+    Yields the handles that child processes must keep open, so that they hold the lock if the parent is killed. The
+    system releases the lock of a killed process.
 
     Raises:
-        SaganError: when another process holds it, which is named, or when it holds outputs of another kind.
-        OSError: when it cannot be written.
+        SaganError: if another process holds the lock, or the folder holds outputs of another kind.
+        OSError: if it cannot be written.
     """
     folder = Path(folder)
     check_kind(folder, kind)
@@ -106,7 +106,7 @@ def hold_folder(folder: str | Path, kind: str) -> Iterator[list[int]]:
     folder.mkdir(parents=True, exist_ok=True)
     try:
         with _lock(folder, kind) as handles:
-            check_kind(folder, kind)  # it may have been given a kind meanwhile
+            check_kind(folder, kind)  # another process may have written to it meanwhile
             for draft in folder.glob(f"{DRAFT}*"):  # of a process that was killed
                 shutil.rmtree(draft, ignore_errors=True)
             yield handles

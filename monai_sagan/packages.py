@@ -1,4 +1,4 @@
-"""The packages that bring what an installation may lack; every message takes its install command from here."""
+"""Packages that provide optional modules, for the install commands in messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BROUGHT_BY = {"ignite": "pytorch-ignite", "sklearn": "scikit-learn", "PIL": "pil
 
 
 def pip_install(name: str) -> str:
-    """The command that installs a missing module, or everything for a purpose in `TOGETHER`.
+    """The command that installs a missing module, or all packages for a purpose in `TOGETHER`.
 
     >>> pip_install("dicom")
     'pip install python-gdcm pylibjpeg pylibjpeg-openjpeg pyjpegls'

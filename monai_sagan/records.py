@@ -1,4 +1,4 @@
-"""Records of a run about itself: kept until everything is checked, then written together."""
+"""Records of a run, kept until all checks have passed, then written together."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import take_place, write_whole
+from monai_sagan.files import take_place, write_atomic
 from monai_sagan.output_folder import DRAFT
 
 __all__: list[str] = []
@@ -27,17 +27,17 @@ _kept: dict[Path, _Kept] = {}  # by the folder of a run of this process that has
 
 
 def keep_records(folder: str | Path, begin: Callable[[], None]) -> None:
-    """Keep the records of ``folder`` until they are written together, after calling ``begin``."""
+    """Keep the records of a folder until they are written together, after a call of ``begin``."""
     _kept[Path(folder).resolve()] = _Kept({}, begin)
 
 
 def drop_records(folder: str | Path) -> None:
-    """Forget the records that were kept for ``folder``, and keep no more."""
+    """Discard the records kept for a folder, and stop keeping them."""
     _kept.pop(Path(folder).resolve(), None)
 
 
 def write_records(folder: str | Path) -> None:
-    """Write the records that were kept for ``folder``, all or none, and keep no more.
+    """Write the records kept for a folder, all or none, and stop keeping them.
 
     Raises:
         SaganError: when they cannot be written.
@@ -52,7 +52,7 @@ def record(path: str | Path, write: Write) -> None:
     path = Path(path)
     kept = _kept.get(path.parent.resolve())
     if kept is None:
-        write_whole(path, write)
+        write_atomic(path, write)
     else:
         kept.records[path.name] = write
 
@@ -84,7 +84,7 @@ def replace_together(folder: str | Path) -> Iterator[Path]:
             yield draft
             kept = _kept.get(folder)
             for name, write in kept.records.items() if kept else ():
-                write_whole(draft / name, write)
+                write_atomic(draft / name, write)
             places = {entry: folder / entry.name for entry in sorted(draft.iterdir())}
             _check_places(places)
             if kept:

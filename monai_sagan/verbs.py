@@ -1,4 +1,4 @@
-"""The verbs of ``monai-sagan``: a line in `VERBS` each, a function that adds its arguments, and one that runs it."""
+"""The verbs of ``monai-sagan``: each a line in `VERBS`, with functions that add its arguments and run it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Verb(NamedTuple):
         help: one line.
         add_arguments: adds its own arguments to a parser.
         run: runs it; returns the exit code, None for 0.
-        options: of a verb that takes further options as ``--key value``: what they are.
+        options: description of further options, ``--key value``; None for verbs without.
     """
 
     help: str
@@ -75,7 +75,7 @@ def _train(arguments: argparse.Namespace) -> None:
     module = "monai.bundle.__main__"
     monai = find_spec(module)
     assert monai is not None
-    # As `python -m monai.bundle run` has it: the same reading of the words, the same errors, the same exit codes.
+    # Runs MONAI's own module, with its parsing, errors and exit codes.
     sys.argv = [str(monai.origin), "run", "--config_file", config, *arguments.words]
     runpy.run_module(module, run_name="__main__")
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sagan.files import build_folder, load_tensors, save_tensors, write_whole
+from monai_sagan.files import build_folder, load_tensors, save_tensors, write_atomic
 
 
 def names(folder):
@@ -27,7 +27,7 @@ def names(folder):
 def test_content_replaces_the_old_one(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
     for text in ("first", "second"):
-        write_whole(str(path), lambda unfinished, text=text: unfinished.write_text(text))
+        write_atomic(str(path), lambda unfinished, text=text: unfinished.write_text(text))
         assert path.read_text() == text
     assert names(path.parent) == ["file.txt"]
 
@@ -45,7 +45,7 @@ def test_a_failing_writer_changes_nothing(tmp_path, error, old):
         raise error("broken off")
 
     with pytest.raises(error, match="broken off"):
-        write_whole(path, write)
+        write_atomic(path, write)
     assert names(tmp_path) == (["file.txt"] if old else [])
     if old:
         assert path.read_text() == old
@@ -60,7 +60,7 @@ def test_until_it_is_whole_the_old_content_is_there(tmp_path):
         unfinished.write_text("new")
         seen.append(path.read_text())
 
-    write_whole(path, write)
+    write_atomic(path, write)
     assert (seen, path.read_text()) == (["old"], "new")
 
 
@@ -69,7 +69,7 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: done.append("fsync") or fsync(handle))
     monkeypatch.setattr(os, "replace", lambda *names: done.append("replace") or replace(*names))
-    write_whole(tmp_path / "file", lambda unfinished: unfinished.write_text("x"))
+    write_atomic(tmp_path / "file", lambda unfinished: unfinished.write_text("x"))
     assert done[:2] == ["fsync", "replace"]
 
 

@@ -13,7 +13,7 @@ from monai_sagan.artifact.formats import check_format, write_format
 from monai_sagan.artifact.inputs import make_cases
 from monai_sagan.artifact.opening import open_artifact
 from monai_sagan.artifact.self_test import check_self_test, write_self_test
-from monai_sagan.data.training_range import typical_as_json
+from monai_sagan.data.training_range import training_range_as_json
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.methods import Method, find_method
@@ -125,7 +125,7 @@ def _describe(trained: Trained, format: str, name: str, license: str) -> Facts:
             }
             for wanted in SPECIFICITIES
         ],
-        "typical": typical_as_json(trained.typical),
+        "typical": training_range_as_json(trained.training_range),
         "inputs": INPUTS,
         "outputs": _describe_outputs(find_method(settings.method)),
     }

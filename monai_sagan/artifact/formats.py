@@ -29,7 +29,7 @@ NEEDS = {"safetensors": ("safetensors",), "onnx": ("onnx", "onnxscript", "onnxru
 def check_format(format: str) -> None:
     """Raise when a format is unknown, or needs a package that is not installed."""
     if format not in FORMATS:
-        raise SaganError(f"there is no format {format!r}; use one of {', '.join(FORMATS)}")
+        raise SaganError(f"unknown format {format!r}; use one of {', '.join(FORMATS)}")
     for module in NEEDS.get(format, ()):
         if importlib.util.find_spec(module) is None:
             raise SaganError(f"the format {format} needs {module}, which is not installed; {pip_install(format)}")

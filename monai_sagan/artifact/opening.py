@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monai_sagan.artifact.runtimes import OUTPUTS, WITHOUT_RESTORED, Runtime, load_runtime
 from monai_sagan.artifact.self_test import check_self_test
-from monai_sagan.data.training_range import typical_from_json
+from monai_sagan.data.training_range import training_range_from_json
 from monai_sagan.errors import SaganError
 from monai_sagan.models.facts import SELF_TEST, Facts, check_files, read_facts
 
@@ -42,9 +42,9 @@ class Artifact:
         return str(self.facts["format"])
 
     @cached_property
-    def typical(self) -> dict[str, Any] | None:
+    def training_range(self) -> dict[str, Any] | None:
         """The training range, see `monai_sagan.data.training_range`; None if unknown."""
-        return typical_from_json(self.facts["typical"])
+        return training_range_from_json(self.facts["typical"])
 
     def run(self, image: NDArray[Any], bits: int = 8) -> dict[str, NDArray[Any]]:
         """Restore and score images, whole numbers (B, C, H, W) or (H, W) of any size.

@@ -10,6 +10,6 @@ from monai_sagan.bundle.config import shared_by_a_run as shared_by_a_run
 from monai_sagan.bundle.config import value_of as value_of
 from monai_sagan.bundle.folders import bundle_names, bundle_path, copy_bundle
 from monai_sagan.bundle.overrides import find_overrides as find_overrides
-from monai_sagan.errors import show_errors_in_one_line
+from monai_sagan.errors import show_errors_in_one_line as show_errors_in_one_line
 
-__all__ = ["bundle_names", "bundle_path", "copy_bundle", "show_errors_in_one_line"]
+__all__ = ["bundle_names", "bundle_path", "copy_bundle"]

@@ -61,14 +61,14 @@ def models_in(folder: str) -> dict[str, Path]:
     """The models in ``folder`` by their names: a run's, see `run_models`, or a packed bundle's one model.
 
     Raises:
-        SaganError: when there is no model.
+        SaganError: without a model.
     """
     from monai_sagan.models.trained import run_models
 
     packed = Path(folder) / PACKED_MODEL
     models = {"aucp": packed} if packed.is_dir() else run_models(folder)
     if not models["aucp"].exists():
-        raise SaganError(f"there is no trained model in {folder}; give the output_dir of a training run by --run_dir")
+        raise SaganError(f"no trained model in {folder}; give the output_dir of a training run by --run_dir")
     return models
 
 

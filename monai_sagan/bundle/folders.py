@@ -32,7 +32,7 @@ def bundle_path(name: str) -> str:
     True
 
     Raises:
-        SaganError: when there is no such bundle; it names those that there are.
+        SaganError: for an unknown bundle, listing the known ones.
     """
     names = bundle_names()
     if name not in names:
@@ -49,7 +49,7 @@ def copy_bundle(name: str, directory: str | os.PathLike[str]) -> Path:
     True
 
     Raises:
-        SaganError: when there is no such bundle, or the folder has something in it or cannot be written.
+        SaganError: for an unknown bundle, or a folder that is not empty or cannot be written.
     """
     source = bundle_path(name)
     with new_folder(directory) as folder:

@@ -53,7 +53,7 @@ def pack_bundle(name: str, directory: str | os.PathLike[str], run: str | os.Path
         run: the output folder of a training run.
 
     Raises:
-        SaganError: when there is no such bundle, the folder has something in it, or the run is incomplete or another
+        SaganError: for an unknown bundle, a folder that is not empty, or if the run is incomplete or another
             bundle's; nothing is written then.
     """
     source = Path(bundle_path(name))

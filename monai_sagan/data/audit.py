@@ -20,7 +20,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.files import load_tensors
 from monai_sagan.records import record, record_text
 
-__all__ = ["audit_splits", "splits_to_evaluate"]
+__all__ = ["audit_splits"]
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +43,17 @@ def audit_splits(splits: Datalist, images: ImageCache, output_dir: str | Path, s
     whether the size or the kind of the files alone tells normal images from others. Copies of one image among both the
     normal and the unlabeled training images are no leak, but take from the training what it learns by; they are found,
     too. It also states what it cannot know.
+
+    >>> from PIL import Image
+    >>> from monai_sagan.data.datalist import SPLITS
+    >>> from monai_sagan.data.formats.tasks import HowToDecode
+    >>> from monai_sagan.data.unreadable import keep_readable
+    >>> Image.new("L", (3, 2), 7).save("a.png")
+    >>> datalist = dict.fromkeys(SPLITS, [{"image": "a.png", "label": 0}])
+    >>> images = ImageCache(datalist, HowToDecode((64, 64)), "cache", jobs=1)
+    >>> audit = audit_splits(keep_readable(datalist, images, "out"), images, "out")
+    >>> audit["exact_duplicates"]["count"] > 0
+    True
 
     Args:
         splits: of `make_splits`, of items that `keep_readable` described.

@@ -14,7 +14,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.seeds import step_seed
 from monai_sagan.transforms.functional import foreign_patch, small_affine
 
-__all__ = ["EvaluationBatches", "TrainingBatches", "to_unit_range", "validation_batches"]
+__all__ = ["TrainingBatches", "validation_batches"]
 
 STREAMS = ("normal", "unlabeled", "pseudo")
 
@@ -127,7 +127,7 @@ class TrainingBatches:
         return batch
 
     def _part(self, drawn: Tensor) -> Tensor:
-        """This process's part of what was drawn for all."""
+        """The part of a common draw that belongs to this process."""
         return drawn[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
 
     def _next(self, count: int, step: int, stream: int) -> Tensor:

@@ -39,7 +39,7 @@ from monai_sagan.files import build_folder
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["HowToDecode", "ImageCache", "load_image"]
+__all__ = ["ImageCache"]
 
 logger = logging.getLogger(__name__)
 

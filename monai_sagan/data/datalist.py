@@ -8,7 +8,7 @@ from fractions import Fraction
 from monai_sagan.data.datasets.items import Datalist, Item, group_by_patient, shuffle_items
 from monai_sagan.errors import SaganError
 
-__all__ = ["SPLITS", "Datalist", "Item", "make_splits"]
+__all__ = ["Datalist", "Item", "make_splits"]
 
 Sides = dict[Hashable, bool]  # whether a patient's images are for validation
 

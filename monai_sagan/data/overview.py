@@ -17,7 +17,7 @@ from monai_sagan.data.formats.decode import check_min_foreground
 from monai_sagan.data.formats.tasks import DecodeTask, LeftOut, Unreadable, group_by_file, run_tasks
 from monai_sagan.data.unreadable import by_file
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_atomic
 
 __all__: list[str] = []
 
@@ -158,7 +158,7 @@ def write_items(datalist: Datalist, path: str | Path, described: Mapping[str, Ma
             )
 
     try:
-        write_whole(path, write)
+        write_atomic(path, write)
     except OSError as error:
         raise SaganError(f"cannot write {path} ({error.strerror}); name another file") from None
 

@@ -24,45 +24,45 @@ IMAGE = "mean_image"
 CHUNK = 2**20  # pixels at a time
 
 
-def measure_typical(images: Any) -> dict[str, Any]:
-    """The ranges that training images cover, and their mean; labels are not used.
+def measure_training_range(images: Any, chunk: int = CHUNK) -> dict[str, Any]:
+    """Measure the ranges that training images cover, and their mean; labels are not used.
 
-    ``images`` are uint8 (N, C, H, W) as the network sees them; stored ones are read twice, part by part. The result
-    has ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and ``standard_deviation`` of
-    an image's pixels, 0 to 255, and ``likeness``, the correlation of its pixels with those of the mean image, -1 to
-    1.
+    ``images`` are uint8 (N, C, H, W) as the network sees them; stored ones are read twice, in parts of ``chunk``
+    pixels. The result has ``mean_image``, uint8 (C, H, W); and as [lowest, highest]: ``mean_brightness`` and
+    ``standard_deviation`` of an image's pixels, 0 to 255, and ``likeness``, the correlation of its pixels with those of
+    the mean image, -1 to 1.
 
     Raises:
-        ValueError: when there are no images.
+        ValueError: without images.
     """
     if not len(images):
-        raise ValueError("there are no images to measure")
-    total = sum(part.sum(0, dtype=np.int64) for part in _chunks(images))
+        raise ValueError("no images to measure")
+    total = sum(part.sum(0, dtype=np.int64) for part in _chunks(images, chunk))
     mean_image = np.rint(total / len(images)).astype(np.uint8)
-    measured = np.concatenate([_measure(part, mean_image) for part in _chunks(images)])
+    measured = np.concatenate([_measure(part, mean_image) for part in _chunks(images, chunk)])
     ranges = {name: [float(column.min()), float(column.max())] for name, column in zip(RANGES, measured.T, strict=True)}
     return {**ranges, IMAGE: mean_image}
 
 
-def compare_typical(image: Pixels, typical: Mapping[str, Any] | None) -> list[str]:
-    """A line for each measure of an image, uint8 (C, H, W), outside its range; usually none.
+def range_deviations(image: Pixels, training_range: Mapping[str, Any] | None) -> list[str]:
+    """Describe each measure of an image, uint8 (C, H, W), that is outside its range.
 
-    A higher likeness to the mean image than that of any training image is not unusual.
+    A likeness above that of all training images is normal.
     """
-    if typical is None:
+    if training_range is None:
         return []
-    values = _measure(np.asarray(on_host(image))[None], np.asarray(typical[IMAGE]))[0]
+    values = _measure(np.asarray(on_host(image))[None], np.asarray(training_range[IMAGE]))[0]
     lines = []
     for (name, words), value in zip(RANGES.items(), values, strict=True):
-        low, high = typical[name]
+        low, high = training_range[name]
         if value < low or (value > high and name != "likeness"):
             form = ".2f" if name == "likeness" else ".1f"
             lines.append(f"{words} {value:{form}} is outside {low:{form}} to {high:{form}} of the training images")
     return lines
 
 
-def _chunks(images: Any) -> Iterator[Pixels]:
-    return (np.asarray(on_host(images[part])) for part in in_parts(len(images), images.shape, CHUNK))
+def _chunks(images: Any, chunk: int) -> Iterator[Pixels]:
+    return (np.asarray(on_host(images[part])) for part in in_parts(len(images), images.shape, chunk))
 
 
 def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:
@@ -77,17 +77,17 @@ def _measure(pixels: Pixels, mean_image: Pixels) -> Pixels:
     return np.stack([mean, deviation, likeness], axis=1)
 
 
-def typical_as_json(typical: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The result of `measure_typical` for JSON; the image as its shape and base64."""
-    if typical is None:
+def training_range_as_json(training_range: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Convert the result of `measure_training_range` for JSON, with the image as its shape and base64."""
+    if training_range is None:
         return None
-    image = np.ascontiguousarray(np.asarray(typical[IMAGE], dtype=np.uint8))
+    image = np.ascontiguousarray(np.asarray(training_range[IMAGE], dtype=np.uint8))
     coded = {"shape": list(image.shape), "base64": base64.b64encode(image.tobytes()).decode("ascii")}
-    return {**{name: [float(end) for end in typical[name]] for name in RANGES}, IMAGE: coded}
+    return {**{name: [float(end) for end in training_range[name]] for name in RANGES}, IMAGE: coded}
 
 
-def typical_from_json(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """Undo `typical_as_json`.
+def training_range_from_json(values: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Undo `training_range_as_json`.
 
     Raises:
         ValueError, KeyError, TypeError: for malformed values.

@@ -15,8 +15,6 @@ from monai_sagan.data.formats.decode import split_fragment
 from monai_sagan.errors import SaganError
 from monai_sagan.records import record
 
-__all__ = ["keep_readable"]
-
 logger = logging.getLogger(__name__)
 
 FROM_FILE = ("patient", "view", "sex", "age")  # added to an item from its file's header

@@ -1,4 +1,4 @@
-"""Training steps that a GPU replays as CUDA graphs: launched at once instead of kernel by kernel."""
+"""Training steps captured as CUDA graphs and replayed with a single launch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from torch import Tensor
 
 from monai_sagan.methods.method import EventOutput
 
-__all__ = ["WARM_UP", "CapturedStep", "CudaGraph", "Step", "can_capture"]
-
 logger = logging.getLogger(__name__)
 
 Step = Callable[..., Iterable[EventOutput]]  # step(variant, *inputs)
@@ -23,21 +21,12 @@ WARM_UP = 3  # calls in which compilers, cuDNN and optimizers make what they kee
 
 
 def can_capture(device: str | torch.device, processes: int) -> bool:
-    """Whether training can be captured: on CUDA, by one process, for several communicate within a step.
-
-    Args:
-        device: where to train.
-        processes: that train one model together.
-    """
+    """Whether training can be captured: on CUDA and in a single process, since several communicate within a step."""
     return torch.device(device).type == "cuda" and processes == 1
 
 
 class CudaGraph:
-    """Kernels that are recorded once and replayed with a single launch.
-
-    Args:
-        device: the GPU.
-    """
+    """Kernels on a GPU, recorded once and replayed with a single launch."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -45,7 +34,7 @@ class CudaGraph:
         self._stream = torch.cuda.Stream(device)
 
     def warm_up(self, code: Callable[[], Found]) -> Found:
-        """Run ``code`` on the stream of its own that capturing needs, and return what it returns."""
+        """Run ``code`` on the separate stream that capturing needs, and return its result."""
         current = torch.cuda.current_stream(self._device)
         self._stream.wait_stream(current)
         with torch.cuda.stream(self._stream):
@@ -54,10 +43,10 @@ class CudaGraph:
         return found
 
     def capture(self, code: Callable[[], Found]) -> Found:
-        """Record ``code`` without running it; what it returns gets its values from `replay`.
+        """Record ``code`` without running it; `replay` fills the tensors that this returns.
 
         Raises:
-            RuntimeError: where ``code`` does what a graph cannot hold.
+            RuntimeError: for operations that cannot be captured.
         """
         with torch.cuda.device(self._device):
             current = torch.cuda.current_stream()
@@ -68,27 +57,26 @@ class CudaGraph:
                 torch.cuda.set_stream(current)  # torch leaves its own one current when ending a capture fails
 
     def replay(self) -> None:
-        """Run what was recorded."""
+        """Run the recorded kernels."""
         with torch.cuda.device(self._device):
             self._graph.replay()
 
 
 class CapturedStep:
-    """A training step ``step(variant, *inputs)``, each variant captured as a graph after three calls, then replayed.
+    """A training step ``step(variant, *inputs)`` that captures each variant after three calls and then replays it.
 
-    A replay runs the same kernels on the same memory. So ``step`` draws nothing, asks for no number on the host, and
-    what differs from call to call comes in as inputs; learning rates may differ, too. A variant is captured again when
-    the inputs' shapes, the hyperparameters, or the ``fixed`` values change, or an optimizer's state is loaded. Where
-    capturing fails, the reason is logged once and the variant runs uncaptured from then on. In a graph learning rates
-    are float32; otherwise the results are those of ``step``. Optimizers must keep all their state on the device: Adam
-    with ``fused=True``.
+    A replay runs the same kernels on the same memory. So ``step`` must not draw or read values on the host; only inputs
+    and learning rates may change between calls. A variant is captured again when the inputs' shapes, the
+    hyperparameters, or the ``fixed`` values change, or an optimizer's state is loaded. If capturing fails, the reason
+    is logged once and the variant runs uncaptured. Results are those of ``step``, except that captured learning rates
+    are float32. Optimizers must keep all their state on the device: Adam with ``fused=True``.
 
     Args:
         step: called with a variant and tensors of any shape on one device; yields pairs of an event and a dictionary
             of tensors.
-        optimizers: all that any variant steps.
+        optimizers: stepped by any variant.
         fixed: returns further values that ``step`` depends on.
-        graph: makes what captures and replays, a `CudaGraph`, for a device.
+        graph: builds the `CudaGraph` for a device.
     """
 
     def __init__(
@@ -106,7 +94,7 @@ class CapturedStep:
         self._failed: set[Hashable] = set()
 
     def __call__(self, variant: Hashable, *inputs: Tensor) -> list[EventOutput]:
-        """What one step of ``variant`` on ``inputs`` yields, all at its end."""
+        """Run one step of ``variant`` on ``inputs`` and return all its outputs."""
 
         def step(*tensors: Tensor) -> list[EventOutput]:
             return list(self._step(variant, *tensors))
@@ -121,7 +109,7 @@ class CapturedStep:
         if one.outputs is None:
             try:
                 one.capture(step, inputs, self._groups())
-            except Exception as error:  # what is wrong with the step itself shows when it runs uncaptured
+            except Exception as error:  # an error of the step itself is raised again when it runs uncaptured
                 _log_failure(error)
                 self._failed.add(variant)
                 del self._variants[variant]
@@ -129,7 +117,7 @@ class CapturedStep:
         return one.replay(inputs)
 
     def _variant(self, variant: Hashable, inputs: Sequence[Tensor]) -> _Variant:
-        """What is known of a variant, started again where something changed that its graph takes for granted."""
+        """The state of a variant, reset when its graph is out of date."""
         key, states = self._depends_on(inputs), [optimizer.state for optimizer in self._optimizers]
         one = self._variants.get(variant)
         # Loading an optimizer's state replaces the tensors that a graph writes.
@@ -175,18 +163,18 @@ class _Variant:
 def _log_failure(error: Exception) -> None:
     reason = (str(error).splitlines() or [type(error).__name__])[0]
     fix = "; make Adam with fused=True" if "capturable" in reason else ""
-    logger.warning(f"no CUDA graph of the training step ({reason}); training goes on without, more slowly{fix}")
+    logger.warning(f"no CUDA graph of the training step ({reason}); training continues without it, more slowly{fix}")
 
 
 class _Rate:
-    """The learning rate of an optimizer's ``group`` in memory of the device, where a graph finds it."""
+    """The learning rate of an optimizer's ``group``, on the device for graphs to read."""
 
     def __init__(self, group: dict[str, Any], device: torch.device) -> None:
         self.group, self.last = group, group["lr"]
         self.on_device = torch.tensor(self.last, dtype=torch.float32, device=device)
 
     def update(self) -> None:
-        """Write it when it has changed."""
+        """Copy it to the device if it has changed."""
         if self.group["lr"] != self.last:
             self.last = self.group["lr"]
             self.on_device.fill_(self.last)
@@ -194,7 +182,7 @@ class _Rate:
 
 @contextmanager
 def _capturable(groups: Sequence[dict[str, Any]], rates: Sequence[_Rate]) -> Iterator[None]:
-    """While this lasts, optimizers read their learning rates from the device, and may be captured."""
+    """Within the context, optimizers read their learning rates from the device and can be captured."""
     names = ("lr", "capturable")
     kept: list[dict[str, Any]] = [{name: group[name] for name in names if name in group} for group in groups]
     try:

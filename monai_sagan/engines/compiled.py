@@ -1,4 +1,4 @@
-"""Eager or compiled: how the networks and losses of a training step are run."""
+"""Eager or compiled execution of the networks and losses of a training step."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ import torch
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["ENGINES", "check_engine", "choose_engine", "compile_for", "compiling_pays"]
-
 logger = logging.getLogger(__name__)
 
 ENGINES = ("eager", "compiled")
@@ -19,11 +17,7 @@ WORTH_COMPILING = 2000  # iterations: two cores compile for two to three minutes
 
 
 def check_engine(engine: str, *others: str) -> str:
-    """``engine``, when it is ``"eager"`` or ``"compiled"``, or one of the ``others``.
-
-    Raises:
-        SaganError: for another word.
-    """
+    """Return ``engine`` if it is ``"eager"``, ``"compiled"`` or one of ``others``; otherwise raise a SaganError."""
     words = (*ENGINES, *others)
     if engine not in words:
         raise SaganError(f"engine is {engine!r}; use one of {', '.join(words)}")
@@ -31,16 +25,10 @@ def check_engine(engine: str, *others: str) -> str:
 
 
 def choose_engine(engine: str, device: str | torch.device, amp: bool, iterations: int) -> str:
-    """``engine``, or for ``"auto"`` what was measured to be the faster one for such a run, see `compiling_pays`.
-
-    Args:
-        engine: ``"auto"``, ``"eager"`` or ``"compiled"``.
-        device: where to train.
-        amp: whether the networks run in bfloat16.
-        iterations: of the run.
+    """Return ``engine``, or for ``"auto"`` the one expected to be faster for a run, see `compiling_pays`.
 
     Raises:
-        SaganError: for another word.
+        SaganError: for an unknown engine.
     """
     if check_engine(engine, "auto") != "auto":
         return engine
@@ -48,37 +36,27 @@ def choose_engine(engine: str, device: str | torch.device, amp: bool, iterations
 
 
 def compiling_pays(device: str | torch.device, amp: bool, iterations: int, matrix_units: bool) -> bool:
-    """Whether a run is expected to end earlier compiled.
+    """Whether a run is expected to finish earlier when compiled.
 
-    Compiled code pays where convolutions are so fast that everything between them counts: on a CPU with units for
-    bfloat16 matrices (AMX), in bfloat16, in a run of two thousand iterations or more. In float32 a CPU gains a fifth at
-    most, and GPUs were not measured: both are eager.
-
-    Args:
-        device: where to train.
-        amp: whether the networks run in bfloat16.
-        iterations: of the run.
-        matrix_units: whether the CPU has units for bfloat16 matrices.
+    Compiling pays where convolutions are so fast that the operations between them count: in bfloat16 on a CPU with
+    matrix units (AMX), for two thousand iterations or more. In float32 a CPU gains a fifth at most, and GPUs were not
+    measured: both run eagerly.
     """
     return amp and iterations >= WORTH_COMPILING and torch.device(device).type == "cpu" and matrix_units
 
 
 def has_bfloat16_matrix_units() -> bool:
-    """Whether this CPU has units for bfloat16 matrices (AMX); False where torch does not report it."""
+    """Whether this CPU has bfloat16 matrix units (AMX); False if torch does not report it."""
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in every torch
     return bool(capabilities.get("amx_bf16", False))
 
 
 def compile_for(engine: str, code: Callable[..., Any], device: str | torch.device) -> Callable[..., Any]:
-    """``code``, compiled as one graph for each shape of its tensors and value of its other arguments, or unchanged.
+    """Compile ``code``, a function or module of tensors, for a device; with the engine ``"eager"`` return it unchanged.
 
-    Where the compiler fails (it needs a C++ compiler on the CPU, Triton on CUDA) the reason is logged once and ``code``
-    runs eagerly: the results are the same up to rounding.
-
-    Args:
-        engine: ``"eager"`` or ``"compiled"``.
-        code: a function or module of tensors, without optimizer steps.
-        device: where it runs.
+    One graph is compiled for each combination of shapes and other arguments. If the compiler fails (it needs a C++
+    compiler on the CPU, Triton on CUDA), the reason is logged once and ``code`` runs eagerly, with the same results up
+    to rounding.
     """
     if engine == "eager":
         return code
@@ -97,7 +75,7 @@ def compile_for(engine: str, code: Callable[..., Any], device: str | torch.devic
             except torch._dynamo.exc.TorchDynamoException as error:
                 failed = True
                 reason = (str(error).splitlines() or [type(error).__name__])[0]
-                logger.warning(f"torch.compile failed ({reason}); training goes on eagerly, more slowly")
+                logger.warning(f"torch.compile failed ({reason}); training continues eagerly, more slowly")
         return code(*args, **kwargs)
 
     return run

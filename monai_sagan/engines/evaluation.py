@@ -1,4 +1,4 @@
-"""The end of every run: scores, metrics, pictures and the report of the test images."""
+"""Evaluation on test images: scores, metrics, pictures and the report."""
 
 from __future__ import annotations
 
@@ -51,27 +51,35 @@ def evaluate(
     amp: bool = False,
     made_by: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Score test images by trained models; write scores, metrics, pictures and the report; return the metrics.
+    """Score test images with trained models; write scores, metrics, pictures and the report; return the metrics.
 
-    They are ``scores.csv``, ``metrics.json``, ``heatmaps/`` and ``report.html``. Thresholds and p-values come from
-    validation normals alone; the baselines beside the models (`monai_sagan.baselines`) learn from the training
-    images alone, and are skipped where ``splits`` or ``images`` lack these.
+    The files are ``scores.csv``, ``metrics.json``, ``heatmaps/`` and ``report.html``. Thresholds and p-values come from
+    validation normals only. The baselines (`monai_sagan.baselines`) learn from training images only, and are skipped
+    if ``splits`` or ``images`` lack these.
+
+    >>> from PIL import Image
+    >>> Image.new("L", (64, 64), 90).save("a.png")
+    >>> splits = {"test": [{"image": "a.png", "label": None}]}
+    >>> images = ImageCache(splits, load_trained("run/model.pt").settings.decoding(), "cache", jobs=1)
+    >>> metrics = evaluate({"aucp": "run/model.pt"}, splits, images, "evaluation")
+    >>> metrics["method"]["name"], Path("evaluation", "report.html").is_file()
+    ('sagan', True)
 
     Args:
-        models: model files by name: ``aucp``, chosen without labels, comes first into scores and heat maps; ``last``;
-            ``oracle_test``, chosen on these very images, is not a result and is marked as such.
-        splits: its ``test`` items are scored, with labels, boxes, masks and groups where they are known.
+        models: model files by name: ``aucp``, chosen without labels and first in scores and heat maps; ``last``; and
+            ``oracle_test``, chosen on these test images and marked as not a result.
+        splits: its ``test`` items are scored; labels, boxes, masks and groups are used where known.
         images: the cache that decoded them.
-        output_dir: where to write; what is there of an earlier evaluation is replaced.
+        output_dir: replaces the results of an earlier evaluation there.
         device: where to compute.
         batch_size: images at a time.
-        required: False says in the log that there are no test images, and returns nothing, where that is not a mistake.
-        amp: restore in bfloat16; thresholds and p-values stay those that float32 gave the validation normals.
-        made_by: settings and other values of the run that made the models; None takes those of the first.
+        required: False logs that there are no test images and returns an empty dictionary instead of raising.
+        amp: restore in bfloat16; thresholds and p-values remain those of the validation normals in float32.
+        made_by: settings and other values of the run that made the models; None takes those of the first model.
 
     Raises:
-        SaganError: when there are no test images, a model file is missing, was trained on images of another kind or
-            made by another run, a score is not finite, or the results cannot be written. Nothing is written then.
+        SaganError: without test images; for a model file that is missing, made by another run or trained on images of
+            another kind; for a score that is not finite; when the results cannot be written. Then nothing is written.
     """
     items = splits["test"]
     if not items:
@@ -103,13 +111,13 @@ def evaluate(
 
 
 class _Chosen(NamedTuple):
-    """The model that comes first, and what its scores (N,) mean."""
+    """The first model with its scores (N,), p-values and warnings."""
 
     model: Trained
     scores: Tensor
     p_values: Tensor
     threshold: float | None
-    outside: list[str]  # why images are outside the training range
+    outside: list[str]  # why images are outside the training range, or ""
 
 
 def _report_no_images(required: bool) -> dict[str, Any]:
@@ -123,7 +131,7 @@ def _report_no_images(required: bool) -> dict[str, Any]:
 def _judge(model: Trained, scores: Tensor, points: Sequence[dict[str, Any]], pixels: Tensor) -> _Chosen:
     p_values = torch.from_numpy(conformal_p_values(model.valid_normal_scores, scores))
     threshold = (gallery_point(points) or {}).get("threshold")
-    return _Chosen(model, scores, p_values, threshold, range_warnings(pixels, model.typical))
+    return _Chosen(model, scores, p_values, threshold, range_warnings(pixels, model.training_range))
 
 
 def _baseline_metrics(baselines: Mapping[str, Tensor], items: Sequence[Item]) -> dict[str, Any]:
@@ -186,23 +194,23 @@ def _load(
 def _check_made_by(
     models: Mapping[str, str | Path], trained: Mapping[str, Trained], made_by: Mapping[str, Any] | None
 ) -> None:
-    """Check that the models that name their run are all of one, or of the one that was ``made_by`` these values."""
+    """Check that all models that name their run come from the same one, or from the run ``made_by``."""
     for name, model in trained.items():
         if model.run is None:
             continue
         values = as_plain(model.settings) | {key: model.run[key] for key in ("seed", "splits")}
         made_by = made_by or values
-        del values["max_iterations"]  # a run may have been made longer
+        del values["max_iterations"]  # a resumed run may be longer
         for key, value in values.items():
             if value != made_by.get(key, value):
                 raise SaganError(
-                    f"{models[name]} was made with {key} {value}, this run has {made_by[key]}; it is of another run: "
-                    f"evaluate that one, or train in a folder of its own"
+                    f"{models[name]} was made with {key} {value}, this run has {made_by[key]}; it comes from another "
+                    f"run: evaluate that one, or train in a separate folder"
                 )
 
 
 def _log(metrics: Mapping[str, Any], names: Sequence[str]) -> None:
-    """What the metrics say of the models called ``names`` and of the baselines, and their warnings."""
+    """Log the metrics of the models ``names`` and of the baselines, and all warnings."""
     counts = f"{metrics['n_normal']} normal, {metrics['n_abnormal']} abnormal"
     for name in names:
         mark = f" ({REASON})" if is_oracle(name) else ""
@@ -214,10 +222,10 @@ def _log(metrics: Mapping[str, Any], names: Sequence[str]) -> None:
 
 
 def _baselines(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str, Tensor]:
-    """The scores of the baselines by their names; none where the training images are not at hand."""
+    """Scores of the baselines by name; empty if the training images are not available."""
     parts = [splits.get(name, []) for name in TRAINING]
     if not all(parts) or any(item["image"] not in images.images for part in parts for item in part):
-        logger.info("no baselines: the training images are not at hand")
+        logger.info("no baselines: the training images are not available")
         return {}
     normal, unlabeled = (images.stored(part) for part in parts)
     return {name: torch.from_numpy(found) for name, found in baseline_scores(normal, unlabeled, pixels).items()}
@@ -225,7 +233,7 @@ def _baselines(splits: Datalist, images: ImageCache, pixels: Tensor) -> dict[str
 
 def _shown(found: Mapping[str, Any]) -> str:
     if found["auc"] is None:
-        return "no AUC, for there are no labels of both kinds"
+        return "no AUC: labels of both classes are needed"
     intervals = [found["auc_ci95"] or ("-", "-"), found["ap_ci95"] or ("-", "-")]
     (a, b), (c, d) = (tuple(x if isinstance(x, str) else f"{x:.4f}" for x in pair) for pair in intervals)
     return f"AUC {found['auc']:.4f} ({a} to {b}), AP {found['ap']:.4f} ({c} to {d})"

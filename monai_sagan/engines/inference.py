@@ -1,4 +1,4 @@
-"""Score any folder of images by a trained model: the parts of ``inference.json``, and one call that joins them."""
+"""Inference on a folder of images: the components of ``inference.json``, and one call that runs them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from monai_sagan.predict.summary import Summary
 from monai_sagan.runs.start import end_run, start_run
 from monai_sagan.settings import Settings
 
-__all__ = ["AnomalyInferer", "FolderBatches", "KeepScores", "infer", "score_folder"]
+__all__ = ["AnomalyInferer", "infer"]
 
 logger = logging.getLogger(__name__)
 
@@ -36,21 +36,16 @@ logger = logging.getLogger(__name__)
 class FolderBatches:
     """Batches of ``image`` (B, C, H, W) in [-1, 1]: the images below a folder that have no results yet.
 
+    `monai_sagan.predict.folder.FolderScorer` decodes the images and keeps the results; the other arguments are its own.
+
     Args:
-        folder: see `monai_sagan.predict.folder.FolderScorer`, which decodes the images and keeps the results.
         trained: the model.
-        model: the path that `trained` was loaded from; it identifies the model when a call resumes.
-        output_dir: see `FolderScorer`.
-        batch_size: B for images of up to 64 x 64 pixels, fewer of larger ones; the first and the last batches are
+        model: the path that ``trained`` was loaded from; it identifies the model when a run resumes.
+        batch_size: B for images of up to 64 x 64 pixels, fewer for larger ones; the first and the last batches are
             smaller.
-        slice_axis: see `FolderScorer`.
-        slice_range: see there.
-        overlays: see there.
-        max_unreadable: see there.
-        jobs: see there.
 
     Raises:
-        SaganError: for a folder or an option that cannot be used.
+        SaganError: for an unusable folder or option.
     """
 
     def __init__(
@@ -71,7 +66,7 @@ class FolderBatches:
             how=trained.settings.decoding(),
             colors=Colors(trained.scale, trained.pixel_threshold),
             valid_normal_scores=trained.valid_normal_scores,
-            typical=trained.typical,
+            training_range=trained.training_range,
         )
         at_a_time = images_at_a_time(batch_size, trained.settings.image_size)
         self.scorer = FolderScorer(
@@ -84,7 +79,7 @@ class FolderBatches:
         return ({"image": to_unit_range(torch.from_numpy(pixels))} for pixels in self._batches)
 
     def close(self) -> None:
-        """Complete the tables, also where the batches were not read to their end."""
+        """Complete the tables, even if not all batches were read."""
         self._batches.close()
 
 
@@ -96,15 +91,19 @@ def _identity(model: str | Path) -> dict[str, str]:
 
 
 class AnomalyInferer(Inferer):
-    """Detect anomalies in images (B, C, H, W) in [-1, 1], as the settings of the model's run say.
+    """A MONAI inferer that detects anomalies in images (B, C, H, W) in [-1, 1].
 
-    A call returns ``anomaly_map`` (B, 1, H, W), ``anomaly_score`` (B,) and, of methods that restore, ``restored``
-    (B, C, H, W) in [-1, 1]; it leaves the network's mode to the evaluator.
+    A call returns ``anomaly_map`` (B, 1, H, W), ``anomaly_score`` (B,) and, for methods that restore, ``restored``
+    (B, C, H, W) in [-1, 1]. The network's mode is left to the evaluator.
+
+    >>> trained = load_trained("run/model.pt")
+    >>> output = AnomalyInferer(trained.settings)(torch.zeros(2, 1, 64, 64), trained.network)
+    >>> output["anomaly_score"].shape
+    torch.Size([2])
 
     Args:
         settings: of the run that trained the model.
-        batch_size: images of up to 64 x 64 pixels at a time, fewer of larger ones, each pass over shifted copies
-            counted.
+        batch_size: images of up to 64 x 64 pixels at a time, fewer for larger ones; each shifted copy counts.
         amp: restore in bfloat16; restored versions, maps and scores stay in float32.
     """
 
@@ -126,13 +125,7 @@ class AnomalyInferer(Inferer):
 
 
 class KeepScores:
-    """Pass an evaluator's scores and anomaly maps on to the results of a folder.
-
-    The evaluator's output must have ``anomaly_score`` (B,) and ``anomaly_map`` (B, 1, H, W).
-
-    Args:
-        images: the evaluator's data.
-    """
+    """Keep an evaluator's outputs ``anomaly_score`` (B,) and ``anomaly_map`` (B, 1, H, W) as results of a folder."""
 
     def __init__(self, images: FolderBatches) -> None:
         self.scorer = images.scorer
@@ -148,14 +141,12 @@ class KeepScores:
 
 
 def score_folder(evaluator: SupervisedEvaluator, images: FolderBatches) -> Summary:
-    """Run an evaluator over the images of a folder; complete the tables however it ends; return and log the summary.
+    """Run an evaluator, with a `KeepScores` handler, over the images of a folder; log and return the summary.
 
-    Args:
-        evaluator: with a `KeepScores` among its handlers.
-        images: its data.
+    The tables are complete even after an error.
 
     Raises:
-        SaganError: when no image could be scored, too many are unreadable, or the output cannot be written to.
+        SaganError: when no image could be scored, too many are unreadable, or the output cannot be written.
     """
     with closing(images):
         evaluator.run()
@@ -177,24 +168,25 @@ def infer(
     amp: bool = False,
     jobs: int | None = None,
 ) -> Path:
-    """Score every image below ``dataset_dir`` as ``inference.json`` does; return the path of ``scores.csv``.
+    """Score every image below ``dataset_dir`` like ``inference.json``; return the path of ``scores.csv``.
+
+    >>> from PIL import Image
+    >>> Path("images").mkdir()
+    >>> Image.new("L", (64, 64), 90).save("images/a.png")
+    >>> print(infer("run/model.pt", "images", "scored", jobs=1).name)
+    scores.csv
 
     Args:
-        model: what `load_trained` reads.
-        dataset_dir: see `FolderBatches`.
-        output_dir: see there.
+        model: a model file or safetensors artifact, see `load_trained`.
+        dataset_dir: the folder of images, see `monai_sagan.predict.folder.FolderScorer` for it and its options.
+        output_dir: new, empty, or the output of an interrupted call, which is resumed.
         device: where to compute.
         batch_size: images at a time.
-        overlays: see `FolderBatches`.
-        slice_axis: see there.
-        slice_range: see there.
-        max_unreadable: see there.
-        amp: restore in bfloat16; p-values compare with scores that float32 gave the validation normals.
-        jobs: see `FolderBatches`.
+        amp: restore in bfloat16; p-values compare with the validation normals' scores in float32.
 
     Raises:
-        SaganError: when the folder, the model file or an option cannot be used, no image could be scored, too many are
-            unreadable, or the output cannot be written to, is in use, or holds anything else.
+        SaganError: for an unusable folder, model file or option; when no image could be scored or too many are
+            unreadable; when the output cannot be written, is in use, or holds anything else.
     """
     start_run(output_dir, dataset_dir=dataset_dir, model=model, device=device, amp=amp)
     try:

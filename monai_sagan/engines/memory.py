@@ -1,21 +1,18 @@
-"""Keeping memory that a training step frees, for the next step to take."""
+"""Keep freed memory in the process, for the next training step."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
 
-__all__ = ["keep_freed_memory"]
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
 
 
 def keep_freed_memory() -> bool:
-    """Let glibc keep freed memory instead of giving it back to the system; returns whether it could.
+    """Make glibc keep freed memory instead of returning it to the system; return whether that succeeded.
 
-    A training step on the CPU frees and takes the same large blocks again and again; each time the system would hand
-    out zeroed pages again, about a tenth of the step's time. Memory once taken stays taken until the process ends.
-    Elsewhere than on Linux with glibc this does nothing.
+    A training step on the CPU frees and allocates the same large blocks repeatedly; zeroed pages from the system would
+    take about a tenth of its time. The process keeps its peak memory until it ends. Does nothing without glibc.
     """
     if not sys.platform.startswith("linux"):
         return False

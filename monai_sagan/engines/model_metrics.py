@@ -17,19 +17,17 @@ from monai_sagan.models.scorer import Scorer
 from monai_sagan.models.trained import Trained
 from monai_sagan.runs.score_table import REASON, is_oracle
 
-__all__ = ["Measured", "check_finite", "measure_models", "warn_of_chance"]
-
 MASK_SEED = 0  # of the training mask, where a preset asks for scores with it left on
 
 
 class Measured(NamedTuple):
-    """Scores and metrics of some models.
+    """Scores and metrics by the models' names.
 
     Args:
-        scores: (N,) by the model's name, and by ``NAME_masked`` where its preset leaves the training mask on.
-        metrics: by the same names.
-        problems: why localization is missing, where it should be there.
-        seconds: that the networks took.
+        scores: (N,), also under ``NAME_masked`` for presets that leave the training mask on.
+        metrics: under the same names.
+        problems: reasons for missing localization metrics.
+        seconds: time spent in the networks.
     """
 
     scores: dict[str, Tensor]
@@ -77,11 +75,7 @@ def measure_models(
 
 
 def warn_of_chance(model: Trained) -> list[str]:
-    """A warning that a model was chosen by chance, unless its AUCp is above 0.5 by more than its noise.
-
-    Args:
-        model: chosen by AUCp.
-    """
+    """Warn that a model was chosen by chance, unless its AUCp exceeds 0.5 by more than its noise."""
     found = _validated(model)
     if not {"aucp", "aucp_se"} <= found.keys() or found["aucp"] - 1.96 * found["aucp_se"] > 0.5:
         return []
@@ -93,14 +87,7 @@ def warn_of_chance(model: Trained) -> list[str]:
 
 
 def check_finite(scores: Tensor) -> None:
-    """Check that no score (N,) is NaN or infinite.
-
-    Args:
-        scores: of any float type, on any device.
-
-    Raises:
-        SaganError: with the number of those that are.
-    """
+    """Raise a SaganError if any score is NaN or infinite."""
     if not bool(scores.isfinite().all()):
         raise SaganError(
             f"{int((~scores.isfinite()).sum())} scores are not finite; the model is broken, train it again"
@@ -108,7 +95,7 @@ def check_finite(scores: Tensor) -> None:
 
 
 def _validated(model: Trained) -> dict[str, float]:
-    """When ``model`` was saved, and its AUCp then, where that is known."""
+    """The iteration of a model and, if known, its AUCp there."""
     found = {"aucp": model.aucp, "aucp_se": model.aucp_se}
     known = {name: value for name, value in found.items() if value is not None and math.isfinite(value)}
     return {"iteration": model.iteration} | known
@@ -127,13 +114,13 @@ def _mark(name: str) -> dict[str, str]:
 
 
 def _annotated(items: Sequence[Item]) -> list[int]:
-    """Indices of the images whose lesions are known, normal ones included; none where no lesion is annotated."""
+    """Indices of annotated images, normal ones included; empty if no lesion is annotated."""
     if not any(item.get("boxes") or item.get("mask") for item in items):
         return []
     return [i for i, item in enumerate(items) if "boxes" in item or "mask" in item or item["label"] == 0]
 
 
 def _localization(model: Trained, maps: Tensor, items: Sequence[Item]) -> dict[str, Any]:
-    """How well anomaly maps (K, 1, H, W) agree with the boxes or masks of K items."""
+    """Localization metrics of anomaly maps (K, 1, H, W) for the boxes or masks of K items."""
     marked = [item if "boxes" in item or "mask" in item else item | {"boxes": []} for item in items]
     return localization_metrics(maps[:, 0].numpy(), marked, [item["size"] for item in items], model.pixel_threshold)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from monai_sagan.data.training_range import compare_typical
-
-__all__ = ["range_warnings", "summarize_range_warnings"]
+from monai_sagan.data.training_range import range_deviations
 
 
-def range_warnings(images: Any, typical: Mapping[str, Any] | None) -> list[str]:
-    """The measures of each of N images that are outside the range of the training images; mostly none, "".
+def range_warnings(images: Any, training_range: Mapping[str, Any] | None) -> list[str]:
+    """Name the measures of each image that are outside the training range; "" for the others.
 
     Args:
         images: uint8 (N, C, H, W), as the network sees them: a tensor, an array or stored images.
-        typical: of the model, see `monai_sagan.data.training_range.measure_typical`; None gives no warnings.
+        training_range: of the model, see `monai_sagan.data.training_range`; None gives no warnings.
     """
-    if typical is None:
+    if training_range is None:
         return [""] * len(images)
-    return ["; ".join(compare_typical(images[i], typical)) for i in range(len(images))]
+    return ["; ".join(range_deviations(images[i], training_range)) for i in range(len(images))]
 
 
 def summarize_range_warnings(
@@ -30,12 +28,12 @@ def summarize_range_warnings(
     Args:
         names: of N images.
         warnings: of `range_warnings`.
-        above: whether each has a score above the threshold; None where there is no threshold.
+        above: whether each has a score above the threshold; None without a threshold.
     """
     found = [(name, warning) for name, warning in zip(names, warnings, strict=True) if warning]
     if not found:
         return []
-    counted = f"{len(found)} of {len(names)} images are unlike the training images"
+    counted = f"{len(found)} of {len(names)} images are outside the training range"
     if above is not None:
         high = sum(bool(warning) and is_above for is_above, warning in zip(above, warnings, strict=True))
         counted += f", {high} of them above the threshold"

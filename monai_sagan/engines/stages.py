@@ -1,4 +1,4 @@
-"""The stages of a run: which epochs belong to which, and what a checkpoint holds of them."""
+"""The stages of a run, their epochs, and their state in a checkpoint."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from monai_sagan.methods import find_method
 from monai_sagan.methods.method import Computing, Stage
 from monai_sagan.settings import Settings
 
-__all__ = ["Stages", "checkpoint_objects", "make_stages"]
+__all__ = ["make_stages"]
 
 
 class Placed(NamedTuple):
     """A stage in its run.
 
     Args:
-        stage: what is trained.
+        stage: of a method.
         first: epochs of the run before it.
         end: epochs of the run at its end.
     """
@@ -34,11 +34,7 @@ class Placed(NamedTuple):
 
 
 class Stages:
-    """Stages one after another, each at least one epoch long.
-
-    Args:
-        stages: in their order.
-        epochs: of the run.
+    """The stages of a run of ``epochs`` epochs, in order, each at least one epoch long.
 
     Raises:
         SaganError: when there are fewer epochs than stages.
@@ -67,7 +63,7 @@ class Stages:
 
     @property
     def epochs_before_last(self) -> int:
-        """Epochs before the last stage, in which there is nothing to validate yet."""
+        """Epochs before the last stage, which are not validated."""
         return self.placed[-1].first
 
     @property
@@ -76,7 +72,7 @@ class Stages:
         return self.placed[-1].stage.update_interval
 
     def states(self) -> dict[str, Any]:
-        """Everything that a checkpoint holds of the stages, by name: modules and optimizers.
+        """Collect the modules and optimizers of all stages by name, for a checkpoint.
 
         Raises:
             ValueError: when two different objects have one name.
@@ -89,13 +85,13 @@ class Stages:
         return found
 
     def plan(self) -> dict[str, Any]:
-        """Where stages end, as a value that a resumed run must share; empty for a single stage."""
+        """Last epochs of the stages, which a resumed run must share; empty for a single stage."""
         ends = {placed.stage.name: placed.end for placed in self.placed[:-1]}
         return {"stages": ends} if ends else {}
 
 
 def checkpoint_objects(stages: Stages, **others: Any) -> dict[str, Any]:
-    """What a checkpoint holds, by name: the modules and optimizers of all stages, and ``others``."""
+    """Collect the objects of a checkpoint by name: modules and optimizers of all stages, and ``others``."""
     return stages.states() | others
 
 
@@ -107,15 +103,21 @@ def make_stages(
     engine: str = "eager",
     inferer: Inferer | None = None,
 ) -> Stages:
-    """The stages that train ``network`` as its method does.
+    """Build the stages that train a network of the method that the settings name.
+
+    >>> from monai_sagan.methods import resolve_settings
+    >>> settings = resolve_settings("paper", channels=4, num_res_blocks=1)
+    >>> stages = make_stages(find_method("sagan").network(settings), settings)
+    >>> [(stage.name, list(stage.modules)) for stage in stages]
+    [('train', ['network', 'discriminator'])]
 
     Args:
-        network: as the method makes it.
-        settings: of the run; they name the method.
+        network: built by the method.
+        settings: of the run.
         device: where to train.
         amp: run networks in bfloat16.
         engine: ``"eager"`` or ``"compiled"``.
-        inferer: how networks are called on images; None calls them as they are.
+        inferer: calls networks on images; None calls them directly.
     """
     device = torch.device(device)
     computing = Computing(device, amp, partial(compile_for, engine, device=device), inferer or SimpleInferer())

@@ -22,7 +22,7 @@ from monai_sagan.methods.gan import GanStage
 from monai_sagan.methods.method import Computing
 from monai_sagan.seeds import step_seed
 
-__all__ = ["SaganTrainer", "StagedTrainer", "prepare_images", "prepare_sagan_batch"]
+__all__ = ["SaganTrainer", "StagedTrainer"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,7 @@ Batch = tuple[Tensor, Tensor, Tensor]
 def prepare_images(
     batch: dict[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any
 ) -> dict[str, Tensor]:
-    """All tensors of a batch on ``device``, by their names.
-
-    Args:
-        batch: images (B, C, H, W) in [-1, 1] by stream.
-        device: where to train.
-        non_blocking: copy while the device computes, from pinned memory.
-        kwargs: further arguments of ``torch.Tensor.to``.
-    """
+    """Move all tensors of a batch to ``device``, as plain tensors; ``kwargs`` go to ``torch.Tensor.to``."""
     return {
         name: (image.as_tensor() if isinstance(image, MetaTensor) else image).to(
             device=device, non_blocking=non_blocking, **kwargs
@@ -50,40 +43,43 @@ def prepare_images(
 
 
 def prepare_sagan_batch(batch: dict[str, Tensor], device: torch.device, non_blocking: bool, **kwargs: Any) -> Batch:
-    """The images ``normal``, ``unlabeled`` and ``pseudo`` of a batch, each (B, C, H, W) in [-1, 1], on ``device``.
-
-    Args:
-        batch: has the three under these names.
-        device: where to train.
-        non_blocking: copy while the device computes, from pinned memory.
-        kwargs: further arguments of ``torch.Tensor.to``.
-    """
+    """Move the images ``normal``, ``unlabeled`` and ``pseudo`` of a batch to ``device``."""
     names = ("normal", "unlabeled", "pseudo")
     images = prepare_images({name: batch[name] for name in names}, device, non_blocking, **kwargs)
     return images["normal"], images["unlabeled"], images["pseudo"]
 
 
 class StagedTrainer(Trainer):
-    """Train the stages of a method one after another, in one ignite run.
+    """Train the stages of a method one after another in a single ignite run.
 
-    ``engine.state.output`` holds what the steps give out: detached scalars on the device, and images. MONAI's iteration
-    events fire, so stock handlers attach. Every draw of an iteration is a function of ``seed`` and the iteration's
-    number: the trainer seeds torch's global generator at each. The ``set_step(iterations_done)`` of a
-    ``train_data_loader`` that has one is called before each batch; so a resumed run repeats the interrupted one, on a
-    CPU bit for bit.
+    ``engine.state.output`` holds the outputs of the steps: detached scalars on the device, and images. MONAI's
+    iteration events fire, so its handlers attach. All draws depend on ``seed`` and the iteration only, and
+    ``train_data_loader.set_step(iterations_done)``, if present, is called before each batch; so a resumed run repeats
+    the interrupted one, bit for bit on a CPU.
+
+    >>> from monai_sagan.data.batches import TrainingBatches
+    >>> from monai_sagan.engines.stages import make_stages
+    >>> from monai_sagan.methods import find_method, resolve_settings
+    >>> settings = resolve_settings("paper", channels=4, num_res_blocks=1, max_iterations=2)
+    >>> network = find_method("sagan").network(settings)
+    >>> images = torch.zeros(8, 1, 64, 64, dtype=torch.uint8)
+    >>> batches = TrainingBatches(images, images, batch_size=4, length=2)
+    >>> trainer = StagedTrainer("cpu", settings.epochs, batches, make_stages(network, settings))
+    >>> trainer.run()
+    >>> trainer.state.iteration
+    2
 
     Args:
         device: where to train.
         max_epochs: an epoch is ``epoch_length`` iterations.
-        train_data_loader: gives dictionaries of images (B, C, H, W) in [-1, 1], by stream.
+        train_data_loader: yields dictionaries of images (B, C, H, W) in [-1, 1] by stream.
         stages: of a method, see `monai_sagan.engines.stages.make_stages`.
         seed: of all draws.
-        engine: ``"eager"`` or ``"compiled"``: then a GPU replays whole iterations as CUDA graphs, see `CapturedStep`:
-            their events fire one after another at the end, when all weights are updated, and gradients are those of
-            the graph that was captured last.
-        prepare_batch: makes the images of a batch, see `prepare_images`.
+        engine: with ``"compiled"`` a GPU replays complete iterations as CUDA graphs, see `CapturedStep`: their events
+            fire at the end, when all weights are updated, and gradients are those of the graph captured last.
+        prepare_batch: moves the images of a batch to the device, see `prepare_images`.
         train_handlers: handlers with an ``attach`` method.
-        decollate: split outputs into single images after each iteration, which nothing here needs.
+        decollate: split outputs into single images after each iteration; nothing in this package needs it.
         kwargs: further arguments of ``monai.engines.Trainer``.
     """
 
@@ -140,7 +136,7 @@ class StagedTrainer(Trainer):
         return self._last_output
 
     def _enter(self, iteration: int) -> Placed:
-        """The stage of an iteration, prepared where it begins, with its learning rate set."""
+        """Return the stage of an iteration, prepared at its start and with its learning rate set."""
         length = self.state.epoch_length or 1
         placed = self.stages.at((iteration - 1) // length + 1)
         stage, done = placed.stage, iteration - 1 - placed.first * length
@@ -162,29 +158,40 @@ class StagedTrainer(Trainer):
         return placed
 
     def _capture(self, graph: Callable[[torch.device], Any] = CudaGraph) -> None:
-        """From now on replay iterations as graphs."""
+        """Replay iterations as graphs from now on."""
         for placed in self.stages.placed:
             stage = placed.stage
             self._steps[placed.first] = CapturedStep(stage.step, [*stage.optimizers.values()], stage.fixed, graph)
 
 
 class SaganTrainer(StagedTrainer):
-    """Train a generator and a critic; an iteration is one critic update, the generator follows each ``n_critic``-th.
+    """Train SAGAN: each iteration updates the critic, and every ``n_critic``-th one the generator, too.
 
     ``engine.state.output`` holds detached scalars on the device: ``critic`` (Eq. 7 without its penalty),
     ``gradient_penalty``, and from the last generator update ``adversarial``, ``identity``, ``reconstruction`` and
     their weighted sum ``loss``; and the images ``image`` (fake, normal, pseudo) and ``pred`` (restored) of that
     update. See `StagedTrainer` for events, draws and resuming.
 
+    >>> from monai_sagan import SaganDiscriminator, SaganGenerator
+    >>> from monai_sagan.data.batches import TrainingBatches
+    >>> images = torch.zeros(8, 1, 64, 64, dtype=torch.uint8)
+    >>> batches = TrainingBatches(images, images, batch_size=4, length=2)
+    >>> generator, critic = SaganGenerator(channels=4, num_res_blocks=1), SaganDiscriminator(channels=4)
+    >>> optimizers = [torch.optim.Adam(network.parameters(), 2e-4) for network in (generator, critic)]
+    >>> trainer = SaganTrainer("cpu", 1, batches, generator, optimizers[0], critic, optimizers[1])
+    >>> trainer.run()
+    >>> trainer.state.output["pred"].shape  # one generator update: unlabeled, normal and pseudo-anomaly images
+    torch.Size([12, 1, 64, 64])
+
     Args:
         device: where to train.
         max_epochs: an epoch is ``epoch_length`` iterations.
-        train_data_loader: gives dictionaries of ``normal``, ``unlabeled`` and ``pseudo`` images, the latter made
-            of the former ``normal`` ones.
+        train_data_loader: yields dictionaries of ``normal``, ``unlabeled`` and ``pseudo`` images, the latter made
+            of the ``normal`` ones.
         network: the generator.
-        optimizer: of the generator's parameters.
+        optimizer: of the generator.
         discriminator: the critic.
-        discriminator_optimizer: of the critic's parameters.
+        discriminator_optimizer: of the critic.
         n_critic: critic updates for each generator update.
         lambda_id: weight of the identity loss.
         lambda_rec: weight of the reconstruction loss.
@@ -193,10 +200,10 @@ class SaganTrainer(StagedTrainer):
             pseudo-anomalies, for training without unlabeled images (Table 4, row 0_u).
         seed: of all draws.
         amp: run the networks in bfloat16; norms, the losses and the sum of image and change stay in float32.
-        engine: ``"eager"`` runs the networks operation by operation; ``"compiled"`` has `torch.compile` fuse them, for
-            minutes once, to the same results up to rounding, and on a GPU replays whole iterations.
-        inferer: how the generator is called.
-        prepare_batch: makes the three images of a batch, see `prepare_sagan_batch`.
+        engine: ``"compiled"`` fuses operations by `torch.compile`, which takes minutes once, with the same results up
+            to rounding, and on a GPU replays complete iterations; ``"eager"`` does not.
+        inferer: calls the generator.
+        prepare_batch: moves the images of a batch to the device, see `prepare_sagan_batch`.
         kwargs: further arguments of `StagedTrainer` and of ``monai.engines.Trainer``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Validation of a run of several stages."""
+"""Validation of runs with several stages."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ from typing import Any
 
 from monai.engines import SupervisedEvaluator
 
-__all__ = ["StagedEvaluator"]
-
 
 class StagedEvaluator(SupervisedEvaluator):
-    """MONAI's evaluator, which waits for the last stage: before it the network detects nothing.
+    """MONAI's evaluator, skipped before the last stage, where the network cannot detect anomalies yet.
 
     Args:
         start: epochs of the trainer before the last stage.
-        args: of ``monai.engines.SupervisedEvaluator``.
-        kwargs: likewise.
+        args, kwargs: of ``monai.engines.SupervisedEvaluator``.
     """
 
     def __init__(self, *args: Any, start: int = 0, **kwargs: Any) -> None:

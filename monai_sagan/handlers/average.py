@@ -1,4 +1,4 @@
-"""An average of the generator's weights, steadier than the weights themselves."""
+"""Exponential moving average of the network's weights."""
 
 from __future__ import annotations
 
@@ -13,15 +13,22 @@ __all__ = ["AverageWeights"]
 
 
 class AverageWeights:
-    """Keep an exponential moving average of a network's weights while it trains.
+    """Keep an exponential moving average of a network's weights during training.
 
-    ``network`` is the averaged network, or with ``decay`` 0 the trained one itself.
+    The attribute ``network`` is the averaged network, or with ``decay`` 0 the trained one itself.
+
+    >>> trained = nn.Linear(1, 1)
+    >>> average = AverageWeights(trained, decay=0.9)
+    >>> trainer = Engine(lambda engine, batch: nn.init.zeros_(trained.weight))
+    >>> average.attach(trainer)
+    >>> trainer.run([None], max_epochs=1).iteration, average.network.weight.item()
+    (1, 0.0)
 
     Args:
-        network: the one that is trained.
-        decay: share of the old average that an update leaves, in [0, 1); 0 keeps no average.
+        network: the trained one.
+        decay: share of the old average kept at each update, in [0, 1); 0 is off.
         interval: iterations between updates.
-        start: epochs before the first update, which takes the weights as they are.
+        start: epochs before the first update, which copies the weights.
     """
 
     def __init__(self, network: nn.Module, decay: float, interval: int = 1, start: int = 0) -> None:
@@ -33,7 +40,7 @@ class AverageWeights:
         self.start = start
 
     def attach(self, engine: Engine) -> None:
-        """Update the average each ``interval`` iterations of ``engine``, the trainer."""
+        """Attach to a trainer."""
         if self._average is not None:
             engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._update, self._average)
 
@@ -44,17 +51,17 @@ class AverageWeights:
         if average.n_averaged == 0:
             average.update_parameters(self._trained)
             return
-        # As AveragedModel would, but for its counter, which it copies to a GPU, and waits for that.
+        # Like AveragedModel, but without its counter on the GPU, which would make the host wait.
         self._mean(list(average.module.parameters()), list(self._trained.parameters()), average.n_averaged)
         for mine, trained in zip(average.module.buffers(), self._trained.buffers(), strict=True):
             mine.copy_(trained)
         average.n_averaged += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The averaged weights, for a checkpoint; empty where there is no average."""
+        """The averaged weights, for a checkpoint; empty without an average."""
         return {} if self._average is None else self._average.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the ``state`` that `state_dict` returned."""
+        """Restore a state from `state_dict`."""
         if self._average is not None:
             self._average.load_state_dict(state)

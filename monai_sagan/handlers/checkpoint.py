@@ -1,4 +1,4 @@
-"""Going on where a run stopped, on a CPU bit for bit."""
+"""Save and resume training, bit for bit on a CPU."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from monai_sagan.errors import SaganError, no_room
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.records import write_records
 
-__all__ = ["ResumeCheckpoint", "check_settings"]
+__all__ = ["ResumeCheckpoint"]
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +25,7 @@ MAY_DIFFER, UP_TO_ROUNDING = ("max_iterations",), ("amp", "engine")
 def check_settings(
     path: str | Path, settings: Mapping[str, Any], may_differ: tuple[str, ...] = MAY_DIFFER + UP_TO_ROUNDING
 ) -> None:
-    """Check that a checkpoint, if there is one, was made with the same settings.
-
-    Args:
-        path: of the checkpoint.
-        settings: plain values that a resumed run must share, or some of them.
-        may_differ: names of settings that may differ all the same.
+    """Check that a checkpoint, if present, was made with the same settings, except for those that ``may_differ``.
 
     Raises:
         SaganError: naming the setting that differs, or a file that is not a checkpoint.
@@ -40,31 +35,42 @@ def check_settings(
 
 
 def _compare(path: Path, saved: Mapping[str, Any], settings: Mapping[str, Any], may_differ: tuple[str, ...]) -> None:
-    saved = {"method": "sagan", "output": "tanh", **saved}  # older versions had no other
+    saved = {"method": "sagan", "output": "tanh", **saved}  # the only values of older versions
     for name, value in settings.items():
         if saved.get(name) != value and name not in may_differ:
             raise SaganError(
-                f"{path} was made with {name} {saved.get(name)}, this run has {value}; set it back to go on with that "
+                f"{path} was made with {name} {saved.get(name)}, this run has {value}; set it back to resume that "
                 f"run, or use another output_dir"
             )
 
 
 class ResumeCheckpoint:
-    """Save everything that resuming needs at the end of epochs, and load it at the start when it is there.
+    """Save a checkpoint at the end of epochs, and resume from it at the start if it exists.
 
-    On the CPU the run goes on bit for bit, elsewhere up to rounding, which its log then says. The file is whole at any
-    moment, and holds tensors and plain numbers only. Attach it after the handlers whose results belong into it.
+    A resumed run repeats the interrupted one bit for bit on the CPU, and up to rounding elsewhere, which is logged. The
+    file is replaced atomically and holds tensors and plain numbers only. Attach it after the handlers whose state it
+    saves.
+
+    >>> network = torch.nn.Linear(1, 1)
+    >>> for epochs in (2, 5):
+    ...     trainer = Engine(lambda engine, batch: None)
+    ...     ResumeCheckpoint("checkpoint.pt", {"network": network}, {"seed": 0}).attach(trainer)
+    ...     seen = []
+    ...     handler = trainer.add_event_handler(Events.EPOCH_STARTED, lambda engine: seen.append(engine.state.epoch))
+    ...     state = trainer.run([None], max_epochs=epochs)
+    >>> seen
+    [3, 4, 5]
 
     Args:
         path: of the checkpoint.
-        objects: what has ``state_dict`` and ``load_state_dict``, by name: networks, optimizers, handlers.
+        objects: networks, optimizers and handlers with ``state_dict`` and ``load_state_dict``, by name.
         settings: plain values that a resumed run must share.
-        may_differ: names of settings that may differ all the same.
-        up_to_rounding: names of settings that may differ, too, but change the last digits: then a warning says so.
+        may_differ: names of settings that may differ.
+        up_to_rounding: names of settings that change results only up to rounding; a difference is logged as a warning.
         interval: epochs between checkpoints; the last epoch is always saved.
 
     Raises:
-        SaganError: at the start, when the file does not fit: it names the setting or the object.
+        SaganError: at the start, naming the setting or object that does not match the checkpoint.
     """
 
     def __init__(
@@ -138,7 +144,7 @@ class ResumeCheckpoint:
         for name, value in self.settings.items():
             if name in self.up_to_rounding and (saved := settings.get(name)) != value:
                 logger.warning(
-                    f"{self.path} was made with {name} {saved}, this run has {value}: it goes on, up to rounding"
+                    f"{self.path} was made with {name} {saved}, this run has {value}: it resumes, up to rounding"
                 )
 
     def _name_full_disk(self, error: BaseException) -> None:

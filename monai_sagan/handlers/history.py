@@ -1,4 +1,4 @@
-"""The training curves of a run, in a table that any program reads."""
+"""Training curves as a CSV file."""
 
 from __future__ import annotations
 
@@ -26,18 +26,25 @@ Row = tuple[int, dict[str, float]]
 
 
 class History:
-    """Write a trainer's scalar outputs to a CSV file: a row holds each one's mean since the row before.
+    """Write the means of a trainer's scalar outputs to a CSV file, one row per ``interval`` iterations.
 
-    A value that the trainer only carries along from an earlier iteration is counted once. The means are summed on the
-    device and read at the end of an epoch, so nothing waits in between; an epoch's end always ends a row. Attach it
-    after the handler that validates and before the one that saves, and name it among the checkpoint's objects: a
-    resumed run then goes on with the rows that belong to it, as if it had never stopped.
+    A value repeated from an earlier iteration counts once. Sums stay on the device until the end of an epoch, which
+    always ends a row. Attach it after the handler that validates and before the one that saves, and add it to the
+    checkpoint's objects, so that a resumed run continues the table.
+
+    >>> losses = iter((torch.tensor(1.0), torch.tensor(3.0)))
+    >>> trainer = Engine(lambda engine, batch: {"loss": next(losses)})
+    >>> History("history.csv").attach(trainer)
+    >>> state = trainer.run([None, None], max_epochs=1)
+    >>> print(Path("history.csv").read_text())
+    iteration,loss
+    2,2
 
     Args:
-        path: of the CSV file: ``iteration``, the outputs in the order in which they came first, the metric.
-        models: whose metric goes into the rows of the iterations it was taken at.
+        path: of the CSV file: ``iteration``, the outputs in the order of their first appearance, the metric.
+        models: its metric is added to the rows of the iterations where it was measured.
         interval: iterations between rows, counted within an epoch.
-        summary_writer: of TensorBoard, which draws the same values under the same names; None draws nothing.
+        summary_writer: of TensorBoard, for the same values under the same names; None is off.
     """
 
     def __init__(
@@ -62,7 +69,7 @@ class History:
         self._resumed = False
 
     def attach(self, engine: Engine) -> None:
-        """Gather the losses of each iteration of ``engine``, the trainer, and write them after each epoch."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._begin)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._add)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._end)
@@ -103,7 +110,7 @@ class History:
                 listener(at, means | metrics.get(at, {}))
 
     def _metrics(self) -> dict[int, dict[str, float]]:
-        """The models' metric by the iteration it was taken at."""
+        """The models' metric by iteration."""
         return {} if self.models is None else {at: {self.models.metric: value} for at, value in self.models.history}
 
     def _write(self) -> None:
@@ -119,7 +126,7 @@ class History:
         write_text(self.path, text.getvalue())
 
     def state_dict(self) -> dict[str, Any]:
-        """The rows as one table, NaN where a name has no value, which a checkpoint holds in little room."""
+        """The rows as a compact table for a checkpoint, with NaN for missing values."""
         names = list(dict.fromkeys(name for _, means in self.rows for name in means))
         values = [[means.get(name, math.nan) for name in names] for _, means in self.rows]
         return {
@@ -129,7 +136,7 @@ class History:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the ``state`` that `state_dict` returned."""
+        """Restore a state from `state_dict`."""
         self.rows = [
             (at, {name: value for name, value in zip(state["names"], values, strict=True) if not math.isnan(value)})
             for at, values in zip(state["iterations"], state["values"].tolist(), strict=True)

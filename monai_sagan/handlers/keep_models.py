@@ -1,4 +1,4 @@
-"""Keeping the generator that a validation without labels likes best, and the last one."""
+"""Save the best model by a validation metric, and the last one."""
 
 from __future__ import annotations
 
@@ -20,23 +20,35 @@ logger = logging.getLogger(__name__)
 
 
 def scores_and_labels(output: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """The anomaly scores and labels (B,) of an evaluator's ``output``, for ignite's metrics."""
+    """Anomaly scores and labels (B,) of an evaluator's output: an ``output_transform`` for ignite's metrics.
+
+    >>> import torch
+    >>> scores_and_labels({"anomaly_score": torch.tensor([0.2]), "label": torch.tensor([1])})
+    (tensor([0.2000]), tensor([1]))
+    """
     return output["anomaly_score"], output["label"]
 
 
 class KeepModels:
-    """After each validation save the generator as ``last``, and as ``best`` when its metric is the highest so far.
+    """After each validation, save the model as ``last``, and as ``best`` if its metric is the highest so far.
 
-    The first of equals wins, NaN never does. Attach it to an evaluator that MONAI's ``ValidationHandler`` runs.
+    The first of equal values wins; NaN never does. Attach it to an evaluator that MONAI's ``ValidationHandler`` runs.
+
+    >>> models = KeepModels("best.pt", "last.pt", lambda **numbers: numbers, iterations_per_epoch=100)
+    >>> evaluator = Engine(lambda engine, batch: None)
+    >>> models.attach(evaluator)
+    >>> evaluator.state.metrics["aucp"] = 0.7
+    >>> state = evaluator.run([None])
+    >>> models.history
+    [(100, 0.7)]
 
     Args:
         best: path of the model file with the highest metric.
         last: path of the latest model file.
-        content: called as ``content(iteration=..., metric=value)``, returns what to save.
+        content: called as ``content(iteration=..., metric=value)``; returns the content of the model file.
         iterations_per_epoch: of the trainer.
-        metric: its name among the evaluator's metrics; its standard error, if one of them is called ``<metric>_se``, is
-            saved with it.
-        choose: False saves each model as ``best``, too, whatever its metric.
+        metric: its name in the evaluator's metrics; its standard error, if present as ``<metric>_se``, is saved, too.
+        choose: False saves every model as ``best``, too.
     """
 
     def __init__(
@@ -57,7 +69,7 @@ class KeepModels:
         self.history: list[tuple[int, float]] = []
 
     def attach(self, engine: Engine) -> None:
-        """Save after each epoch of ``engine``, the evaluator."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
@@ -78,10 +90,10 @@ class KeepModels:
             save_tensors(content, self.best)
 
     def state_dict(self) -> dict[str, Any]:
-        """The highest metric so far and all of them, for a checkpoint."""
+        """The highest metric and the history, for a checkpoint."""
         return {"highest": self.highest, "history": list(self.history)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the ``state`` that `state_dict` returned."""
+        """Restore a state from `state_dict`."""
         self.highest = state["highest"]
         self.history = list(state["history"])

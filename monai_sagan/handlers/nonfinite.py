@@ -1,4 +1,4 @@
-"""Stopping a run whose loss is not a number any more, before it overwrites a good checkpoint."""
+"""Stop a run with a non-finite loss before it overwrites a good checkpoint."""
 
 from __future__ import annotations
 
@@ -16,16 +16,19 @@ NEVER = float("inf")
 
 
 class StopOnNonFinite:
-    """Stop a trainer when one of its scalar outputs is NaN or infinite; name it and the iteration it began at.
+    """Stop a trainer when a scalar output is NaN or infinite, naming the output and its first bad iteration.
 
-    The outputs are watched on the device; the host looks every ``interval`` iterations and at the end of an epoch, so
-    nothing waits in between. Attach it before a handler that saves.
+    Outputs are checked on the device; the host reads the result every ``interval`` iterations and at the end of an
+    epoch. Attach it before a handler that saves.
 
-    Args:
-        interval: iterations between looks.
+    >>> trainer = Engine(lambda engine, batch: {"loss": torch.tensor(float("nan"))})
+    >>> StopOnNonFinite().attach(trainer)
+    >>> trainer.run([None])
+    Traceback (most recent call last):
+    monai_sagan.errors.SaganError: the loss loss is not finite since iteration 1; ...
 
     Raises:
-        SaganError: at such a look.
+        SaganError: when the host reads a non-finite value.
     """
 
     def __init__(self, interval: int = 50) -> None:
@@ -33,7 +36,7 @@ class StopOnNonFinite:
         self._first: dict[tuple[str, ...], Tensor] = {}  # the first bad iteration of each of these
 
     def attach(self, engine: Engine) -> None:
-        """Watch ``engine``, the trainer, and look each ``interval`` iterations and at the end of an epoch."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._watch)
         engine.add_event_handler(Events.ITERATION_COMPLETED(every=self.interval), self._look)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._look)
@@ -44,7 +47,7 @@ class StopOnNonFinite:
         if not scalars:
             return
         values = torch.stack(list(scalars.values()))
-        # Not by torch.where of two numbers, which copies them to the device and waits for it.
+        # torch.where of two numbers would copy them to the device and wait.
         begun = torch.full_like(values, engine.state.iteration).masked_fill_(values.isfinite(), NEVER)
         names = tuple(scalars)
         self._first[names] = torch.minimum(self._first[names], begun) if names in self._first else begun

@@ -1,4 +1,4 @@
-"""Keeping the generator that the test labels like best: not a result, but what choosing so would be worth."""
+"""Save the model with the highest test AUC, to measure how much choosing it so would flatter."""
 
 from __future__ import annotations
 
@@ -17,26 +17,23 @@ from monai_sagan.files import save_tensors
 from monai_sagan.metrics.roc import roc_auc
 from monai_sagan.models.scorer import Scorer
 
-__all__ = ["OracleTest"]
-
 logger = logging.getLogger(__name__)
 
 
 class OracleTest:
-    """After each validation score the labeled test images, and save the generator with the highest test AUC so far.
+    """After each validation, save the model if its AUC on the labeled test images is the highest so far.
 
-    Published figures are at times those of a checkpoint that was chosen on the test set; this shows how much that
-    flatters. It is off unless asked for, and changes nothing else in a run. Attach it to the evaluator that MONAI's
-    ``ValidationHandler`` runs. The first of equals wins.
+    Published figures sometimes come from a checkpoint chosen on the test set; this measures the difference. It is off
+    by default and changes nothing else in a run. Attach it to the evaluator that MONAI's ``ValidationHandler`` runs.
 
     Args:
         path: of the model file.
-        scorer: of the generator that is validated.
+        scorer: of the validated network.
         images: gives the test images, uint8 (N, C, H, W); called only when ``enabled``.
-        labels: N labels, 0 normal, 1 abnormal, None unknown; unknown ones are left out.
-        content: called as ``content(iteration=..., oracle_test=auc)``, returns what to save.
+        labels: 0 normal, 1 abnormal, None unknown, which is skipped.
+        content: called as ``content(iteration=..., oracle_test=auc)``, returns the content of the model file.
         iterations_per_epoch: of the trainer.
-        enabled: False does nothing at all.
+        enabled: False switches the handler off.
 
     Raises:
         SaganError: when enabled without both normal and abnormal test images.
@@ -67,13 +64,13 @@ class OracleTest:
             self._images = images()[known]
 
     def attach(self, engine: Engine) -> None:
-        """Score the test after each epoch of ``engine``, the evaluator, if that is asked for."""
+        """Attach to an evaluator, if enabled."""
         if self.enabled:
             engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
         scores = self.scorer.score(self._images)
-        # Scores that are no numbers rank nothing: such a generator is never the best.
+        # Non-finite scores cannot be ranked: such a model is never the best.
         auc = roc_auc(scores, self._labels) if bool(scores.isfinite().all()) else math.nan
         assert auc is not None  # there are images of both classes
         iteration = engine.state.epoch * self.iterations_per_epoch
@@ -84,10 +81,10 @@ class OracleTest:
             save_tensors(self.content(iteration=iteration, oracle_test=auc) if is_main() else {}, self.path)
 
     def state_dict(self) -> dict[str, Any]:
-        """The highest AUC so far and all of them, for a checkpoint."""
+        """The highest AUC and the history, for a checkpoint."""
         return {"highest": self.highest, "history": list(self.history)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take over the ``state`` that `state_dict` returned."""
+        """Restore a state from `state_dict`."""
         self.highest = state["highest"]
         self.history = list(state["history"])

@@ -1,4 +1,4 @@
-"""How far a training run is: a bar on a terminal, plain lines elsewhere."""
+"""Progress of a training run: a bar on a terminal, log lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from monai_sagan.engines.stages import Stages
 
-__all__ = ["Progress"]
-
 logger = logging.getLogger(__name__)
 
 
@@ -24,19 +22,19 @@ class Progress:
     """Show a trainer's losses, iterations per second and time left.
 
     Args:
-        interval: iterations between updates; the losses are read from the device only then.
-        stages: of the trainer; where there are several, the present one is named.
+        interval: iterations between updates; losses are read from the device only then.
+        stages: of the trainer; the current one is shown if there are several.
     """
 
     def __init__(self, interval: int = 50, stages: Stages | None = None) -> None:
         self.interval = interval
         self.stages = stages
         self._bar: tqdm[Any] | None = None
-        self._above_bar = ExitStack()  # log lines are printed above the bar while it is there
+        self._above_bar = ExitStack()  # prints log lines above the bar
         self._since = (0, 0.0)
 
     def attach(self, engine: Engine) -> None:
-        """Show how far ``engine``, the trainer, is, from its start to its end."""
+        """Attach to a trainer."""
         engine.add_event_handler(Events.STARTED, self._start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._show)
         engine.add_event_handler(Events.COMPLETED, self._close)

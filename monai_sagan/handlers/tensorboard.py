@@ -1,4 +1,4 @@
-"""What TensorBoard shows while SAGAN trains."""
+"""TensorBoard output of a training run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 from monai_sagan.models.scorer import Scorer
 from monai_sagan.pictures.heat_maps import triptychs
 
-__all__ = ["LateSummaryWriter", "TensorBoardTriptychs", "scalar_outputs"]
+__all__ = ["TensorBoardTriptychs"]
 
 
 def scalar_outputs(output: dict[str, Any]) -> dict[str, float]:
@@ -22,11 +22,7 @@ def scalar_outputs(output: dict[str, Any]) -> dict[str, float]:
 
 
 class LateSummaryWriter:
-    """TensorBoard's writer, whose file is made with the first value: a run that is refused leaves none behind.
-
-    Args:
-        log_dir: of the event file.
-    """
+    """TensorBoard's writer, which creates its event file with the first value: a refused run leaves no file."""
 
     def __init__(self, log_dir: str | Path) -> None:
         self._log_dir = str(log_dir)
@@ -41,17 +37,25 @@ class LateSummaryWriter:
 
 
 class TensorBoardTriptychs:
-    """After each validation show a few images with their restored versions and anomaly maps.
+    """After each validation, add a few images with their restored versions and anomaly maps to TensorBoard.
 
     The color scale is the 99.9th percentile of the maps of the normal images shown. Attach it to an evaluator.
 
+    >>> from monai_sagan.models.trained import load_trained
+    >>> scorer, images = load_trained("run/model.pt").scorer, torch.zeros(2, 1, 64, 64, dtype=torch.uint8)
+    >>> handler = TensorBoardTriptychs(SummaryWriter("events"), scorer, images, images, iterations_per_epoch=100)
+    >>> evaluator = Engine(lambda engine, batch: None)
+    >>> handler.attach(evaluator)
+    >>> evaluator.run([None]).iteration
+    1
+
     Args:
         summary_writer: of TensorBoard.
-        scorer: of the generator.
+        scorer: of the network.
         normal: validation normals, uint8 (N, C, H, W).
-        unlabeled: validation unlabeled images, uint8 (M, C, H, W).
+        unlabeled: unlabeled validation images, uint8 (M, C, H, W).
         iterations_per_epoch: of the trainer.
-        count: how many of each.
+        count: images of each kind.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class TensorBoardTriptychs:
         self.iterations_per_epoch = iterations_per_epoch
 
     def attach(self, engine: Engine) -> None:
-        """Write pictures after each epoch of ``engine``."""
+        """Attach to an evaluator."""
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:

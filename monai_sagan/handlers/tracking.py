@@ -1,4 +1,4 @@
-"""What ``--tracking mlflow`` adds to a training, made to fit it."""
+"""MLflow logging for ``--tracking mlflow``."""
 
 from __future__ import annotations
 
@@ -13,20 +13,16 @@ from monai.handlers import MLFlowHandler
 from monai_sagan import run_files
 from monai_sagan.handlers.history import History
 
-__all__ = ["tracked"]
-
 
 def tracked(handlers: Sequence[Any], output_dir: str | Path) -> list[Any]:
-    """The same handlers, but MLflow's log the rows of ``history.csv``, the settings and the config files.
+    """Flatten a list of handlers, and make MLflow's log the rows of ``history.csv``, the settings and the config files.
 
-    As MONAI adds them, they look for ``loss`` in a list of decollated outputs, at every iteration, and log what a
-    validation found over epochs. `SaganTrainer` gives one dictionary, and writing to a database takes longer than an
-    iteration.
+    MONAI's own look for ``loss`` in a list of decollated outputs at every iteration; here the output is a dictionary,
+    and writing to a database takes longer than an iteration.
 
     Args:
-        handlers: of a trainer or a validation, not attached yet, singly or in lists; None, of one that is switched off,
-            is left out.
-        output_dir: of the run, whose ``config.json`` tells the settings.
+        handlers: not attached yet, alone or in lists; None is skipped.
+        output_dir: of the run, for its ``config.json``.
     """
     parts = (part if isinstance(part, list) else [part] for part in handlers)
     handlers = [handler for part in parts for handler in part if handler is not None]
@@ -45,9 +41,9 @@ def tracked(handlers: Sequence[Any], output_dir: str | Path) -> list[Any]:
 
 
 class _Log:
-    """Log rows, and the values of a ``config.json`` that MLflow's run has not yet: it refuses others for what it has.
+    """Log rows, and those values of a ``config.json`` that MLflow's run lacks: MLflow refuses to change a value.
 
-    They are no ``experiment_param`` of the handler, for a resumed run may be longer than it was said to be at first.
+    The handler's ``experiment_param`` would fail when a resumed run is longer than first planned.
     """
 
     def __init__(self, handler: MLFlowHandler, config: Path) -> None:
@@ -70,5 +66,5 @@ class _Log:
 
 
 def _as_path(artifact: Any) -> Any:
-    """Where MONAI wrote the executed config: it says so by an expression that nobody evaluates."""
+    """The path of the executed config, which MONAI gives as an unevaluated expression."""
     return artifact.replace(" + '", "").removesuffix("'") if isinstance(artifact, str) else artifact

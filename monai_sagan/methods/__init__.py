@@ -1,16 +1,9 @@
-"""What can be trained: each method in a file of its own, behind one face."""
+"""Methods of anomaly detection: one file each, behind one interface."""
 
 from monai_sagan.methods.method import Computing, Detection, Method, Stage
-from monai_sagan.methods.registry import METHODS, describe_method, find_method, make_network, resolve_settings
+from monai_sagan.methods.registry import METHODS as METHODS
+from monai_sagan.methods.registry import describe_method as describe_method
+from monai_sagan.methods.registry import find_method, resolve_settings
+from monai_sagan.methods.registry import make_network as make_network
 
-__all__ = [
-    "METHODS",
-    "Computing",
-    "Detection",
-    "Method",
-    "Stage",
-    "describe_method",
-    "find_method",
-    "make_network",
-    "resolve_settings",
-]
+__all__ = ["Computing", "Detection", "Method", "Stage", "find_method", "resolve_settings"]

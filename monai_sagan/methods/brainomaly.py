@@ -17,8 +17,6 @@ from monai_sagan.networks.plain_generator import PlainGenerator
 from monai_sagan.options import option
 from monai_sagan.settings import Settings
 
-__all__ = ["Brainomaly", "BrainomalyOptions"]
-
 RECOMMENDED: dict[str, Any] = {
     "image_size": (64, 64),
     "in_channels": 1,

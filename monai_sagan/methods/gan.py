@@ -15,17 +15,15 @@ from monai_sagan.methods.method import Computing, EventOutput, Stage
 from monai_sagan.methods.updates import descend, draw_uniform, of_all_processes
 from monai_sagan.networks import SaganDiscriminator
 
-__all__ = ["GanStage", "make_critic"]
-
 
 def make_critic(in_channels: int, channels: int, init: str, computing: Computing) -> SaganDiscriminator:
-    """The critic, on the device, with the channels last, for which convolutions are faster."""
+    """Build the critic on the device, in the channels-last layout for faster convolutions."""
     critic = SaganDiscriminator(in_channels, channels, init=init).to(computing.device)
     return critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 class GanStage(Stage):
-    """One critic update in each iteration, and in each ``n_critic``-th one a generator update (Algorithm of Sec. 2.1).
+    """Update the critic in each iteration and the generator in every ``n_critic``-th one (algorithm of Sec. 2.1).
 
     Args:
         network: the generator.
@@ -35,11 +33,11 @@ class GanStage(Stage):
         computing: where and how to compute.
         n_critic: critic updates for each generator update.
         lambda_id: weight of the identity loss.
-        lambda_rec: weight of the reconstruction loss of pseudo-anomalies; None trains without them.
+        lambda_rec: weight of the reconstruction loss; None trains without pseudo-anomalies.
         lambda_gp: weight of the gradient penalty.
         fake_source: ``"unlabeled"``: the critic's fakes are restored unlabeled images; ``"pseudo"``: restored
             pseudo-anomalies.
-        rate: learning rate of both optimizers; None leaves theirs alone.
+        rate: learning rate of both optimizers; None keeps their own.
         decay: share of the run, at its end, over which ``rate`` falls linearly to 0, once an epoch.
 
     Raises:
@@ -92,7 +90,7 @@ class GanStage(Stage):
         return self.lambda_id, self.lambda_rec, self.lambda_gp
 
     def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[tuple[bool, int], list[Tensor]]:
-        """Whether the generator is updated, too; the images; the place of the gradient penalty; the Bernoulli gates."""
+        """Decide on a generator update; draw the points of the gradient penalty and the Bernoulli gates."""
         generator_too = iteration % self.n_critic == 0
         images = [batch["normal"], batch[self.fake_source]]
         images += [] if self.lambda_rec is None else [batch["pseudo"]]
@@ -101,7 +99,7 @@ class GanStage(Stage):
         return (generator_too, len(images)), [*images, alpha, *gates]
 
     def step(self, variant: tuple[bool, int], *inputs: Tensor) -> Iterator[EventOutput]:
-        """The paper's algorithm, one iteration on given images and draws."""
+        """One iteration of the paper's algorithm on given images and draws."""
         generator_too, count = variant
         normal, alpha, gates = inputs[0], inputs[count], inputs[count + 1 :]
         streams = _streams(generator_too, *inputs[:count])
@@ -151,5 +149,5 @@ class GanStage(Stage):
 
 
 def _streams(generator_too: bool, normal: Tensor, fake: Tensor, *pseudo: Tensor) -> list[Tensor]:
-    """The images that the generator restores in an iteration."""
+    """The images that the generator restores in this iteration."""
     return [fake, normal, *pseudo] if generator_too else [fake]

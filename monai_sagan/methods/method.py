@@ -1,4 +1,4 @@
-"""What a method is: a network, how it detects anomalies, and the stages of its training."""
+"""The interface of a method: its network, its detection step and the stages of its training."""
 
 from __future__ import annotations
 
@@ -22,12 +22,16 @@ EventOutput = tuple[IterationEvents, dict[str, Tensor]]  # an event of an iterat
 
 
 class Detection(NamedTuple):
-    """What a method finds in images (B, C, H, W).
+    """The result of a method on images (B, C, H, W).
+
+    >>> maps = torch.rand(2, 1, 64, 64)
+    >>> Detection(maps, maps.amax((1, 2, 3))).score.shape
+    torch.Size([2])
 
     Args:
         anomaly_map: (B, 1, H, W), finite; higher is more abnormal.
-        score: (B,), finite; None stands for the map's mean, after smoothing.
-        restored: healthy versions of the images, (B, C, H, W) in [-1, 1]; None of methods that do not restore.
+        score: (B,), finite; None means the mean of the smoothed map.
+        restored: healthy versions of the images, (B, C, H, W) in [-1, 1]; None for methods that do not restore.
     """
 
     anomaly_map: Tensor
@@ -37,13 +41,17 @@ class Detection(NamedTuple):
 
 @dataclass(frozen=True)
 class Computing:
-    """Where and how a stage computes.
+    """The device, precision and compiler of a stage.
+
+    >>> with Computing(amp=True).precision():
+    ...     nn.Linear(2, 2)(torch.zeros(1, 2)).dtype
+    torch.bfloat16
 
     Args:
         device: of the networks and the batches.
         amp: run networks in bfloat16; losses stay in float32.
         compile: compiles a function or module of tensors without optimizer steps, or returns it unchanged.
-        inferer: how networks are called on images while training.
+        inferer: calls networks on images during training.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -57,33 +65,53 @@ class Computing:
 
 
 class Stage(ABC):
-    """A stretch of training iterations with one training step.
+    """A phase of training with a single training step.
 
-    The trainer calls `begin` once, then for each iteration `draw` and `step`. Before `begin` and `draw` it seeds
-    torch's global generator by the run's seed and the iteration, so a resumed run repeats the interrupted one.
+    The trainer calls `begin` once, then `draw` and `step` in each iteration. Before `begin` and `draw` it seeds torch's
+    global generator from the run's seed and the iteration, so a resumed run repeats the interrupted one.
+
+    >>> from monai.engines.utils import IterationEvents
+    >>> class Fit(Stage):
+    ...     def __init__(self, network):
+    ...         optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    ...         self.modules, self.optimizers = {"network": network}, {"optimizer": optimizer}
+    ...
+    ...     def draw(self, batch, iteration):
+    ...         return "fit", [batch["normal"]]
+    ...
+    ...     def step(self, variant, image):
+    ...         loss = (self.modules["network"](image) - image).abs().mean()
+    ...         self.optimizers["optimizer"].zero_grad()
+    ...         loss.backward()
+    ...         self.optimizers["optimizer"].step()
+    ...         yield IterationEvents.MODEL_COMPLETED, {"loss": loss.detach()}
+    >>> stage = Fit(nn.Conv2d(1, 1, 3, padding=1))
+    >>> variant, inputs = stage.draw({"normal": torch.zeros(2, 1, 8, 8)}, iteration=1)
+    >>> [list(output) for _, output in stage.step(variant, *inputs)]
+    [['loss']]
     """
 
     name = "train"
     share = 1.0  # of the run's iterations; stages begin and end with epochs
     update_interval = 1  # iterations between updates of the network that is validated
 
-    modules: Mapping[str, nn.Module]  # what is trained or filled, in training mode; the checkpoint has them by name
-    optimizers: Mapping[str, torch.optim.Optimizer]  # of ``modules``, likewise
+    modules: Mapping[str, nn.Module]  # trained or filled here, by their names in the checkpoint
+    optimizers: Mapping[str, torch.optim.Optimizer]  # of ``modules``, by their names in the checkpoint
 
-    def begin(self, batches: TrainingBatches) -> None:  # noqa: B027  nothing to do is the usual case
-        """Prepare ``modules`` from all training images; results live in their buffers and parameters."""
+    def begin(self, batches: TrainingBatches) -> None:  # noqa: B027  most stages need no preparation
+        """Prepare ``modules`` from all training images; the results are their buffers and parameters."""
 
     def learning_rate(self, done: int, total: int, epoch_length: int) -> float | None:
-        """The rate of all optimizers after ``done`` of the stage's ``total`` iterations; None leaves them alone."""
+        """The learning rate after ``done`` of the stage's ``total`` iterations; None keeps the optimizers' own."""
         return None
 
     def fixed(self) -> tuple[Any, ...]:
-        """Values that `step` depends on besides its inputs; where they change a captured step is captured again."""
+        """Values that `step` depends on besides its inputs; a change makes the trainer capture the step again."""
         return ()
 
     @abstractmethod
     def draw(self, batch: Mapping[str, Tensor], iteration: int) -> tuple[Any, list[Tensor]]:
-        """The variant of this iteration's step, which is hashable, and its inputs: everything random is drawn here.
+        """Draw everything random; return the hashable variant of this iteration's step and its inputs.
 
         Args:
             batch: images (B, C, H, W) in [-1, 1] by stream, on the device.
@@ -94,12 +122,12 @@ class Stage(ABC):
     def step(self, variant: Any, *inputs: Tensor) -> Iterator[EventOutput]:
         """Update once; yield MONAI's events with detached outputs.
 
-        It draws nothing and waits for no device, so that a GPU can replay it.
+        It draws nothing and never waits for the device, so that a GPU can replay it.
         """
 
 
 class Method(ABC):
-    """What can be trained: subclass it in one file, and add one row to the registry.
+    """Base class of all methods: subclass it in one file and add one row to the registry.
 
     Example:
         >>> from monai_sagan.methods import find_method, resolve_settings
@@ -113,21 +141,21 @@ class Method(ABC):
     Options: ClassVar[type[Settings]]  # a frozen dataclass that adds the method's own options to a run's settings
     presets: ClassVar[Mapping[str, Mapping[str, Any]]]  # values by name; "paper" and "recommended" at least
     restores: ClassVar[bool] = True  # whether `detect` returns restored images
-    map_words: ClassVar[str] = "|image - restored| / 2"  # what an anomaly map shows
-    streams: ClassVar[tuple[str, ...]]  # of "normal", "unlabeled", "pseudo": no other images are read in training
+    map_words: ClassVar[str] = "|image - restored| / 2"  # the quantity in an anomaly map
+    streams: ClassVar[tuple[str, ...]]  # of "normal", "unlabeled", "pseudo"; training reads only these
     stages_count: ClassVar[int] = 1
 
-    def check(self, settings: Any) -> None:  # noqa: B027  nothing to check is the usual case
-        """Raise a SaganError where options do not go together, such as an image size that the network cannot take."""
+    def check(self, settings: Any) -> None:  # noqa: B027  most methods have nothing to check
+        """Raise a SaganError for options that contradict each other, such as an image size that does not fit."""
 
     @abstractmethod
     def network(self, settings: Any) -> nn.Module:
-        """The network with everything that `detect` needs: its state_dict is the model file."""
+        """Build the network with everything that `detect` needs; the model file holds its state_dict."""
 
     @abstractmethod
     def detect(self, network: nn.Module, image: Tensor) -> Detection:
-        """Detect anomalies in images (B, C, H, W) in [-1, 1]; pure, each image by itself, and traceable."""
+        """Detect anomalies in images (B, C, H, W) in [-1, 1], each independent of the others; traceable."""
 
     @abstractmethod
     def stages(self, network: nn.Module, settings: Any, computing: Computing) -> Sequence[Stage]:
-        """The stages of training ``network``, in their order; further networks are made here."""
+        """Build the stages that train ``network``, in order, with any auxiliary networks."""

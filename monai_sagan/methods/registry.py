@@ -1,4 +1,4 @@
-"""All methods, by their names on the command line."""
+"""The registry of methods, by their names on the command line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monai_sagan.methods.method import Method
 from monai_sagan.options import resolve, typed
 from monai_sagan.settings import Settings
 
-__all__ = ["METHODS", "find_method", "make_network", "resolve_settings"]
+__all__ = ["find_method", "resolve_settings"]
 
 METHODS = {
     "sagan": "monai_sagan.methods.sagan.Sagan",
@@ -31,17 +31,20 @@ METHODS = {
 
 @cache
 def find_method(name: str) -> Method:
-    """The method of a name in `METHODS`, or of the dotted path of a class such as ``my_package.my_method.MyMethod``.
+    """Find a method by its name in `METHODS` or by the dotted path of its class, such as ``my_package.MyMethod``.
+
+    >>> find_method("sagan").title
+    'SAGAN'
 
     Raises:
-        SaganError: naming the methods where there is none of this name.
+        SaganError: for an unknown name, listing the known ones.
     """
     path = METHODS.get(name, name)
     module, _, kind = path.rpartition(".")
     if not module:
         near = difflib.get_close_matches(name, METHODS, n=1)
         hint = f"the nearest is {near[0]}" if near else f"the methods are {', '.join(METHODS)}"
-        raise SaganError(f"there is no method {name!r}; {hint}")
+        raise SaganError(f"unknown method {name!r}; {hint}")
     try:
         found = getattr(importlib.import_module(module), kind)
     except (ImportError, AttributeError) as error:
@@ -52,15 +55,15 @@ def find_method(name: str) -> Method:
 
 
 def describe_method(name: str) -> dict[str, Any]:
-    """The entry of ``metrics.json``: ``name``, ``title``, and whether it learns from ``unlabeled`` images."""
+    """Describe a method for ``metrics.json``: name, title, and whether it learns from unlabeled images."""
     method = find_method(name)
     return {"name": name, "title": method.title, "unlabeled": "unlabeled" in method.streams}
 
 
 def resolve_settings(preset: str = "recommended", method: str = "sagan", **values: Any) -> Any:
-    """The settings of a method's ``preset``, with every value that is given and not None in place of the preset's.
+    """Settings of a method: those of a preset, overridden by each value that is not None.
 
-    An option that may be None is given as ``"none"``. A run shorter than an epoch is one epoch for each stage.
+    The word ``"none"`` sets an optional value to None. A run shorter than an epoch has one epoch per stage.
 
     Args:
         preset: of the method: ``"recommended"``, ``"paper"``, or a further one.
@@ -68,7 +71,7 @@ def resolve_settings(preset: str = "recommended", method: str = "sagan", **value
         values: settings by their names; see the method's ``Options``.
 
     Raises:
-        SaganError: naming an unknown method or preset, or the value that is not of its type, range or choices.
+        SaganError: for an unknown method, preset or setting, or a value of the wrong type or out of range.
 
     Example:
         >>> resolve_settings("paper", channels=8).batch_size
@@ -94,7 +97,7 @@ def resolve_settings(preset: str = "recommended", method: str = "sagan", **value
 
 
 def _epoch_length(iterations: int, method: Method) -> int:
-    """The default, or what divides a run that is too short for an epoch of it in each stage."""
+    """The default, or less for a run that is too short for one such epoch in each stage."""
     default: int = method.Options.iterations_per_epoch
     if iterations >= default * method.stages_count or method.stages_count == 1:
         return min(iterations, default)
@@ -102,14 +105,10 @@ def _epoch_length(iterations: int, method: Method) -> int:
 
 
 def make_network(settings: Settings, checkpoint_images: int | None = None) -> nn.Module:
-    """The network of a run's method, untrained.
-
-    Args:
-        settings: of the run; they name the method.
-        checkpoint_images: see `monai_sagan.networks.SaganGenerator`; None for networks that have no such option.
+    """Build the untrained network of a run's method; for ``checkpoint_images`` see `SaganGenerator`.
 
     Raises:
-        SaganError: when the method's network cannot compute activations again.
+        SaganError: for ``checkpoint_images`` where the method's network cannot recompute activations.
     """
     network = find_method(settings.method).network(settings)
     if checkpoint_images is not None:

@@ -18,8 +18,6 @@ from monai_sagan.options import option
 from monai_sagan.settings import Settings
 from monai_sagan.transforms.functional import anomaly_map
 
-__all__ = ["Sagan", "SaganOptions", "detect_by_restoration"]
-
 RECOMMENDED: dict[str, Any] = {
     "preparation": "display",
     "learning_rate": 2e-4,
@@ -45,7 +43,7 @@ QUICK = {  # minutes on two CPU cores
 
 @dataclass(frozen=True)
 class SaganOptions(Settings):
-    """Everything that decides what a SAGAN run computes, apart from its data.
+    """Settings of a SAGAN run.
 
     The defaults are the paper's. Where it is silent the values are those of its published code; docs/differences.md
     lists each difference.
@@ -101,7 +99,7 @@ class SaganOptions(Settings):
 
 
 def detect_by_restoration(network: nn.Module, image: Tensor) -> Detection:
-    """Restore images (B, C, H, W) in [-1, 1], and map half the absolute difference."""
+    """Restore images (B, C, H, W) in [-1, 1]; the map is half the absolute difference."""
     restored = network(image)
     return Detection(anomaly_map(image, restored), None, restored)
 
@@ -127,7 +125,7 @@ class Sagan(Method):
     streams = ("normal", "unlabeled", "pseudo")
 
     def check(self, settings: SaganOptions) -> None:
-        """The image size must be cut by the grid into patches that the network's strides divide."""
+        """Check that the grid cuts images into patches that fit the network's strides."""
         grid = settings.grid if settings.anatomical_consistency else (1, 1)
         try:
             check_grid(grid, *settings.image_size, stride=8)
@@ -135,15 +133,15 @@ class Sagan(Method):
             raise SaganError(str(error)) from None
 
     def network(self, settings: SaganOptions) -> SaganGenerator:
-        """The generator."""
+        """Build the generator."""
         return SaganGenerator(**settings.generator(), checks_range=False)
 
     def detect(self, network: nn.Module, image: Tensor) -> Detection:
-        """The difference between image and restored image."""
+        """Map the difference between image and restored image."""
         return detect_by_restoration(network, image)
 
     def stages(self, network: nn.Module, settings: SaganOptions, computing: Computing) -> Sequence[GanStage]:
-        """Generator and critic, trained together."""
+        """Train the generator and the critic together, in a single stage."""
         critic = make_critic(settings.in_channels, settings.channels, settings.critic_init, computing)
         stage = GanStage(
             network,

@@ -1,4 +1,4 @@
-"""Draws and updates that training steps share, for one process or several that train one model."""
+"""Random draws and optimizer steps shared by the methods, for one or several processes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,16 @@ from torch import Tensor, nn
 
 from monai_sagan.distributed import average_gradients, mean_of_processes, rank_and_count
 
-__all__ = ["average_statistics", "descend", "draw_uniform", "of_all_processes"]
-
 
 def draw_uniform(like: Tensor) -> Tensor:
-    """Uniform numbers of a tensor's shape (B, ...); of several processes each takes its part of one draw for all."""
+    """Draw uniform numbers of a tensor's shape (B, ...); each process takes its part of one common draw."""
     rank, count = rank_and_count()
     n = len(like)
     return torch.rand(count * n, *like.shape[1:], device=like.device)[rank * n : (rank + 1) * n]
 
 
 def of_all_processes(**values: Tensor) -> dict[str, Tensor]:
-    """Losses of this process's images as those of all images, detached."""
+    """Average detached losses over all processes."""
     found = {name: value.detach() for name, value in values.items()}
     if rank_and_count()[1] > 1:
         found = {name: value.clone() for name, value in found.items()}
@@ -27,7 +25,7 @@ def of_all_processes(**values: Tensor) -> dict[str, Tensor]:
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
-    """One step of an optimizer down a loss, whose gradients are averaged over all processes."""
+    """Take one optimizer step on a loss, with gradients averaged over all processes."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     average_gradients(parameter for group in optimizer.param_groups for parameter in group["params"])

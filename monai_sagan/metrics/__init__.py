@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Any
 from monai_sagan.metrics.conformal import conformal_p_values
 from monai_sagan.metrics.groups import grouped_metrics
 from monai_sagan.metrics.images import image_metrics
-from monai_sagan.metrics.operating import normal_threshold, operating_points
-from monai_sagan.metrics.precision import average_precision, average_precision_ci95
-from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95, roc_auc_difference_ci95
+from monai_sagan.metrics.operating import normal_threshold as normal_threshold
+from monai_sagan.metrics.operating import operating_points
+from monai_sagan.metrics.precision import average_precision
+from monai_sagan.metrics.precision import average_precision_ci95 as average_precision_ci95
+from monai_sagan.metrics.roc import delong, roc_auc, roc_auc_ci95
+from monai_sagan.metrics.roc import roc_auc_difference_ci95 as roc_auc_difference_ci95
 
 if TYPE_CHECKING:
-    from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC, AnomalyROCAUCError
+    from monai_sagan.metrics.epoch import AnomalyAveragePrecision, AnomalyROCAUC
+    from monai_sagan.metrics.epoch import AnomalyROCAUCError as AnomalyROCAUCError
 
 __all__ = [
     "AnomalyAveragePrecision",
     "AnomalyROCAUC",
-    "AnomalyROCAUCError",
     "average_precision",
-    "average_precision_ci95",
     "conformal_p_values",
     "delong",
     "grouped_metrics",
     "image_metrics",
-    "normal_threshold",
     "operating_points",
     "roc_auc",
     "roc_auc_ci95",
-    "roc_auc_difference_ci95",
 ]
 
 

@@ -23,7 +23,7 @@ from monai_sagan.metrics.arrays import Labels, Values, scores_and_truth
 from monai_sagan.metrics.precision import average_precision
 from monai_sagan.metrics.roc import roc_auc, roc_auc_se
 
-__all__ = ["AnomalyAveragePrecision", "AnomalyROCAUC", "AnomalyROCAUCError"]
+__all__ = ["AnomalyAveragePrecision", "AnomalyROCAUC"]
 
 
 class _EpochMetric(Metric):

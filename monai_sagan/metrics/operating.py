@@ -11,7 +11,7 @@ from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, finite_scores, split_by_class
 from monai_sagan.metrics.conformal import cut_points
 
-__all__ = ["normal_threshold", "operating_points"]
+__all__ = ["operating_points"]
 
 SPECIFICITY = 0.95  # of the flag
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from monai_sagan.metrics.arrays import Labels, Values, scores_and_truth
 from monai_sagan.metrics.roc import TAIL, exact_interval, logit_interval
 
-__all__ = ["average_precision", "average_precision_ci95"]
+__all__ = ["average_precision"]
 
 Counts = NDArray[np.float64]  # of images at each of D distinct scores (D,), the highest first
 

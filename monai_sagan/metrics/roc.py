@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from monai_sagan.errors import SaganError
 from monai_sagan.metrics.arrays import Labels, Values, split_by_class
 
-__all__ = ["delong", "roc_auc", "roc_auc_ci95", "roc_auc_difference_ci95"]
+__all__ = ["delong", "roc_auc", "roc_auc_ci95"]
 
 Array = NDArray[np.float64]
 
@@ -97,7 +97,7 @@ def delong(scores: Sequence[Values], labels: Labels) -> tuple[Array, Array]:
     ([0.75, 0.875], (2, 2))
     """
     if not len(scores):
-        raise SaganError("there are no scores; give one column or more, each of one model")
+        raise SaganError("no scores; give one column or more, each of one model")
     pairs = [split_by_class(column, labels) for column in scores]
     if any(min(len(normal), len(abnormal)) < 2 for normal, abnormal in pairs):
         return np.full(len(pairs), math.nan), np.full((len(pairs), len(pairs)), math.nan)

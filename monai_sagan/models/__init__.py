@@ -1,1 +1,1 @@
-"""Trained models: in files, ready to score, and what is known of them."""
+"""Trained models: their files, their scorers and their facts."""

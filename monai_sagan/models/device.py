@@ -1,4 +1,4 @@
-"""Which device computes, and how networks lie on it."""
+"""The device of a run, and the memory layout of networks on it."""
 
 from __future__ import annotations
 
@@ -9,22 +9,17 @@ from torch import nn
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["check_device", "default_device", "network_on"]
-
 
 def default_device() -> torch.device:
-    """The first CUDA GPU, or the CPU where there is none."""
+    """The first CUDA GPU, or the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """The same ``device``, when torch can compute there.
-
-    Args:
-        device: such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+    """Return a device such as ``"cpu"`` or ``"cuda:1"`` if torch can use it.
 
     Raises:
-        SaganError: for another word, or a GPU that is not there.
+        SaganError: for an unknown device or a missing GPU.
     """
     try:
         found = torch.device(device)
@@ -38,6 +33,6 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def network_on(network: nn.Module, device: str | torch.device) -> nn.Module:
-    """The same ``network``, its weights on ``device`` with the channels last, for which convolutions are faster."""
-    channels_last: dict[str, Any] = {"memory_format": torch.channels_last}  # torch's types do not know it
+    """Move a network to a device in the channels-last layout, for faster convolutions."""
+    channels_last: dict[str, Any] = {"memory_format": torch.channels_last}  # missing in torch's types
     return network.to(device).to(**channels_last)

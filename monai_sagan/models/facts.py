@@ -1,4 +1,4 @@
-"""``artifact.json``: what an artifact is, and the hashes by which any changed byte of it is found."""
+"""``artifact.json``: the facts about an artifact, with hashes that detect any changed byte."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from monai_sagan.data.training_range import typical_from_json
+from monai_sagan.data.training_range import training_range_from_json
 from monai_sagan.errors import SaganError
-
-__all__ = ["FACTS", "FORMATS", "FORMAT_VERSION", "Facts", "check_files", "digest", "read_facts", "seal"]
 
 Facts = dict[str, Any]
 
 FACTS, SELF_TEST, LICENSE = "artifact.json", "self_test.npz", "LICENSE"  # in the artifact's folder
-FORMAT_VERSION = 1  # raise it when older versions of this package could not use what is written
+FORMAT_VERSION = 1  # raise it when older versions of this package can no longer read new artifacts
 FORMATS = {  # the model's file in each
     "safetensors": "model.safetensors",
     "torchscript": "model.ts",
@@ -33,11 +31,10 @@ def seal(facts: Mapping[str, Any]) -> str:
 
 
 def read_facts(folder: Path) -> Facts:
-    """The facts of an artifact, when they are as they were written.
+    """Read and verify the facts of an artifact.
 
     Raises:
-        SaganError: naming a folder that is not an artifact, one of another version, and facts that were changed or that
-            lack something.
+        SaganError: for a folder that is not an artifact or of another version, and for changed or incomplete facts.
     """
     path = folder / FACTS
     try:
@@ -59,7 +56,7 @@ def read_facts(folder: Path) -> Facts:
                 f"{folder} is an artifact of format version {version}, which no monai-sagan writes; export the model "
                 "again"
             )
-        # Not only the hash: the same values spelled in another way were not written by `seal`.
+        # Compares the text, too: the same values in another spelling were not written by `seal`.
         if seal(facts).encode() != data or version != FORMAT_VERSION or facts["format"] not in FORMATS:
             raise _changed(path)
         if not {FORMATS[facts["format"]], SELF_TEST, LICENSE} <= set(facts["files"]):
@@ -72,7 +69,7 @@ def read_facts(folder: Path) -> Facts:
 
 
 def _broken(facts: Facts) -> Iterator[str]:
-    """What is missing or of another kind than `monai_sagan.artifact.export` writes: a hash does not tell that."""
+    """Names of values that are missing or of the wrong type, which a hash cannot detect."""
     model = facts.get("model")
     settings = model.get("settings") if isinstance(model, dict) else None
     kinds: tuple[tuple[str, Any, dict[str, Any]], ...] = (
@@ -94,7 +91,7 @@ def _broken(facts: Facts) -> Iterator[str]:
         if not isinstance(point, dict) or not {"specificity_wanted", "threshold"} <= point.keys():
             yield "operating_points"
     try:
-        typical_from_json(facts["typical"])
+        training_range_from_json(facts["typical"])
     except (ValueError, KeyError, TypeError):
         yield "typical"
 
@@ -106,12 +103,8 @@ def _are(values: Any, kind: Any) -> bool:
 def check_files(folder: Path, facts: Facts) -> None:
     """Compare every file of an artifact with its hash.
 
-    Args:
-        folder: the artifact's.
-        facts: what `read_facts` returned.
-
     Raises:
-        SaganError: naming the file that is missing or was changed.
+        SaganError: naming the missing or changed file.
     """
     for name, expected in facts["files"].items():
         try:

@@ -1,4 +1,4 @@
-"""From images to anomaly maps and scores: the one path that validation, evaluation, export and prediction share."""
+"""Anomaly maps and scores of images, for validation, evaluation, export and prediction."""
 
 from __future__ import annotations
 
@@ -19,17 +19,11 @@ from monai_sagan.transforms.functional import anomaly_score, gaussian_weights, s
 if TYPE_CHECKING:
     from monai_sagan.settings import Settings
 
-__all__ = ["Scored", "Scorer", "in_precision"]
+__all__ = ["Scorer"]
 
 
 class Scored(NamedTuple):
-    """A `Detection` whose score is there.
-
-    Args:
-        anomaly_map: (B, 1, H, W), finite; higher is more abnormal.
-        score: (B,).
-        restored: healthy versions of the images, (B, C, H, W) in [-1, 1]; None of methods that do not restore.
-    """
+    """A `Detection` with a score (B,)."""
 
     anomaly_map: Tensor
     score: Tensor
@@ -37,7 +31,7 @@ class Scored(NamedTuple):
 
 
 class Scorer(nn.Module):
-    """Detect anomalies in images by any method, smooth the maps, and score them.
+    """Detect anomalies in images by any method, smooth the maps and score them.
 
     ``forward`` takes images (B, C, H, W) in [-1, 1], returns `Scored`, can be exported, and leaves the network's
     mode alone. `batches` and `score` take any number of uint8 images.
@@ -46,17 +40,16 @@ class Scorer(nn.Module):
         network: of the method.
         image_size: H and W, in pixels.
         detect: the method's, called as ``detect(network, image)``.
-        passes: 1, or a square number of copies of each image that are shifted apart, so that the borders of the
-            network's patches fall elsewhere; their maps, scores and restored versions are moved back and averaged.
-        shift: greatest shift up, down, left and right, in pixels; the copies lie evenly between. What comes in repeats
-            the border, and counts for nothing when averaging.
-        smooth: arguments of `smooth_map`, such as ``{"kind": "gaussian", "sigma": 1}``; None leaves the maps as they
-            are.
+        passes: 1, or a square number of shifted copies of each image, in which the borders of the network's patches
+            fall on other pixels; their maps, scores and restored versions are shifted back and averaged.
+        shift: largest shift in each direction, in pixels; the copies are spaced evenly. Pixels shifted in repeat the
+            border and are ignored in the average.
+        smooth: arguments of `smooth_map`, such as ``{"kind": "gaussian", "sigma": 1}``; None does not smooth.
         amp: run the network in bfloat16; its norms, restored versions, maps and scores stay in float32.
 
     Raises:
-        SaganError: when ``passes`` is not a square number, ``shift`` does not fit it or is more than a quarter of the
-            shorter side, or `smooth_map` refuses its arguments.
+        SaganError: if ``passes`` is not a square number, ``shift`` does not fit it or exceeds a quarter of the shorter
+            side, or the arguments of `smooth_map` are invalid.
 
     Example:
         >>> import torch
@@ -95,13 +88,7 @@ class Scorer(nn.Module):
 
     @classmethod
     def of(cls, network: nn.Module, settings: Settings, amp: bool = False) -> Scorer:
-        """The scorer of a network as the settings of its run say.
-
-        Args:
-            network: the generator.
-            settings: of the run that trained it.
-            amp: see `Scorer`.
-        """
+        """Build the scorer of a network from the settings of its run."""
         detect = find_method(settings.method).detect
         return cls(network, settings.image_size, detect, **settings.mapping(), amp=amp)
 
@@ -120,14 +107,13 @@ class Scorer(nn.Module):
     def batches(
         self, images: Tensor, batch_size: int = 256, mask_seed: int | None = None
     ) -> Iterator[tuple[Tensor, Scored]]:
-        """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, on the network's device.
+        """Yield batches of images (B, C, H, W) in [-1, 1] with their results, on the network's device.
 
         Args:
             images: uint8 (N, C, H, W).
-            batch_size: images of up to 64 x 64 pixels at a time, fewer of larger ones, each pass counted; the results
-                do not depend on it.
-            mask_seed: leave the training mask on, drawn by this seed, as the published code tests, for each pass
-                another one; None turns it off.
+            batch_size: images of up to 64 x 64 pixels at a time, fewer for larger ones; each pass counts. Results do
+                not depend on it.
+            mask_seed: seed of the training mask, which the published code leaves on in tests; None switches it off.
         """
         device = next(self.network.parameters()).device
         self.network.train(mask_seed is not None)
@@ -139,27 +125,21 @@ class Scorer(nn.Module):
             yield image, self(image)
 
     def score(self, images: Tensor, batch_size: int = 256, mask_seed: int | None = None) -> Tensor:
-        """Anomaly scores (N,) in [0, 1] of uint8 images (N, C, H, W), float32 on the CPU; higher is more abnormal.
-
-        Args:
-            images: uint8 (N, C, H, W).
-            batch_size: see `batches`.
-            mask_seed: see `batches`.
-        """
+        """Score uint8 images (N, C, H, W), see `batches`: float32 (N,) on the CPU, higher for more abnormal images."""
         scores = [found.score.cpu() for _, found in self.batches(images, batch_size, mask_seed)]
         return torch.cat(scores) if scores else torch.zeros(0)
 
     def _mean_of_shifted(self, image: Tensor) -> Detection:
-        # The copies of one image follow each other, so that the masks that are drawn do not depend on the batch.
+        # Copies of one image are adjacent, so that the masks drawn do not depend on the batch.
         copies = torch.stack([_moved(image, down, right) for down, right in self.shifts], dim=1)
         found = self.detect(self.network, copies.flatten(0, 1))
-        # Maps are averaged, not taken of the mean restoration: that would be a little blurred and glow at edges.
+        # Averages maps: the map of the averaged restoration would be blurred and glow at edges.
         maps = self._moved_back(found.anomaly_map)
         score = None if found.score is None else found.score.unflatten(0, copies.shape[:2]).mean(1)
         return Detection(maps, score, None if found.restored is None else self._moved_back(found.restored))
 
     def _moved_back(self, values: Tensor) -> Tensor:
-        """The mean (B, ...) of what was found in the copies (B * passes, ...), each where its image was."""
+        """Shift results of the copies (B * passes, ...) back and average them (B, ...)."""
         copies = values.unflatten(0, (-1, len(self.shifts)))
         shown = torch.ones_like(copies[:1, 0, :1])
         total, count = torch.zeros_like(copies[:, 0]), torch.zeros_like(shown)
@@ -210,7 +190,7 @@ def _copy_shifts(passes: int, shift: int, side: int) -> list[tuple[int, int]]:
 
 
 def _moved(image: Tensor, down: int, right: int, repeat: bool = True) -> Tensor:
-    """The content of images (B, C, H, W) moved by whole pixels; what comes in repeats the border, or is 0."""
+    """Shift images (B, C, H, W) by integer numbers of pixels; new pixels repeat the border, or are 0."""
     height, width = image.shape[-2:]
     rows = torch.arange(height, device=image.device)[:, None] - down
     cols = torch.arange(width, device=image.device) - right

@@ -22,30 +22,35 @@ from monai_sagan.models.scorer import Scored, Scorer
 from monai_sagan.models.weights import is_artifact, read_weights
 from monai_sagan.settings import Settings, as_plain
 
-__all__ = ["Trained", "describe_trained", "load_trained", "read_run", "read_settings", "run_models"]
+__all__ = ["Trained", "load_trained"]
 
 VALIDATED = 64  # images at a time: this happens while training holds its memory
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A generator ready to restore, and what was measured on the validation normals when it was saved.
+    """A trained model, with the values that were measured on the validation normals when it was saved.
+
+    >>> trained = load_trained("run/model.pt")
+    >>> scores, maps = trained.score(torch.zeros(2, 1, 64, 64, dtype=torch.uint8), keep=[0])
+    >>> scores.shape, maps.shape
+    (torch.Size([2]), torch.Size([1, 1, 64, 64]))
 
     Args:
-        network: the generator, in evaluation mode.
-        settings: the run's.
+        network: in evaluation mode.
+        settings: of its run.
         scale: the anomaly map's value at the top of the color scale: the 99.9th percentile of the pixels of
             validation normals.
         pixel_threshold: just above the 99th percentile of the same pixels; a pixel above it counts as abnormal.
         valid_normal_scores: anomaly scores of the validation normals (N,).
         iteration: critic updates done.
-        typical: what the training images look like, see `monai_sagan.data.training_range`, the mean image as a
-            tensor; None in model files of older versions.
-        amp: score in bfloat16, see `Scorer`; what was measured when it was saved is of float32.
-        run: the seed and the images that it was trained with, see `monai_sagan.data.digests.describe_run`; None in
-            model files of older versions and in artifacts.
-        aucp: of the validation after which it was saved; None where it is not known.
-        aucp_se: its standard error; None where it is not known.
+        training_range: see `monai_sagan.data.training_range`, with the mean image as a tensor; None in model files of
+            older versions.
+        amp: score in bfloat16, see `Scorer`; the saved values come from float32.
+        run: seed and images of the training, see `monai_sagan.data.digests.describe_run`; None in model files of older
+            versions and in artifacts.
+        aucp: at the validation before saving; None if unknown.
+        aucp_se: its standard error; None if unknown.
     """
 
     network: nn.Module
@@ -54,7 +59,7 @@ class Trained:
     pixel_threshold: float
     valid_normal_scores: Tensor
     iteration: int
-    typical: dict[str, Any] | None = None
+    training_range: dict[str, Any] | None = None
     amp: bool = False
     run: dict[str, Any] | None = None
     aucp: float | None = None
@@ -62,25 +67,17 @@ class Trained:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """The scorer of the network, as the run's settings say."""
+        """The scorer of the network, built from the run's settings."""
         return Scorer.of(self.network, self.settings, self.amp)
 
     def batches(self, images: Tensor, batch_size: int = 256) -> Iterator[tuple[Tensor, Scored]]:
-        """Batches of images (B, C, H, W) in [-1, 1] and what is found in them, see `Scorer.batches`.
-
-        Args:
-            images: uint8 (N, C, H, W).
-            batch_size: images at a time; the results do not depend on it.
-        """
+        """Yield batches of uint8 images (N, C, H, W) with their results, see `Scorer.batches`."""
         return self.scorer.batches(images, batch_size)
 
     def score(self, images: Tensor, batch_size: int = 256, keep: Sequence[int] = ()) -> tuple[Tensor, Tensor]:
-        """Anomaly scores (N,) of uint8 images (N, C, H, W), and the anomaly maps (K, 1, H, W) of those in ``keep``.
+        """Score uint8 images (N, C, H, W); return scores (N,), and anomaly maps of the indices ``keep``.
 
-        Args:
-            images: uint8 (N, C, H, W).
-            batch_size: images at a time; the results do not depend on it.
-            keep: indices of images, in any order; the maps come in rising order.
+        The maps (K, 1, H, W) are in rising order of the indices.
         """
         scores, maps, start = [], [], 0
         kept = sorted(keep)
@@ -97,22 +94,22 @@ def describe_trained(
     settings: Settings,
     valid_normal: Tensor,
     iteration: int,
-    typical: Mapping[str, Any] | None = None,
+    training_range: Mapping[str, Any] | None = None,
     run: Mapping[str, Any] | None = None,
     **numbers: float,
 ) -> dict[str, Any]:
-    """What a model file holds: plain values and tensors, see `Trained`; ``numbers`` are kept beside them.
+    """Build the content of a model file, plain values and tensors, see `Trained`; ``numbers`` are added to it.
 
     Args:
-        network: the generator.
-        settings: the run's.
+        network: the trained one.
+        settings: of its run.
         valid_normal: validation normals, uint8 (N, C, H, W).
         iteration: critic updates done.
-        typical: of the training images, see `monai_sagan.data.training_range.measure_typical`.
+        training_range: see `monai_sagan.data.training_range`.
         run: see `monai_sagan.data.digests.describe_run`.
 
     Raises:
-        SaganError: when the network has other weights than such settings make: its file could not be read again.
+        SaganError: when the network does not match its settings, so that its file could not be read again.
     """
     with torch.device("meta"):
         wanted = make_network(settings).state_dict()
@@ -134,23 +131,31 @@ def describe_trained(
         "pixel_threshold": float(cut_points(highest.numpy())[0]),
         "valid_normal_scores": torch.cat(scores),
         "iteration": iteration,
-        **({} if typical is None else {"typical": {**typical, IMAGE: torch.as_tensor(typical[IMAGE])}}),
+        **(
+            {}
+            if training_range is None
+            else {"typical": {**training_range, IMAGE: torch.as_tensor(training_range[IMAGE])}}
+        ),
         **({} if run is None else {"run": dict(run)}),
         **numbers,
     }
 
 
 def _from_above(count: int, share: float) -> int:
-    """The place from above, counted from 1, of the quantile of ``share`` among ``count`` sorted values."""
+    """Rank from the top, starting at 1, of the quantile ``share`` among ``count`` values."""
     return count - max(round(share * count), 1) + 1
 
 
 def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool = False) -> Trained:
-    """Read a model file that a training run wrote, or an exported artifact of the format safetensors.
+    """Load a model file of a training run, or an exported artifact in the safetensors format.
+
+    >>> load_trained("run/model.pt").iteration
+    7
 
     Args:
-        path: of the model file, such as ``runs/rsna/model.pt``; or the artifact's folder or ``model.safetensors``.
-        device: where its network goes.
+        path: of the model file, such as ``runs/rsna/model.pt``, of the artifact's folder or of its
+            ``model.safetensors``.
+        device: of the network.
         amp: see `Trained`.
 
     Raises:
@@ -169,7 +174,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
             pixel_threshold=content["pixel_threshold"],
             valid_normal_scores=content["valid_normal_scores"],
             iteration=content["iteration"],
-            typical=content.get("typical"),
+            training_range=content.get("typical"),
             amp=amp,
             run=content.get("run"),
             aucp=content.get("aucp"),
@@ -180,7 +185,7 @@ def load_trained(path: str | Path, device: str | torch.device = "cpu", amp: bool
 
 
 def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
-    """Name the first of the ``wanted`` weights that is missing or of another shape, or the first that is too many."""
+    """Raise a ValueError for the first missing, misshapen or unexpected weight."""
     for name, tensor in wanted.items():
         if name not in weights:
             raise ValueError(f"its weights lack {name}, {tuple(tensor.shape)}")
@@ -191,11 +196,9 @@ def _check_weights(weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) 
 
 
 def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str, Path]:
-    """The model files of a run by their names: ``aucp``, chosen without labels, then ``last``, then ``oracle_test``.
+    """Model files of a training run by name: ``aucp``, chosen without labels, ``last``, and ``oracle_test``.
 
-    Args:
-        run_dir: of a training run.
-        oracle_test: whether there is one; None looks for it.
+    ``oracle_test`` says whether the last one exists; None looks for it.
     """
     run = Path(run_dir)
     files = {"aucp": run / run_files.MODEL, "last": run / run_files.LAST_MODEL}
@@ -204,7 +207,7 @@ def run_models(run_dir: str | Path, oracle_test: bool | None = None) -> dict[str
 
 
 def read_settings(path: str | Path) -> Settings:
-    """The settings of the run that wrote the model file, or the model of the safetensors artifact, at ``path``.
+    """Read the settings of a model file or of a safetensors artifact.
 
     Raises:
         SaganError: naming the file when it is missing, broken or of another kind.
@@ -217,7 +220,7 @@ def read_settings(path: str | Path) -> Settings:
 
 
 def read_run(path: str | Path) -> dict[str, Any]:
-    """What the model file at ``path`` says about its run, see `Trained`; empty where it says nothing.
+    """Read the facts about its run from a model file, see `Trained`; empty if it has none.
 
     Raises:
         SaganError: naming the file when it is missing, broken or of another kind.
@@ -228,7 +231,7 @@ def read_run(path: str | Path) -> dict[str, Any]:
 def _content(path: str | Path, mmap: bool = False) -> dict[str, Any]:
     content = read_weights(path) if is_artifact(path) else load_tensors(path, mmap)
     if "states" in content:
-        raise _no_model(path, ValueError("it is the checkpoint that a run goes on from"))
+        raise _no_model(path, ValueError("it is a checkpoint, for resuming a run"))
     return content
 
 

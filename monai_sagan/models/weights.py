@@ -1,33 +1,30 @@
-"""A safetensors artifact as what a model file holds: no pickle is read."""
+"""Read a safetensors artifact like a model file, without pickle."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from monai_sagan.data.training_range import IMAGE, typical_from_json
+from monai_sagan.data.training_range import IMAGE, training_range_from_json
 from monai_sagan.errors import SaganError
 from monai_sagan.models.facts import FORMATS, check_files, read_facts
 from monai_sagan.packages import pip_install
-
-__all__ = ["is_artifact", "read_weights"]
 
 SUFFIX = ".safetensors"
 
 
 def is_artifact(path: str | Path) -> bool:
-    """Whether a path is a folder, or names a safetensors file, and no model file of a run."""
+    """Whether a path is a folder or a safetensors file, as opposed to a run's model file."""
     return Path(path).is_dir() or Path(path).name.endswith(SUFFIX)
 
 
 def read_weights(path: str | Path) -> dict[str, Any]:
-    """The content of an artifact, as `monai_sagan.models.trained.describe_trained` makes it, on the CPU.
+    """Read an artifact, given by its folder or ``model.safetensors``, as the content of a model file on the CPU.
 
-    Args:
-        path: the artifact's folder, or its ``model.safetensors``, with all else beside it.
+    See `monai_sagan.models.trained.describe_trained`.
 
     Raises:
-        SaganError: naming what is missing, changed, of a newer version or of another format.
+        SaganError: for files that are missing, changed, of a newer version or of another format.
     """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
@@ -42,18 +39,22 @@ def read_weights(path: str | Path) -> dict[str, Any]:
         from safetensors.torch import load_file
 
         model = load_file(folder / FORMATS["safetensors"])
-        typical = typical_from_json(facts["typical"])
+        training_range = training_range_from_json(facts["typical"])
         known = facts["model"]
         return {
             "model": model,
             "settings": known["settings"],
             "valid_normal_scores": torch.tensor(known["valid_normal_scores"]),
             **{name: known[name] for name in ("scale", "pixel_threshold", "iteration")},
-            **({} if typical is None else {"typical": typical | {IMAGE: torch.tensor(typical[IMAGE])}}),
+            **(
+                {}
+                if training_range is None
+                else {"typical": training_range | {IMAGE: torch.tensor(training_range[IMAGE])}}
+            ),
         }
     except ModuleNotFoundError as error:
         needed = error.name or "safetensors"
         raise SaganError(f"{folder} needs {needed}, which is not installed; {pip_install(needed)}") from None
-    except Exception as error:  # safetensors has errors of its own
+    except Exception as error:  # safetensors raises its own types
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise SaganError(f"{folder} holds no weights ({reason}); export the model again") from None

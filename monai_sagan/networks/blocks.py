@@ -1,27 +1,17 @@
-"""The parts that the generator is made of: each maps feature maps (N, C, H, W) to feature maps."""
+"""Blocks of the generator: each maps feature maps (N, C, H, W) to feature maps."""
 
 # No `from __future__ import annotations` here: torch.jit.script cannot read the annotated buffer as a string.
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = [
-    "AttentionGate",
-    "DownBlock",
-    "FuseBlock",
-    "InstanceNorm",
-    "PositionBlock",
-    "ResidualBlock",
-    "UpBlock",
-]
-
 
 class InstanceNorm(nn.Module):
     """Instance normalization without running statistics, so that ``train()`` and ``eval()`` compute the same.
 
-    Equal to ``torch.nn.InstanceNorm2d``, but spelled in plain reductions: these keep the channels-last layout of
-    their input, which lets the convolutions around them run about twice as fast on a CPU. Sums divided afterwards, and
-    not means: the gradient of a mean is written out at full size in the other layout, which halves the speed.
+    Equal to ``torch.nn.InstanceNorm2d``, but written as plain reductions: these keep the channels-last layout of their
+    input, in which convolutions run about twice as fast on a CPU. Sums are divided afterwards because the gradient of a
+    mean is expanded to full size in the other layout, which halves the speed.
 
     Args:
         channels: C of the input (N, C, H, W).
@@ -52,10 +42,10 @@ class InstanceNorm(nn.Module):
 
     @torch.jit.unused
     def _compiled(self, x: Tensor, count: int) -> Tensor:
-        """The same of an input whose mean is 0 but for rounding, so that the backward pass reads it one time less.
+        """Normalize an input whose mean is 0 up to rounding, with one read less in the backward pass.
 
-        Normalization does not see a constant that was taken away, so that one needs no gradient. What is left of the
-        mean carries it, in sums that the compiler takes together with the others.
+        Normalization cancels the constant subtracted before, which therefore needs no gradient. The remaining mean
+        carries it, in sums that the compiler fuses with the others.
         """
         mean = x.sum(dim=(2, 3), keepdim=True) / count
         variance = (x * x).sum(dim=(2, 3), keepdim=True) / count - mean * mean
@@ -76,14 +66,7 @@ def _conv(in_channels: int, out_channels: int, kernel: int, stride: int = 1, bia
 
 
 class DownBlock(nn.Sequential):
-    """Convolution, instance norm, ReLU: a 7 x 7 one at full size, or a 4 x 4 one that halves height and width.
-
-    Args:
-        in_channels: C of the input (N, C, H, W).
-        out_channels: C of the output.
-        kernel: its side; the padding is half of it.
-        stride: of the convolution.
-    """
+    """Convolution, instance norm and ReLU, by default 4 x 4 with stride 2, which halves height and width."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 4, stride: int = 2) -> None:
         super().__init__(
@@ -92,12 +75,7 @@ class DownBlock(nn.Sequential):
 
 
 class UpBlock(nn.Sequential):
-    """Transposed 4 x 4 convolution that doubles height and width, instance norm, ReLU.
-
-    Args:
-        in_channels: C of the input (N, C, H, W).
-        out_channels: C of the output (N, C, 2 H, 2 W).
-    """
+    """Transposed 4 x 4 convolution that doubles height and width, instance norm and ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -108,11 +86,7 @@ class UpBlock(nn.Sequential):
 
 
 class ResidualBlock(nn.Module):
-    """``x + f(x)`` with f two 3 x 3 convolutions; height, width and channels stay.
-
-    Args:
-        channels: C of the input and output (N, C, H, W).
-    """
+    """Residual block ``x + f(x)`` with two 3 x 3 convolutions; the shape stays the same."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -129,12 +103,7 @@ class ResidualBlock(nn.Module):
 
 
 class FuseBlock(nn.Module):
-    """Mix concatenated feature maps down to fewer channels: a convolution, and a residual one on its output.
-
-    Args:
-        in_channels: C of the input (N, C, H, W).
-        out_channels: C of the output; height and width stay.
-    """
+    """Fuse concatenated feature maps into fewer channels: a convolution and a residual one."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -147,16 +116,15 @@ class FuseBlock(nn.Module):
 
 
 class PositionBlock(nn.Module):
-    """Tell a patch where it lies: its position code as extra channels, mixed in by a 1 x 1 convolution (Sec. 2.2).
+    """Mix the position code of each patch into its features by a 1 x 1 convolution (Sec. 2.2).
 
-    The input is (N, channels, h, w) with N a multiple of the number of patches, the patches of an image together.
+    The input is (N, channels, h, w); the patches of an image follow each other.
 
     Args:
         channels: of the input.
         code: of the patches, (patches, bits).
         norm: ``"instance"`` normalizes after the convolution, as the published code does. The code is constant over a
-            patch, so this normalization takes away exactly what the code added: it then has no effect at all.
-            ``None`` lets it act.
+            patch, so this normalization cancels its effect exactly; ``None`` does not.
 
     Raises:
         ValueError: for another ``norm``.
@@ -180,13 +148,13 @@ class PositionBlock(nn.Module):
 
 
 class AttentionGate(nn.Module):
-    """Weigh each pixel of ``skip`` by how much ``gate`` attends to it (Eq. 8 and 9): ``skip`` times a map in (0, 1).
+    """Attention gate (Eq. 8 and 9): multiply ``skip`` by an attention map in (0, 1).
 
     Args:
         channels: of both inputs (N, channels, h, w).
         norm: ``"instance"`` normalizes after each of the three 1 x 1 convolutions, the one-channel attention
-            map included, as the published code does: its mean over a patch is then about 0.5 whether or not there
-            is an anomaly. ``None`` is Eq. 8 as printed.
+            map included, as the published code does: its mean over a patch is then about 0.5 with or without an
+            anomaly. ``None`` is Eq. 8 as printed.
 
     Raises:
         ValueError: for another ``norm``.

@@ -1,4 +1,4 @@
-"""The critic: tells restored images from normal ones (WGAN, no sigmoid)."""
+"""The critic, which scores normal images above restored ones (WGAN, no sigmoid)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ __all__ = ["SaganDiscriminator"]
 
 
 class SaganDiscriminator(nn.Module):
-    """Score images (B, C, H, W) in [-1, 1]: higher means more like a normal image; returns (B, 1, H / 64, W / 64).
+    """The critic: scores images (B, C, H, W) in [-1, 1], higher for normal ones; the output is (B, 1, H / 64, W / 64).
 
-    A stack of 4 x 4 convolutions of stride 2, each twice as wide as the one before, without normalization (which a
-    gradient penalty per image forbids). At 64 x 64 the output is one number: the critic sees the image as a whole.
+    A stack of 4 x 4 convolutions of stride 2, each twice as wide as the previous one, without normalization, which the
+    per-image gradient penalty rules out. At 64 x 64 the output is a single number for the image.
+
+    >>> SaganDiscriminator(channels=4)(torch.zeros(2, 1, 64, 64)).shape
+    torch.Size([2, 1, 1, 1])
 
     Args:
         in_channels: C.
         channels: width of the first layer.
-        num_layers: halvings of height and width.
-        init: of the weights: ``"torch"`` is torch's default, as in the published code, under which the critic starts
-            with a gradient of almost 0 (0.0003 at 16 channels); with ``"he"`` (https://arxiv.org/abs/1502.01852) it is
-            some hundred times as large.
+        num_layers: number of layers, each of which halves height and width.
+        init: of the weights: ``"torch"`` is torch's default, as in the published code, with an initial gradient of
+            almost 0 (0.0003 at 16 channels); with ``"he"`` (https://arxiv.org/abs/1502.01852) it is about a hundred
+            times larger.
 
     Raises:
-        ValueError: when an image is smaller than ``2 ** num_layers``, or of another channel count.
+        ValueError: for images smaller than ``2 ** num_layers``, or with another number of channels.
     """
 
     def __init__(self, in_channels: int = 1, channels: int = 64, num_layers: int = 6, init: str = "torch") -> None:
@@ -58,17 +61,13 @@ class SaganDiscriminator(nn.Module):
     def input_gradient(self, image: Tensor) -> Tensor:
         """The gradient (B, C, H, W) of each image's summed scores with respect to that image.
 
-        Equal to what autograd gives, but spelled out: layer by layer backwards, times the slopes of the activations.
-        Slopes are constant almost everywhere, so a loss of this gradient has a plain backward pass of its own, without
-        the second half of a double backward pass (which computes zeros), and `torch.compile` can take it whole.
-
-        Args:
-            image: (B, C, H, W) in [-1, 1].
+        Equal to autograd's, but written out layer by layer. The slopes of the activations are constant almost
+        everywhere, so a loss of this gradient needs no double backward pass, and `torch.compile` can fuse it.
         """
         shapes: list[torch.Size] = []
         slopes: list[Tensor] = []
         x = image
-        # In bfloat16 some activations would change sides, and with them the gradient's direction (cosine .998).
+        # In bfloat16 some activations would change sign, and with them the gradient's direction (cosine .998).
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             for layer in self.layers:
                 if isinstance(layer, nn.Conv2d):
@@ -84,10 +83,10 @@ class SaganDiscriminator(nn.Module):
 
 
 def _backwards(layer: nn.Conv2d, gradient: Tensor, shape: torch.Size) -> Tensor:
-    """What a convolution's input of ``shape`` gets of the gradient of its output."""
+    """Gradient of a convolution's input of ``shape``, from the gradient of its output."""
     stride, padding, kernel = layer.stride, (int(layer.padding[0]), int(layer.padding[1])), layer.kernel_size
     rest = [
-        side - ((out - 1) * step - 2 * pad + size)  # what a stride of 2 leaves over of an odd side
+        side - ((out - 1) * step - 2 * pad + size)  # pixels of an odd side that a stride of 2 skips
         for side, out, step, pad, size in zip(shape[2:], gradient.shape[2:], stride, padding, kernel, strict=True)
     ]
     return F.conv_transpose2d(gradient, layer.weight, None, stride, padding, rest)

@@ -23,37 +23,41 @@ __all__ = ["SaganGenerator"]
 
 
 class SaganGenerator(nn.Module):
-    """Restore images (B, C, H, W) in [-1, 1] to their healthy versions, of the same shape and range.
+    """The generator: restores images (B, C, H, W) in [-1, 1] to healthy versions of the same shape and range.
 
-    Each image is cut into a grid of patches, which share one encoder and decoder and are told apart by a position
-    code at three depths and on the skips (anatomical consistency, Sec. 2.2). Attention gates weigh the skips at each
-    level of the decoder, whose levels are fused at full size into one additive map (abnormal region restoration,
-    Sec. 2.3): ``restored = tanh(image + change)``. While training, each pixel's ``image + change`` becomes
-    ``image + image`` with probability ``1 - keep_prob`` (the paper's Bernoulli gate, with delta on the additive map
-    and 1 - delta on the image). The defaults are the published network.
+    Each image is cut into a grid of patches, which share an encoder and a decoder and receive a position code at three
+    depths and on the skips (anatomical consistency, Sec. 2.2). Attention gates weight the skips at each level of the
+    decoder, and all levels are fused at full size into one additive map (abnormal region restoration, Sec. 2.3):
+    ``restored = tanh(image + change)``. In training, each pixel's ``image + change`` becomes ``image + image`` with
+    probability ``1 - keep_prob`` (the paper's Bernoulli gate, with delta on the additive map and 1 - delta on the
+    image). The defaults are the published network.
+
+    >>> generator = SaganGenerator(channels=4, num_res_blocks=1).eval()
+    >>> generator(torch.rand(2, 1, 64, 64) * 2 - 1).shape
+    torch.Size([2, 1, 64, 64])
 
     Args:
         in_channels: C, 1 for grey and 3 for color.
-        channels: width of the first level; the next ones have 2, 4 and 8 times as many.
+        channels: width of the first level; the next ones are 2, 4 and 8 times as wide.
         num_res_blocks: residual blocks in the bottleneck.
         grid: rows and columns of patches; must cut H and W into multiples of 8.
-        keep_prob: probability that a pixel keeps its restoration while training, in (0, 1]; 1 turns the gate off.
+        keep_prob: probability that a pixel keeps its restoration in training, in (0, 1]; 1 switches the gate off.
         gate_norm: ``"instance"`` or None, see `AttentionGate`.
         position_norm: ``"instance"`` or None, see `PositionBlock`: with the published ``"instance"`` the position
-            code cancels out, and only the cut into patches remains of anatomical consistency.
+            code cancels out, and only the cut into patches remains.
         position_bits: rounding of the code's length, ``"floor"`` or ``"ceil"``, see `position_code`.
         anatomical_consistency: False: no patches and no position code (ablation).
         abnormal_region_restoration: False: no skips, no gates and no multi-level fusion: the decoder is a plain
             stack, as in Brainomaly (ablation).
-        output: ``"tanh"``, Eq. 2 as above, or ``"sum"``: ``restored = image + change``, so that no change leaves the
-            image as it is. The sum is clamped to [-1, 1] in evaluation mode; a pixel that the gate masks is not
+        output: ``"tanh"``, Eq. 2 as above, or ``"sum"``: ``restored = image + change``, so that an image without change
+            stays exactly the same. The sum is clamped to [-1, 1] in evaluation mode; a pixel that the gate masks is not
             changed.
-        checkpoint_images: None, or how many images at a time take up memory: when gradients are wanted, activations
-            are not kept but computed again, part by part, at the cost of one more forward pass.
-        checks_range: whether the first call in evaluation mode warns of images that are not scaled to [-1, 1].
+        checkpoint_images: activation checkpointing in chunks of this many images: less memory for one more forward
+            pass; None is off.
+        checks_range: warn in the first call in evaluation mode about images that are not scaled to [-1, 1].
 
     Raises:
-        ValueError: when an image does not fit the grid and the strides; it names the sides that do.
+        ValueError: for an image that does not fit the grid and the strides, naming sides that do.
     """
 
     def __init__(
@@ -103,7 +107,7 @@ class SaganGenerator(nn.Module):
         self.to_image = nn.Conv2d(widths[0], in_channels, 7, padding=3, bias=False)
 
     def forward(self, image: Tensor, uniform: Optional[Tensor] = None) -> Tensor:  # noqa: UP045  torch.jit.script
-        """Restore images (B, C, H, W); ``uniform`` (B, 1, H, W) in [0, 1) decides the Bernoulli gate, None draws it."""
+        """Restore images (B, C, H, W); ``uniform`` (B, 1, H, W) in [0, 1) decides the Bernoulli gate; None draws it."""
         if not torch.jit.is_scripting():
             self._check(image)
         patches = split_patches(image, self.rows, self.cols)
@@ -151,7 +155,7 @@ class SaganGenerator(nn.Module):
 class AttentionDecoder(nn.Module):
     """Decode features (8 x, 4 x and 2 x wide, deepest last) to full size, gated at each level and fused over all.
 
-    The deepest gate weighs the bottleneck by itself, as the published code wires it.
+    The deepest gate weights the bottleneck by itself, as in the published code.
     """
 
     def __init__(self, widths: list[int], gate_norm: str | None) -> None:
@@ -182,7 +186,7 @@ class AttentionDecoder(nn.Module):
 
 
 class PlainDecoder(nn.Module):
-    """Decode the deepest features alone to full size."""
+    """Decode only the deepest features to full size."""
 
     def __init__(self, widths: list[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Weights that the paper's authors published, into our networks."""
+"""Load the weights published by the paper's authors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["load_official_weights"]
 
 
 def _numbered(ours: str, theirs: str, *layers: tuple[str, int]) -> dict[str, str]:
-    """Pairs of module names: ``theirs`` is a plain ``nn.Sequential``, of which only the named layers hold weights."""
+    """Map module names of ``theirs``, a plain ``nn.Sequential``, to ours, for the layers with weights."""
     return {f"{theirs}.{number}": f"{ours}.{name}" for name, number in layers}
 
 
@@ -50,18 +50,22 @@ def _discriminator_names(num_layers: int) -> dict[str, str]:
 def load_official_weights(
     network: SaganGenerator | SaganDiscriminator, weights: str | Path | dict[str, Tensor]
 ) -> nn.Module:
-    """Load a published generator or critic checkpoint into ``network`` and return it.
+    """Load a checkpoint published at https://github.com/zzr728/SAGAN into ``network`` and return it.
 
-    Running statistics in the checkpoint are ignored: the authors never used them, for they tested in training mode.
-    See https://github.com/zzr728/SAGAN (their names) and `SaganGenerator` (defaults: the published sizes).
+    Running statistics in the checkpoint are ignored: the authors tested in training mode and never used them. The
+    defaults of `SaganGenerator` are the published sizes.
+
+    >>> import torch
+    >>> load_official_weights(SaganDiscriminator(), {"conv1.weight": torch.zeros(1, 2048, 3, 3)})
+    Traceback (most recent call last):
+    monai_sagan.errors.SaganError: these weights do not fit the network: missing main.0.weight; ...
 
     Args:
-        network: with the sizes of the checkpoint.
-        weights: path of a ``.ckpt`` file, read with ``weights_only=True``, or its state dict: convolutions (out, in, k,
-            k), scales and biases (C,).
+        network: of the same sizes as the checkpoint.
+        weights: path of a ``.ckpt`` file, read with ``weights_only=True``, or its state dict.
 
     Raises:
-        SaganError: naming every missing and unexpected key and every wrong shape; the network is then unchanged.
+        SaganError: listing all missing and unexpected keys and wrong shapes; the network is unchanged.
     """
     state = weights if isinstance(weights, dict) else load_tensors(weights)
     if isinstance(network, SaganGenerator):

@@ -1,4 +1,4 @@
-"""Cutting an image into a grid of patches, putting it together again, and telling the patches apart."""
+"""Cut images into a grid of patches, merge them again, and number the patches."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import math
 
 import torch
 from torch import Tensor
-
-__all__ = ["check_grid", "merge_patches", "position_code", "split_patches"]
 
 
 def check_grid(grid: tuple[int, int], height: int, width: int, stride: int = 1) -> None:
@@ -28,26 +26,14 @@ def check_grid(grid: tuple[int, int], height: int, width: int, stride: int = 1) 
 
 
 def split_patches(image: Tensor, rows: int, cols: int) -> Tensor:
-    """Cut images (B, C, H, W) into patches (B * rows * cols, C, H / rows, W / cols), row by row, image by image.
-
-    Args:
-        image: of any range; ``rows`` must divide H, and ``cols`` W.
-        rows: of patches.
-        cols: of patches.
-    """
+    """Cut images (B, C, H, W) into patches (B * rows * cols, C, H / rows, W / cols), row by row, image by image."""
     b, c, h, w = image.shape
     image = image.reshape(b, c, rows, h // rows, cols, w // cols)
     return image.permute(0, 2, 4, 1, 3, 5).reshape(b * rows * cols, c, h // rows, w // cols)
 
 
 def merge_patches(patches: Tensor, rows: int, cols: int) -> Tensor:
-    """Put patches (B * rows * cols, C, h, w) together to images (B, C, rows * h, cols * w); undoes `split_patches`.
-
-    Args:
-        patches: of any range, the ``rows * cols`` patches of an image together, row by row.
-        rows: of patches.
-        cols: of patches.
-    """
+    """Merge patches (B * rows * cols, C, h, w) into images (B, C, rows * h, cols * w), see `split_patches`."""
     n, c, h, w = patches.shape
     patches = patches.reshape(n // (rows * cols), rows, cols, c, h, w)
     return patches.permute(0, 3, 1, 4, 2, 5).reshape(n // (rows * cols), c, rows * h, cols * w)
@@ -59,8 +45,8 @@ def position_code(grid: tuple[int, int], rounding: str = "floor") -> Tensor:
     Args:
         grid: rows and columns; N = rows * cols.
         rounding: ``"ceil"`` gives ceil(log2(N) + 1) bits, as the paper says (Sec. 2.2); ``"floor"`` gives
-            floor(log2(N) + 1), as its published code does. They are equal where N is a power of two.
-            Either way the first bit is always 0 there; it is kept so that published weights load.
+            floor(log2(N) + 1), as its published code does. They are equal if N is a power of two. The first bit is then
+            always 0; it is kept so that published weights load.
 
     Raises:
         ValueError: for another ``rounding`` or an empty grid.

@@ -7,14 +7,12 @@ from torch import Tensor, nn
 
 from monai_sagan.networks.blocks import DownBlock, ResidualBlock, UpBlock
 
-__all__ = ["PlainGenerator"]
-
 
 class PlainGenerator(nn.Module):
     """Restore images (B, C, H, W) in [-1, 1] to their healthy versions ``tanh(image + change)``, of the same shape.
 
     After Brainomaly (https://arxiv.org/abs/2302.09200): the change (B, 1, H, W) is the same in all channels; norms are
-    per image, in training and evaluation alike. The defaults are the published network.
+    per image, also in evaluation. The defaults are the published network.
 
     Args:
         in_channels: C.

@@ -1,4 +1,4 @@
-"""A warning for images that are scaled otherwise than the networks expect."""
+"""A warning about images that are not scaled to [-1, 1]."""
 
 from __future__ import annotations
 
@@ -7,19 +7,14 @@ import warnings
 import torch
 from torch import Tensor
 
-__all__ = ["warn_of_range"]
-
-MARGIN = 0.25  # beyond [-1, 1], for what interpolation overshoots at an edge
+MARGIN = 0.25  # beyond [-1, 1], for overshoot of interpolation at edges
 
 
 def warn_of_range(image: Tensor) -> None:
-    """Warn if images lie within [0, 1], or go far beyond [-1, 1], where [-1, 1] is expected.
+    """Warn if images lie within [0, 1] or go far beyond [-1, 1].
 
-    Every medical image has something dark, below 0 when scaled to [-1, 1]. Even images say nothing, nor do tensors
-    without values. It reads two numbers from the device.
-
-    Args:
-        image: of any shape with at least one pixel.
+    Every medical image has dark pixels, below 0 when scaled to [-1, 1]. Constant images and tensors without values are
+    not checked. It reads two values from the device.
     """
     if image.is_meta or (image.is_cuda and torch.cuda.is_current_stream_capturing()):
         return

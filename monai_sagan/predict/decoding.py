@@ -1,4 +1,4 @@
-"""Decode the images of many files a bounded number ahead of the network."""
+"""Decode the images of many files, a bounded number ahead of the network."""
 
 from __future__ import annotations
 
@@ -10,33 +10,34 @@ WAVE = 1024  # images that workers may be ahead of the network: each waits with 
 
 
 def decode_all(
-    files: Iterable[list[str]], how: HowToDecode, side: int, jobs: int | None = None
+    files: Iterable[list[str]], how: HowToDecode, side: int, jobs: int | None = None, wave: int = WAVE
 ) -> Generator[list[Result], None, None]:
-    """The results of each file's images, in order, decoded in separate processes.
+    """Decode files in separate processes; yield the results of each file's images, in order.
 
-    A file of several frames that is named without one gives them all, ``cine.dcm#0``, ``cine.dcm#1``, ...
+    A file of several frames named without a frame gives all of them, ``cine.dcm#0``, ``cine.dcm#1``, ...
 
     Args:
-        files: for each, the names of its images; read as far ahead as files are decoded.
+        files: the names of the images of each file; consumed as far ahead as files are decoded.
         how: as in training.
-        side: longest side of the pictures to show, in pixels; 0 makes none.
-        jobs: processes at a time; None takes one for each core.
+        side: longest side of the pictures to show, in pixels; 0 for none.
+        jobs: processes at a time; None for one per core.
+        wave: images that are decoded ahead of the network.
     """
     tasks = (
         DecodeTask(names, how.preparation, how.min_foreground, fit=how, shown_side=side, every_frame=True)
         for names in files
     )
-    for wave in _waves(tasks):
-        yield from run_tasks(wave, jobs)
+    for some in _waves(tasks, wave):
+        yield from run_tasks(some, jobs)
 
 
-def _waves(tasks: Iterable[DecodeTask]) -> Iterator[list[DecodeTask]]:
+def _waves(tasks: Iterable[DecodeTask], size: int) -> Iterator[list[DecodeTask]]:
     wave: list[DecodeTask] = []
     images = 0
     for task in tasks:
         wave.append(task)
         images += len(task.images)
-        if images >= WAVE:
+        if images >= size:
             yield wave
             wave, images = [], 0
     if wave:

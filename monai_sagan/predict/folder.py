@@ -1,7 +1,7 @@
-"""Score a folder of images: the one way behind ``monai-sagan predict`` and ``inference.json``; needs no torch.
+"""Score a folder of images, for both ``monai-sagan predict`` and ``inference.json``; does not need torch.
 
-Whoever runs the model takes batches of pixels and returns scores and anomaly maps. Which files are images, how they are
-decoded, what is written, how an interrupted call resumes, and which errors there are is decided here.
+The caller runs the model on batches of pixels and returns scores and anomaly maps. This module lists and decodes the
+images, writes the results, resumes interrupted calls and reports errors.
 """
 
 from __future__ import annotations
@@ -33,9 +33,7 @@ from monai_sagan.predict.rules import ModelFacts, ScoreRules
 from monai_sagan.predict.summary import Summary, summarize
 from monai_sagan.records import write_records
 
-__all__ = ["FolderScorer"]
-
-BATCH = 16  # images at a time; the first batches are smaller, so that the first results come soon
+BATCH = 16  # images at a time; the first batches are smaller, for early results
 CHOICES = ("all", "flagged", "none")
 
 Decoded = tuple[str, Sequence[Result]]  # a file, and its images
@@ -44,11 +42,10 @@ Decoded = tuple[str, Sequence[Result]]  # a file, and its images
 class FolderScorer:
     """Score every image below a folder that has no results yet; write ``scores.csv``, ``skipped.csv``, ``overlays/``.
 
-    Images of any size and format that `monai_sagan.data.formats` knows are decoded as in training: every frame of a
-    DICOM or picture file, and every slice of a NIfTI volume. A file that is broken, or that crashes its decoder, is
-    listed in ``skipped.csv``; so is an image whose score is not finite. The same call resumes where it was
-    interrupted, and scores what was added or changed; the results of files that have left the folder stay. Pixels and
-    results are never all in memory.
+    All formats of `monai_sagan.data.formats` are decoded as in training: every frame of a DICOM or picture file, and
+    every slice of a NIfTI volume. Files that are broken or crash their decoder and images with a non-finite score are
+    listed in ``skipped.csv``. The same call resumes an interrupted one, and scores new and changed files; results of
+    files that were removed are kept. Pixels and results are streamed.
 
     A row of ``scores.csv``: ``image``; ``score``; ``p_value`` among validation normals; ``flag``, 1 above the
     threshold for a specificity of 95 % on validation normals, else 0, empty without a threshold and with a warning;
@@ -59,17 +56,17 @@ class FolderScorer:
         folder: of the images, sub-folders included. It may be empty.
         output: a folder that is new, empty, or holds the results of the same folder and model. It may lie inside
             ``folder``: overlays in it are not scored.
-        model: what is known about the model.
+        model: facts about the model.
         batch_size: images at a time.
         slice_axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.datasets.folder`.
         slice_range: the part of a volume that is scored, two rising shares from 0 to 1.
-        overlays: of which images to draw overlays: ``"all"``, ``"flagged"``, which includes those with a warning, or
+        overlays: images to draw overlays for: ``"all"``, ``"flagged"``, which includes those with a warning, or
             ``"none"``.
         max_unreadable: share of unreadable images, 0 to 1, above which there is an error once all are scored.
         jobs: decoding processes at a time; None takes one for each core.
 
     Raises:
-        SaganError: for a folder or an option that cannot be used.
+        SaganError: for an unusable folder or option.
 
     A model that is any callable scores a folder like this::
 
@@ -100,7 +97,7 @@ class FolderScorer:
             raise SaganError(f"overlays is {overlays!r}; use one of {', '.join(CHOICES)}")
         if not self.folder.is_dir():
             raise SaganError(f"no folder {folder}; give the folder of the images")
-        self.rules = ScoreRules(model.valid_normal_scores, model.typical)
+        self.rules = ScoreRules(model.valid_normal_scores, model.training_range)
         self.recipe = {**model.identity, "folder": str(self.folder.resolve())}
         with one_line_for_disk_errors(self.output):
             check_output(self.output, self.recipe)
@@ -154,7 +151,7 @@ class FolderScorer:
         return summarize(self._results, self.rules.threshold, self.max_unreadable, self._others)
 
     def _score_rest(self) -> Generator[Pixels, None, None]:
-        """The batches of what has no results, and their results into the tables."""
+        """Yield batches of images without results, and add their results to the tables."""
         results = self._results
         rest = [file for file in results.files if file not in results.done]
         decoded = decode_all(self._paths(rest), self.model.how, SIDE if self.needs_maps else 0, self.jobs)

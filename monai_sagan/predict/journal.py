@@ -1,4 +1,4 @@
-"""The journal of a scored folder: the results of each file, on the disk as soon as they are known."""
+"""The journal of a scored folder: the results of each file, on disk as soon as they are known."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_atomic
 
 Row = dict[str, Any]  # an image: its score and what belongs to it, or the reason why it has none
 Entry = dict[str, Any]  # a file: "file", "state" and "rows"
@@ -77,7 +77,7 @@ class Journal:
                     self._note(file, len(line))
 
         self._positions, self._end = {}, 0
-        write_whole(self.path, copy)
+        write_atomic(self.path, copy)
         self._appended = self.path.open("ab")
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -90,7 +90,7 @@ class Journal:
         os.fsync(self._appended.fileno())
 
     def close(self) -> None:
-        """End what `open` began."""
+        """Close the file."""
         self._appended.close()
 
     def _lines(self, positions: Sequence[int]) -> Iterator[bytes]:

@@ -12,15 +12,15 @@ from monai_sagan.data.datasets.unread import warn_of_unread
 def list_folder(
     folder: Path, overlays: Path, axis: int, keep: tuple[float, float]
 ) -> tuple[dict[str, Sequence[str]], list[Path]]:
-    """The files of images with the names of their images, relative to the folder, in order; and the other files.
+    """List the image files below a folder with the relative names of their images, in order; and the other files.
 
-    Kinds of images that are not read are logged.
+    Unsupported kinds of images are logged.
 
     Args:
-        folder: sub-folders are included.
-        overlays: a folder of pictures of earlier calls, which are not images to score.
+        folder: searched with its sub-folders.
+        overlays: a folder of pictures from earlier calls, which are not scored.
         axis: of NIfTI volumes, 0, 1 or 2, see `monai_sagan.data.datasets.folder`.
-        keep: the part of a volume that is scored, two rising shares from 0 to 1.
+        keep: the part of a volume to score, two rising shares from 0 to 1.
     """
     files: dict[str, Sequence[str]] = {}
     others: list[Path] = []

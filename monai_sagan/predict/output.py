@@ -1,4 +1,4 @@
-"""The output folder of scored images: which one may be used, and errors of its disk."""
+"""Checks of the output folder of scored images, and errors of its disk."""
 
 from __future__ import annotations
 
@@ -15,15 +15,7 @@ from monai_sagan.records import record_text
 
 
 def check_output(output: Path, recipe: Mapping[str, Any]) -> None:
-    """Refuse a folder that holds anything but the results of the same recipe.
-
-    Args:
-        output: a folder that is new, empty, or was begun with the same recipe.
-        recipe: ``folder``, the images, and what identifies the model.
-
-    Raises:
-        SaganError: for any other folder.
-    """
+    """Raise a SaganError unless a folder is new, empty or holds results of the same recipe: images and model."""
     check_kind(output, "prediction")
     note = output / run_files.PREDICTION
     if note.is_file():
@@ -41,12 +33,7 @@ def check_output(output: Path, recipe: Mapping[str, Any]) -> None:
 
 
 def begin(output: Path, recipe: Mapping[str, Any]) -> None:
-    """Check the folder as `check_output` does; then record the recipe in it.
-
-    Args:
-        output: as there; it is created if it is missing.
-        recipe: as there.
-    """
+    """Check a folder by `check_output` and record the recipe in it."""
     check_output(output, recipe)
     if not (output / run_files.PREDICTION).is_file():
         record_text(output / run_files.PREDICTION, json.dumps(recipe) + "\n")
@@ -54,14 +41,7 @@ def begin(output: Path, recipe: Mapping[str, Any]) -> None:
 
 @contextmanager
 def one_line_for_disk_errors(output: Path) -> Iterator[None]:
-    """Turn an error of the system into a `SaganError` that names the output and the fix.
-
-    Args:
-        output: the folder that is written to.
-
-    Raises:
-        SaganError: when it cannot be written to, as on a full disk.
-    """
+    """Turn an OSError, such as a full disk, into a `SaganError` that names the output and the fix."""
     try:
         yield
     except OSError as error:

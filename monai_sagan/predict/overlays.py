@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monai_sagan.data.formats.scaling import Pixels
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_atomic
 from monai_sagan.pictures.overlay import Colors, draw_overlay
 from monai_sagan.predict.journal import Row
 
@@ -25,7 +25,7 @@ def write_overlay(
     """
     drawing = draw_overlay(picture, anomaly_map, colors, row["image"], _words(row, threshold))
     # Level 1: higher ones take longer than the network and save little of a picture as noisy as a radiograph.
-    write_whole(path, lambda unfinished: drawing.save(unfinished, "PNG", compress_level=1))
+    write_atomic(path, lambda unfinished: drawing.save(unfinished, "PNG", compress_level=1))
 
 
 def _words(row: Row, threshold: float | None) -> list[tuple[str, bool]]:

@@ -13,7 +13,7 @@ from typing import IO
 
 from monai_sagan import run_files
 from monai_sagan.data.unreadable import write_skipped
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_atomic
 from monai_sagan.predict.journal import Entry, Journal, Row
 from monai_sagan.runs.score_table import FLAG, IMAGE, P_VALUE, SCORE, WARNING
 
@@ -155,7 +155,7 @@ class Results:
                 for entry in self._journal.read(files):
                     table.writerows(self._cells(entry))
 
-        write_whole(self.output / run_files.SCORES, write_table)
+        write_atomic(self.output / run_files.SCORES, write_table)
         self._write_skipped(self._journal.read(files))
 
     def _write_skipped(self, entries: Iterable[Entry]) -> None:

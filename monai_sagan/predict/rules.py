@@ -10,31 +10,29 @@ import numpy as np
 
 from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.data.formats.tasks import HowToDecode
-from monai_sagan.data.training_range import compare_typical
+from monai_sagan.data.training_range import range_deviations
 from monai_sagan.metrics import conformal_p_values
 from monai_sagan.metrics.operating import SPECIFICITY, flag_score, normal_threshold
 from monai_sagan.pictures.overlay import Colors
 
-__all__ = ["ModelFacts", "ScoreRules"]
-
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What scoring a folder needs to know about a model beside its scores.
+    """Facts about a model that scoring a folder needs.
 
     Args:
-        identity: values that no other model has; resuming compares them.
+        identity: values unique to the model, compared when a run resumes.
         how: the decoding that the model was trained with.
         colors: of its anomaly maps.
         valid_normal_scores: (V,), of its validation normals.
-        typical: of its training images, see `monai_sagan.data.training_range`, or None.
+        training_range: of its training images, see `monai_sagan.data.training_range`, or None.
     """
 
     identity: Mapping[str, Any]
     how: HowToDecode
     colors: Colors
     valid_normal_scores: Any
-    typical: dict[str, Any] | None = None
+    training_range: dict[str, Any] | None = None
 
 
 class ScoreRules:
@@ -45,7 +43,7 @@ class ScoreRules:
 
     Args:
         valid_normal_scores: (V,), of the validation normals.
-        typical: of the training images, see `monai_sagan.data.training_range.measure_typical`; None gives no warnings.
+        training_range: of the training images, see `monai_sagan.data.training_range`; None gives no warnings.
 
     Example:
         >>> import numpy as np
@@ -54,8 +52,8 @@ class ScoreRules:
         [{'score': 0.25, 'p_value': 0.5, 'warning': '', 'flag': None}]
     """
 
-    def __init__(self, valid_normal_scores: Any, typical: dict[str, Any] | None) -> None:
-        self.valid, self.typical = valid_normal_scores, typical
+    def __init__(self, valid_normal_scores: Any, training_range: dict[str, Any] | None) -> None:
+        self.valid, self.training_range = valid_normal_scores, training_range
         self.threshold = normal_threshold(valid_normal_scores, SPECIFICITY)
 
     def rows(self, scores: Sequence[float] | Pixels, pixels: Pixels) -> list[dict[str, Any]]:
@@ -68,7 +66,7 @@ class ScoreRules:
         p_values = conformal_p_values(self.valid, np.nan_to_num(np.asarray(scores)))
         rows = []
         for score, p_value, image in zip(scores, p_values, pixels, strict=True):
-            warning = "; ".join(compare_typical(image, self.typical))
+            warning = "; ".join(range_deviations(image, self.training_range))
             flag = flag_score(float(score), self.threshold, warning)
             rows.append({"score": float(score), "p_value": float(p_value), "warning": warning, "flag": flag})
         return rows

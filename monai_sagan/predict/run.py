@@ -1,4 +1,4 @@
-"""Score a folder of images by an exported model."""
+"""Score a folder of images with an exported model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from monai_sagan.data.formats.tasks import HowToDecode
-from monai_sagan.data.training_range import typical_from_json
+from monai_sagan.data.training_range import training_range_from_json
 from monai_sagan.models.facts import Facts, read_facts
 from monai_sagan.output_folder import hold_folder
 from monai_sagan.pictures.overlay import Colors
@@ -32,21 +32,22 @@ def predict(
     jobs: int | None = None,
     max_unreadable: float = 1.0,
 ) -> Summary:
-    """Score every image below ``folder`` by an exported model, as `monai_sagan.predict.folder.FolderScorer` says.
+    """Score every image below ``folder`` with an exported model.
 
-    Args:
-        artifact: the folder of an exported model.
-        folder: see `FolderScorer`.
-        output: see there.
-        slice_axis: see there.
-        slice_range: see there.
-        overlays: see there.
-        jobs: see there.
-        max_unreadable: see there.
+    `monai_sagan.predict.folder.FolderScorer` describes the options and the files written.
+
+    >>> from PIL import Image
+    >>> from monai_sagan.artifact.export import export_artifact
+    >>> Path("images").mkdir()
+    >>> Image.new("L", (64, 64), 90).save("images/a.png")
+    >>> artifact = export_artifact("run/model.pt", "artifact")
+    >>> summary = predict("artifact", "images", "predicted", jobs=1)
+    >>> summary.scored, summary.skipped
+    (1, 0)
 
     Raises:
-        SaganError: for an artifact, a folder or an option that cannot be used; when no image could be scored, or too
-            many are unreadable; when the output cannot be written to, is in use, or holds anything else.
+        SaganError: for an unusable artifact, folder or option; when no image could be scored or too many are
+            unreadable; when the output cannot be written, is in use, or holds anything else.
     """
     from monai_sagan.artifact import open_artifact
 
@@ -81,7 +82,7 @@ def _model_facts(facts: Facts) -> ModelFacts:
         identity={"artifact": facts["sha256"]},
         how=HowToDecode((height, width), settings["in_channels"], settings["preparation"], settings["min_foreground"]),
         colors=Colors(model["scale"], model["pixel_threshold"]),
-        # Not the stored threshold and the graph's p-values: in older artifacts rounding decides where scores are equal.
+        # The stored threshold and the graph's p-values of older artifacts depend on rounding for equal scores.
         valid_normal_scores=model["valid_normal_scores"],
-        typical=typical_from_json(facts.get("typical")),
+        training_range=training_range_from_json(facts.get("typical")),
     )

@@ -1,4 +1,4 @@
-"""The results of a folder in numbers and in one line."""
+"""Counts of the results of a folder, and their summary in one line."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ from monai_sagan.errors import SaganError
 from monai_sagan.predict.journal import Row
 from monai_sagan.predict.results import Results
 
-__all__ = ["Summary", "summarize"]
-
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """The results of a folder in numbers.
+    """Counts of the results of a folder.
 
     Args:
         output: where the results are.
@@ -32,7 +30,7 @@ class Summary:
         flagged: images above the threshold for 95 % specificity, without those outside the training range; None where
             the model has no threshold.
         skipped: images without a score, listed in ``skipped.csv``.
-        unlike: images outside the training range, which have no flag.
+        outside_range: images outside the training range, which have no flag.
     """
 
     output: Path
@@ -42,34 +40,36 @@ class Summary:
     gone: int
     flagged: int | None
     skipped: int
-    unlike: int
+    outside_range: int
 
     def __str__(self) -> str:
         notes = [f"{self.earlier} of them earlier"] * bool(self.earlier) + [f"{self.gone} gone since"] * bool(self.gone)
         scored = f"{self.scored} images scored" + (f" ({', '.join(notes)})" if notes else "")
         flagged = "no threshold to compare with" if self.flagged is None else f"{self.flagged} above the threshold"
-        unlike = f"{self.unlike} unlike the training images" + (" and not flagged" if self.unlike else "")
-        rest = f"{flagged}, {self.skipped} skipped, {unlike}; results are in {self.output}"
+        outside = f"{self.outside_range} outside the training range" + (
+            " and not flagged" if self.outside_range else ""
+        )
+        rest = f"{flagged}, {self.skipped} skipped, {outside}; results are in {self.output}"
         return f"{'' if self.new else 'nothing new; '}{scored}, {rest}"
 
 
 def summarize(results: Results, threshold: float | None, max_unreadable: float, others: Sequence[Path]) -> Summary:
-    """Count the results; log what is unreadable or unusual among the images that are in the folder now.
+    """Count the results; log unreadable images and those outside the training range that are in the folder now.
 
     Args:
         results: of a folder, complete.
         threshold: of the flags, or None.
-        max_unreadable: share of unreadable images in the folder, 0 to 1, above which there is an error.
+        max_unreadable: largest accepted share of unreadable images, 0 to 1.
         others: files in the folder that are not images.
 
     Raises:
-        SaganError: when there are images and none was ever scored, or too many are unreadable.
+        SaganError: if no image was ever scored or too many are unreadable.
     """
     counts: Counter[str] = Counter()
     first: dict[str, str] = {}
     for kinds, row in _kinds(results):
         counts.update(kinds)
-        for kind in kinds & {"skipped here", "unlike here"}:
+        for kind in kinds & {"skipped here", "outside here"}:
             first.setdefault(kind, row.get("reason") or f"{results.path(row['image'])}: {row['warning']}")
     if counts["here"] and not counts["scored"]:
         raise SaganError(
@@ -88,12 +88,12 @@ def summarize(results: Results, threshold: float | None, max_unreadable: float, 
         gone=counts["scored"] - counts["scored here"],
         flagged=None if threshold is None else counts["flagged"],
         skipped=counts["skipped"],
-        unlike=counts["unlike"],
+        outside_range=counts["outside"],
     )
 
 
 def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
-    """What each image counts as, such as "scored", and "scored here" where it is in the folder now."""
+    """Yield the counters of each image, such as "scored", and "scored here" if it is in the folder now."""
     for entry in results.entries():
         here = entry["file"] in results.files
         new = here and entry["file"] not in results.done
@@ -103,7 +103,7 @@ def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
                 "skipped": "reason" in row,
                 "unreadable": bool(row.get("again")),
                 "flagged": bool(row.get("flag")),
-                "unlike": bool(row.get("warning")),
+                "outside": bool(row.get("warning")),
             }
             kinds = {kind for kind, holds in is_kind.items() if holds}
             where = ({"here"} if here else set()) | ({"new"} if new else set())
@@ -113,9 +113,9 @@ def _kinds(results: Results) -> Iterator[tuple[set[str], Row]]:
 def _warn(counts: Counter[str], first: dict[str, str]) -> None:
     if skipped := counts["skipped here"]:
         logger.warning(f"{skipped} skipped, listed in {run_files.SKIPPED}; the first: {first['skipped here']}")
-    if unlike := counts["unlike here"]:
-        counted = f"{unlike} of {counts['scored here']} images are unlike the training images"
-        logger.warning(f"{counted}, the first: {first['unlike here']}")
+    if outside := counts["outside here"]:
+        counted = f"{outside} of {counts['scored here']} images are outside the training range"
+        logger.warning(f"{counted}, the first: {first['outside here']}")
 
 
 def _check_unreadable(counts: Counter[str], max_unreadable: float, first: dict[str, str]) -> None:

@@ -160,7 +160,7 @@ def read_run(run_dir: str | Path) -> Run:
 
 
 def _read_json(path: Path, schema: Schema) -> Any:
-    """The content of a JSON file, checked against ``schema``, or None if there is no file."""
+    """The content of a JSON file, checked against ``schema``; None for a missing file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=lambda name: None)
     except FileNotFoundError:

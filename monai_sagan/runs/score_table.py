@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_whole
+from monai_sagan.files import write_atomic
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,7 +68,7 @@ def write_scores(
             rows.writerow(columns)
             rows.writerows(zip(*columns.values(), strict=True))
 
-    write_whole(path, write)
+    write_atomic(path, write)
 
 
 def _texts(values: Tensor, digits: int) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from monai_sagan import run_files
 from monai_sagan.errors import SaganError
-from monai_sagan.files import write_text, write_whole
+from monai_sagan.files import write_atomic, write_text
 from monai_sagan.metrics.roc import delong
 from monai_sagan.runs.consistency import check_same_evaluation
 from monai_sagan.runs.score_table import REASON, ScoreTable, is_oracle, read_scores
@@ -72,7 +72,7 @@ def write_table(
     entries = make_entries(rows, runs, published)
     write_text(folder / "table.csv", _csv(entries))
     write_text(folder / "table.md", _markdown(entries, [*notes, METHOD, EXPLAINED]))
-    write_whole(folder / "table.png", lambda unfinished: draw_table(unfinished, entries))
+    write_atomic(folder / "table.png", lambda unfinished: draw_table(unfinished, entries))
     return folder / "table.md"
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from monai_sagan.errors import SaganError
 from monai_sagan.networks.patches import check_grid, position_code
 
-__all__ = ["anomaly_map", "anomaly_score", "foreign_patch", "smooth_map"]
+__all__ = ["anomaly_map", "anomaly_score", "smooth_map"]
 
 
 def foreign_patch(

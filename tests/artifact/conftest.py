@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from monai_sagan.artifact.export import export_artifact
-from monai_sagan.data.training_range import measure_typical
+from monai_sagan.data.training_range import measure_training_range
 from monai_sagan.files import save_tensors
 from monai_sagan.methods import resolve_settings
 from monai_sagan.models.trained import describe_trained, load_trained
@@ -54,7 +54,7 @@ def models(tmp_path_factory):
         shape = (24, settings.in_channels, *settings.image_size)
         images = torch.from_numpy(np.random.default_rng(1).integers(0, 256, shape, np.uint8))
         folder = tmp_path_factory.mktemp(name)
-        content = describe_trained(network, settings, images[:20], 7, measure_typical(images))
+        content = describe_trained(network, settings, images[:20], 7, measure_training_range(images))
         save_tensors(content, folder / "model.pt")
         return SimpleNamespace(folder=folder, file=folder / "model.pt", trained=load_trained(folder / "model.pt"))
 

@@ -17,7 +17,7 @@ from monai_sagan.artifact import open_artifact
 from monai_sagan.artifact.export import export_artifact
 from monai_sagan.artifact.self_test import read_self_test, write_self_test
 from monai_sagan.cli import main
-from monai_sagan.data.training_range import compare_typical
+from monai_sagan.data.training_range import range_deviations
 from monai_sagan.metrics import normal_threshold
 from monai_sagan.models.facts import digest, read_facts, seal
 from monai_sagan.models.trained import load_trained
@@ -45,7 +45,7 @@ def test_facts(models, exported):
     assert [(point["specificity_wanted"], point["threshold"]) for point in facts["operating_points"]] == [
         (share, normal_threshold(trained.valid_normal_scores.numpy(), share)) for share in (0.95, 0.9)
     ]
-    assert compare_typical(np.zeros((1, 64, 64), np.uint8), open_artifact(folder).typical)
+    assert range_deviations(np.zeros((1, 64, 64), np.uint8), open_artifact(folder).training_range)
 
 
 def test_self_test_has_no_trained_image_and_is_varied(exported):
@@ -62,7 +62,7 @@ def test_self_test_has_no_trained_image_and_is_varied(exported):
 def test_model_files_without_typical_are_exported(tmp_path, save_model):
     save_model(tmp_path / "old.pt", num_res_blocks=0)
     artifact = open_artifact(export_artifact(tmp_path / "old.pt", tmp_path / "artifact"))
-    assert artifact.typical is None
+    assert artifact.training_range is None
     assert artifact.facts["operating_points"][0]["threshold"] is None  # 4 validation normals are too few
 
 
@@ -175,7 +175,7 @@ def test_what_a_run_goes_on_from_is_no_model(tmp_path, save_model, refused):
     save_model(tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
     torch.save({"iteration": 1, "settings": content["settings"], "states": {}}, tmp_path / "checkpoint.pt")
-    with refused("checkpoint.pt", "it is the checkpoint that a run goes on from", "give model.pt") as caught:
+    with refused("checkpoint.pt", "it is a checkpoint, for resuming a run", "give model.pt") as caught:
         export_artifact(tmp_path / "checkpoint.pt", tmp_path / "artifact")
     assert len(str(caught.value)) < 300
 

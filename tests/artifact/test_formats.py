@@ -163,8 +163,8 @@ def test_safetensors_stand_for_a_model_file(models, exported, tmp_path):
         assert loaded.settings == read_settings(path) == trained.settings
         assert (loaded.scale, loaded.pixel_threshold, loaded.iteration) == (trained.scale, trained.pixel_threshold, 7)
         assert torch.equal(loaded.valid_normal_scores, trained.valid_normal_scores)
-        assert torch.equal(loaded.typical["mean_image"], trained.typical["mean_image"])
-        assert loaded.typical["likeness"] == trained.typical["likeness"]
+        assert torch.equal(loaded.training_range["mean_image"], trained.training_range["mean_image"])
+        assert loaded.training_range["likeness"] == trained.training_range["likeness"]
         assert torch.equal(loaded.score(pixels)[0], trained.score(pixels)[0])
     (tmp_path / "images").mkdir()
     Image.fromarray(pixels[0, 0].numpy()).save(tmp_path / "images" / "a.png")

@@ -72,7 +72,7 @@ def test_without_torch_and_interrupted(tmp_path, exported):
     ended = run(0)
     assert ended.returncode == 0, ended.stderr
     # Larger images become smoother ones than the noise of the training: counted, not a line for each.
-    assert ended.stderr.startswith("WARNING: 10 of 10 images are unlike the training images, the first: ")
+    assert ended.stderr.startswith("WARNING: 10 of 10 images are outside the training range, the first: ")
     assert ended.stderr.count("\n") == 1
     assert "10 images scored (4 of them earlier)" in ended.stdout
     assert [row["image"] for row in rows()] == [str(folder / f"{i}.png") for i in range(10)]

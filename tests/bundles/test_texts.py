@@ -47,7 +47,7 @@ def write_images(folder):
 def test_a_path_is_the_word_that_was_typed(word, run):
     for option, name, config, message in (
         ("dataset_dir", "rsna", "train", f"error: no RSNA data in {word}: expected"),
-        ("run_dir", "rsna", "evaluate", f"there is no trained model in {Path(word)};"),
+        ("run_dir", "rsna", "evaluate", f"no trained model in {Path(word)};"),
         ("model", "rsna", "inference", f"no file {word}"),
     ):
         for words in ([f"--{option}", word], [f"--{option}={word}"]):

@@ -9,7 +9,7 @@ import torch
 from monai_sagan.data.array_store import ArrayFile, StoredImages, in_parts, join_images, move_images
 from monai_sagan.data.batches import TrainingBatches, validation_batches
 from monai_sagan.data.near_duplicates import near_duplicates
-from monai_sagan.data.training_range import measure_typical
+from monai_sagan.data.training_range import measure_training_range
 
 
 @pytest.fixture
@@ -71,19 +71,18 @@ def test_batches_are_those_of_tensors_and_read_their_own_images_alone(file, tens
         assert read == [3, 3, 3]
 
 
-def test_validation_and_typical_read_part_by_part(file, tensor, read, monkeypatch):
-    monkeypatch.setattr("monai_sagan.data.training_range.CHUNK", 4 * 64 * 64)
+def test_validation_and_typical_read_part_by_part(file, tensor, read):
     normal, unlabeled = StoredImages(file, range(12)), StoredImages(file, range(12, 20))
     parts = list(validation_batches(normal, unlabeled, batch_size=6))
     assert torch.equal(
         torch.cat([part["image"] for part in parts]),
         torch.cat([part["image"] for part in validation_batches(tensor[:12], tensor[12:])]),
     )
-    typical = measure_typical(normal)
+    training_range = measure_training_range(normal, chunk=4 * 64 * 64)
     assert max(read) == 6
-    expected = measure_typical(tensor[:12])
-    assert np.array_equal(typical.pop("mean_image"), expected.pop("mean_image"))
-    assert typical == expected
+    expected = measure_training_range(tensor[:12])
+    assert np.array_equal(training_range.pop("mean_image"), expected.pop("mean_image"))
+    assert training_range == expected
 
 
 def test_parts_are_as_large_as_memory_allows():

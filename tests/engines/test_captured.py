@@ -164,7 +164,7 @@ def test_a_step_that_draws_is_seen(caplog, graphs):
     run = trainer(graphs)
     run.network.decoder.register_forward_pre_hook(lambda *_: torch.rand(1) and None)
     outputs_of(run)  # the recorded graph refuses draws, which would not be those of the seed
-    assert caplog.text.count("draws); training goes on without") == len(graphs)
+    assert caplog.text.count("draws); training continues without it") == len(graphs)
 
 
 def test_a_usual_learning_rate_is_rounded(graphs):

@@ -157,13 +157,13 @@ def test_a_method_of_ones_own_is_found_by_its_path():
 
 
 def test_unknown_methods_and_options_are_named(refused):
-    with refused("there is no method 'sagam'; the nearest is sagan"):
+    with refused("unknown method 'sagam'; the nearest is sagan"):
         find_method("sagam")
     with refused("cannot be imported"):
         find_method("no_such_module.Method")
     with refused("is not a method"):
         find_method("builtins.int")
-    with refused("there is no option 'channels'"):
+    with refused("unknown option 'channels'"):
         resolve_settings("paper", "two_stages.TwoStages", channels=4)
     with refused("preset is 'official'; use one of paper, recommended, quick"):
         resolve_settings("official", "two_stages.TwoStages")

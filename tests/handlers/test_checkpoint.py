@@ -121,8 +121,8 @@ class Counter:
         self.count = state["count"]
 
 
-def run(path, epochs=2, settings=None, names=("counter",), **options):
-    counters = {name: Counter() for name in names}
+def run(path, epochs=2, settings=None, names=("counter",), kind=Counter, **options):
+    counters = {name: kind() for name in names}
 
     def step(engine, batch):
         for counter in counters.values():
@@ -150,12 +150,15 @@ def test_plain_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(("interval", "epochs", "saved"), [(1, 3, [5, 10, 15]), (2, 3, [10, 15]), (10, 3, [15])])
-def test_interval(tmp_path, interval, epochs, saved, monkeypatch):
+def test_interval(tmp_path, interval, epochs, saved):
     seen = []
-    monkeypatch.setattr(
-        "monai_sagan.handlers.checkpoint.save_tensors", lambda content, path: seen.append(content["iteration"])
-    )
-    run(tmp_path / "checkpoint.pt", epochs, interval=interval)
+
+    class Noted(Counter):
+        def state_dict(self):
+            seen.append(self.count)
+            return super().state_dict()
+
+    run(tmp_path / "checkpoint.pt", epochs, kind=Noted, interval=interval)
     assert seen == saved
 
 
@@ -208,8 +211,8 @@ def test_another_precision_goes_on_and_is_said(tmp_path, caplog):
     assert run(path, epochs=3, settings={"amp": False, "engine": "eager"}) == 15
     assert "up to rounding" not in caplog.text
     assert run(path, epochs=4, settings={"amp": True, "engine": "compiled"}) == 20
-    assert "was made with amp False, this run has True: it goes on, up to rounding" in caplog.text
-    assert "was made with engine eager, this run has compiled: it goes on, up to rounding" in caplog.text
+    assert "was made with amp False, this run has True: it resumes, up to rounding" in caplog.text
+    assert "was made with engine eager, this run has compiled: it resumes, up to rounding" in caplog.text
 
 
 def test_a_checkpoint_is_checked_before_anything_is_loaded(tmp_path, refused):

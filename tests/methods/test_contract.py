@@ -196,7 +196,7 @@ def test_presets_and_options(method, refused):
     for preset in found.presets:
         assert resolve_settings(preset, method).method == method
     assert all(row.help and "\n" not in row.help for row in describe(found.Options))
-    with refused("there is no option 'no_such_option'; the options are", describe(found.Options)[-1].name):
+    with refused("unknown option 'no_such_option'; the options are", describe(found.Options)[-1].name):
         resolve_settings("recommended", method, no_such_option=1)
 
 

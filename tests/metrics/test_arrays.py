@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from monai_sagan.data.training_range import compare_typical, measure_typical
+from monai_sagan.data.training_range import measure_training_range, range_deviations
 from monai_sagan.metrics.arrays import finite_scores, on_host, scores_and_truth, split_by_class
 from monai_sagan.metrics.localization import localization_metrics
 
@@ -103,5 +103,5 @@ def test_maps_and_images_of_a_gpu_are_taken():
     assert found == expected
     images = np.arange(32, dtype=np.uint8).reshape(2, 1, 4, 4)
     there = elsewhere(images.tolist(), torch.uint8)
-    assert measure_typical(there)["mean_brightness"] == measure_typical(images)["mean_brightness"]
-    assert compare_typical(there[0], measure_typical(images)) == []
+    assert measure_training_range(there)["mean_brightness"] == measure_training_range(images)["mean_brightness"]
+    assert range_deviations(there[0], measure_training_range(images)) == []

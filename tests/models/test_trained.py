@@ -8,7 +8,7 @@ import torch
 from monai_sagan.data.batches import to_unit_range
 from monai_sagan.data.datalist import SPLITS
 from monai_sagan.data.digests import describe_run, seen_images, splits_digest
-from monai_sagan.data.training_range import compare_typical, measure_typical
+from monai_sagan.data.training_range import measure_training_range, range_deviations
 from monai_sagan.engines.inference import AnomalyInferer
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.methods import resolve_settings
@@ -78,14 +78,14 @@ def test_maps_are_made_as_the_settings_say(tmp_path, save_model, random_pixels):
 
 def test_what_training_images_look_like(tmp_path, random_pixels):
     settings = resolve_settings("paper", channels=4, num_res_blocks=1)
-    typical = measure_typical(random_pixels(9))
-    content = describe_trained(SaganGenerator(**settings.generator()), settings, random_pixels(1), 1, typical)
+    training_range = measure_training_range(random_pixels(9))
+    content = describe_trained(SaganGenerator(**settings.generator()), settings, random_pixels(1), 1, training_range)
     save_tensors(content, tmp_path / "model.pt")
-    loaded = load_trained(tmp_path / "model.pt").typical
-    assert torch.equal(loaded["mean_image"], torch.from_numpy(typical["mean_image"]))
-    assert loaded["likeness"] == typical["likeness"]
-    assert compare_typical(random_pixels(1)[0].numpy(), loaded) == []
-    assert compare_typical(random_pixels(1)[0].numpy() // 2, loaded)
+    loaded = load_trained(tmp_path / "model.pt").training_range
+    assert torch.equal(loaded["mean_image"], torch.from_numpy(training_range["mean_image"]))
+    assert loaded["likeness"] == training_range["likeness"]
+    assert range_deviations(random_pixels(1)[0].numpy(), loaded) == []
+    assert range_deviations(random_pixels(1)[0].numpy() // 2, loaded)
 
 
 def test_which_run_made_a_model(tmp_path, save_model):
@@ -101,7 +101,7 @@ def test_which_run_made_a_model(tmp_path, save_model):
 
 def test_older_model_files_do_not_say_what_training_images_look_like(tmp_path, save_model):
     save_model(tmp_path / "model.pt")
-    assert load_trained(tmp_path / "model.pt").typical is None
+    assert load_trained(tmp_path / "model.pt").training_range is None
 
 
 def test_description_does_not_follow_the_training(random_pixels):

@@ -24,7 +24,7 @@ from PIL import Image
 from monai_sagan.artifact.export import export_artifact
 from monai_sagan.bundle import bundle_path
 from monai_sagan.data.formats.tasks import HowToDecode, fit_image
-from monai_sagan.data.training_range import measure_typical
+from monai_sagan.data.training_range import measure_training_range
 from monai_sagan.engines.inference import infer
 from monai_sagan.files import load_tensors, save_tensors
 from monai_sagan.models.trained import load_trained
@@ -58,9 +58,9 @@ def model(tmp_path_factory):
     torch.manual_seed(0)
     network = SaganGenerator(**settings.generator())
     noise = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 1, 64, 64), np.uint8))
-    typical = measure_typical(noise) | {"standard_deviation": [0, 99], "likeness": [-1, 1]}
-    typical |= {"mean_brightness": [90, 150], "mean_image": torch.tensor(typical["mean_image"])}
-    save_tensors(describe_trained(network, settings, noise, iteration=7, typical=typical), path)
+    training_range = measure_training_range(noise) | {"standard_deviation": [0, 99], "likeness": [-1, 1]}
+    training_range |= {"mean_brightness": [90, 150], "mean_image": torch.tensor(training_range["mean_image"])}
+    save_tensors(describe_trained(network, settings, noise, iteration=7, training_range=training_range), path)
     seen = [fit_image(Image.fromarray(frame), HowToDecode((64, 64))) for frame in frames()]
     scores = load_trained(path).score(torch.from_numpy(np.stack(seen)))[0].sort().values
     save_tensors(load_tensors(path) | {"valid_normal_scores": scores[:2].mean().expand(19).clone()}, path)

@@ -6,18 +6,17 @@ import numpy as np
 from PIL import Image
 
 from monai_sagan.data.formats.tasks import DecodedImage, HowToDecode
-from monai_sagan.predict import decoding
 from monai_sagan.predict.decoding import decode_all
 
 GREY = HowToDecode((64, 48))
 
 
-def test_files_in_their_order_whatever_the_wave(tmp_path, monkeypatch):
-    monkeypatch.setattr(decoding, "WAVE", 2)
+def test_files_in_their_order_whatever_the_wave(tmp_path):
     paths = [str(tmp_path / f"{i}.png") for i in range(3)]
     for i, path in enumerate(paths):
         Image.fromarray(np.full((8, 8), i, np.uint8)).save(path)
-    found = [result for results in decode_all([[path] for path in paths], GREY, 0, jobs=1) for result in results]
+    decoded = decode_all([[path] for path in paths], GREY, 0, jobs=1, wave=2)
+    found = [result for results in decoded for result in results]
     assert [result.image for result in found] == paths
     for i, result in enumerate(found):
         assert isinstance(result, DecodedImage)

@@ -19,7 +19,7 @@ from monai_sagan.artifact import open_artifact
 from monai_sagan.artifact.export import export_artifact
 from monai_sagan.cli import main
 from monai_sagan.data.cache import HowToDecode, load_image
-from monai_sagan.data.training_range import measure_typical
+from monai_sagan.data.training_range import measure_training_range
 from monai_sagan.files import save_tensors
 from monai_sagan.methods import resolve_settings
 from monai_sagan.models.trained import describe_trained
@@ -45,12 +45,15 @@ def export(folder, format, valid=19, **values):
     size = (valid, settings.in_channels, *settings.image_size)
     normal = rng.integers(0, 256, size, np.uint8)
     network = SaganGenerator(**settings.generator())
-    typical = measure_typical(normal) | {
+    training_range = measure_training_range(normal) | {
         "mean_brightness": [90, 150],
         "standard_deviation": [0, 99],
         "likeness": [-1, 1],
     }
-    save_tensors(describe_trained(network, settings, torch.from_numpy(normal), 7, typical=typical), folder / "model.pt")
+    save_tensors(
+        describe_trained(network, settings, torch.from_numpy(normal), 7, training_range=training_range),
+        folder / "model.pt",
+    )
     return export_artifact(folder / "model.pt", folder / format, format)
 
 
@@ -61,7 +64,7 @@ def weights(tmp_path_factory):
 
 
 def write_images(folder):
-    """Good images of several formats and sizes, a broken one, one that is unlike the others, and no images."""
+    """Good images of several formats and sizes, a broken one, one outside the training range, and no images."""
     rng = np.random.default_rng(0)
     (folder / "deep").mkdir(parents=True)
     Image.fromarray(rng.integers(0, 256, (64, 64), np.uint8)).save(folder / "b.png")
@@ -124,7 +127,7 @@ def test_what_is_written(finished, weights):
     assert (skipped["image"], skipped["status"]) == (str(finished.folder / "broken.png"), "present")
     flagged = sum(row["flag"] == "1" for row in rows)
     assert finished.said.count("\n") == 1
-    words = f"4 images scored, {flagged} above the threshold, 1 skipped, 1 unlike the training images and not flagged"
+    words = f"4 images scored, {flagged} above the threshold, 1 skipped, 1 outside the training range and not flagged"
     assert finished.said.startswith(words)
 
 
@@ -201,7 +204,7 @@ def test_results_stay_when_the_images_leave_the_inbox(tmp_path, folder, weights,
     assert set(drawn) < set((output / "overlays").iterdir())
     (skipped,) = table(output / "skipped.csv")
     assert (skipped["image"], skipped["status"]) == (str(folder / "broken.png"), "gone")
-    assert (second.flagged, second.skipped, second.unlike) >= (first.flagged, 1, 1)
+    assert (second.flagged, second.skipped, second.outside_range) >= (first.flagged, 1, 1)
 
     move_all(folder, tmp_path / "later")
     third = predict(weights, folder, output)
@@ -250,7 +253,7 @@ def test_what_is_to_be_scored_again_is_not_lost_before(tmp_path, folder, weights
 
 
 def test_results_of_an_earlier_version_go_on(tmp_path, folder, weights, seen):
-    """It had no status, and flagged images that are unlike the training images."""
+    """It had no status, and flagged images outside the training range."""
     output = tmp_path / "out"
     predict(weights, folder, output)
     before = (output / "scores.csv").read_text()
@@ -269,7 +272,7 @@ def test_which_overlays_are_drawn(tmp_path, folder, weights):
         drawn = len(list(output.glob("overlays/*")))
         summary = predict(weights, folder, output, overlays=overlays)
         # Scored again is only what lacks its overlay.
-        wanted = summary.flagged + summary.unlike
+        wanted = summary.flagged + summary.outside_range
         assert summary.earlier == {"none": 0, "flagged": 4 - wanted, "all": drawn}[overlays]
         found = {path.name for path in output.glob("overlays/*")}
         assert found == {row["overlay"] for row in table(output / "scores.csv")} - {""}
@@ -375,7 +378,7 @@ def test_images_unlike_the_training_images_are_not_flagged(tmp_path, weights):
     assert rows["1.png"]["flag"] == ""
     assert rows["1.png"]["overlay"]  # it needs a look
     assert (rows["like.png"]["warning"], rows["like.png"]["flag"]) == ("", "0")
-    assert summary.unlike == sum(row["flag"] == "" for row in rows.values())
+    assert summary.outside_range == sum(row["flag"] == "" for row in rows.values())
     assert summary.flagged == sum(row["flag"] == "1" for row in rows.values())
     assert f"{summary.flagged} above the threshold, " in str(summary)
-    assert f"{summary.unlike} unlike the training images and not flagged" in str(summary)
+    assert f"{summary.outside_range} outside the training range and not flagged" in str(summary)

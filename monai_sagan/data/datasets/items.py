@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["Reading", "split_published"]
+__all__ = ["Reading"]
 
 Item = dict[str, Any]
 Datalist = dict[str, list[Item]]

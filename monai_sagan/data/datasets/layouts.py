@@ -16,7 +16,7 @@ from monai_sagan.data.datasets.rsna import almost_rsna, find_rsna, read_rsna
 from monai_sagan.data.datasets.vindr_cxr import almost_vindr_cxr, find_vindr_cxr, read_vindr_cxr
 from monai_sagan.errors import SaganError
 
-__all__ = ["Dataset", "read_datalist", "read_dataset"]
+__all__ = ["read_datalist"]
 
 
 def _nothing(folder: Path) -> str | None:

@@ -19,7 +19,7 @@ ELSEWHERE = {
 
 
 def guess_name(name: str, names: Sequence[str] = TOP) -> str | None:
-    """The one of ``names`` that a folder's name nearly is; None if it is exact or unlike all.
+    """The one of ``names`` that a folder's name nearly is; None if it is exact or not close to any.
 
     >>> guess_name("Normal"), guess_name("unlabelled"), guess_name("abnormal")
     ('normal', 'unlabeled', None)

@@ -22,7 +22,7 @@ from monai_sagan.data.datasets.med_ad import read_med_ad
 from monai_sagan.errors import SaganError
 from monai_sagan.files import build_folder
 
-__all__ = ["PHANTOM_COUNTS", "lesion_boxes", "phantom_image", "read_phantom", "write_phantom"]
+__all__ = ["phantom_image"]
 
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
@@ -132,6 +132,10 @@ def phantom_image(seed: int, index: int, abnormal: bool, image_size: int = 64) -
     """Draw patient ``index`` of ``seed``: an image (n, n) of 0 .. 255, and where (n, n) its lesions are, if abnormal.
 
     The same patient has the same anatomy, exposure and letter with lesions and without, and at every size.
+
+    >>> image, lesions = phantom_image(seed=0, index=3, abnormal=True)
+    >>> image.shape, bool(lesions.any())
+    ((64, 64), True)
 
     Args:
         seed: of all patients.

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from monai_sagan.errors import SaganError
 
-__all__ = ["find_packed", "read_rows"]
-
 PACKED = (".gz", ".zip")
 # By the mark that a text begins with; the mark itself is then removed.
 MARKS = {

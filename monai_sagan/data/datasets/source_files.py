@@ -11,7 +11,7 @@ from pathlib import Path, PureWindowsPath
 from monai_sagan.errors import SaganError
 from monai_sagan.files import name_on_disk
 
-__all__ = ["check_some_there", "files_by_stem", "report_left_out"]
+__all__ = ["report_left_out"]
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def read_box(path: Path, name: str, cells: Sequence[str], corners: bool = False)
 
 
 def files_by_stem(folder: Path, suffixes: tuple[str, ...]) -> dict[str, str]:
-    """List the files of a folder by name without suffix, sorted; empty if there is no such folder.
+    """List the files of a folder by name without suffix, sorted; empty for a missing folder.
 
     >>> Path("films").mkdir()
     >>> Path("films", "a.PNG").touch()

@@ -43,7 +43,7 @@ def open_dicom(path: Path, preparation: str = "display") -> Callable[[str], tupl
     """Open a DICOM file: a function from a frame's index or "" to the frame, uint8 (H, W[, 3]), and its description.
 
     Raises:
-        SaganError: by the function: when there is no such frame, or nothing installed decodes it.
+        SaganError: by the function: for a missing frame, or without an installed decoder.
         ValueError: when the file holds no pixels.
     """
     dataset = _read(path)
@@ -62,7 +62,7 @@ def describe_dicom(path: Path) -> Callable[[str], dict[str, Any]]:
     """Open a DICOM file's header: a function from a frame's index or "" to the description.
 
     Raises:
-        SaganError: by the function: when there is no such frame.
+        SaganError: by the function: for a missing frame.
         ValueError: when the file holds no pixels.
     """
     dataset = _read(path, header_only=True)

@@ -36,7 +36,7 @@ def open_nifti(path: Path) -> Callable[[str], tuple[Pixels, dict[str, Any]]]:
 
     Raises:
         SaganError: naming the file, when it is neither a volume nor a picture of real numbers, or has no orientation;
-            by the function: when there is no such slice.
+            by the function: for a missing slice.
         ValueError: when it has NaN or infinite values.
     """
     volume: Pixels = np.asanyarray(_untyped("as_closest_canonical")(_load(path)).dataobj)

@@ -40,7 +40,7 @@ def open_picture(path: Path) -> Callable[[str], tuple[Any, dict[str, Any]]]:
     """Open a picture: a function from a page's index or "" to the page, a Pillow image or uint8, and its description.
 
     Raises:
-        SaganError: by the function: when there is no such page.
+        SaganError: by the function: for a missing page.
         ValueError: when the format is none of `FORMATS`, the picture too large, or Pillow would cut its colors to 8
             bits; by the function: when it has NaN or infinite pixels.
     """
@@ -69,7 +69,7 @@ def describe_picture(path: Path) -> Callable[[str], dict[str, Any]]:
     Width and height are those of the picture as it is shown; the mode is the file's, with its alpha channel.
 
     Raises:
-        SaganError: by the function: when there is no such page.
+        SaganError: by the function: for a missing page.
         ValueError: as in `open_picture`.
     """
     with path.open("rb") as file:

@@ -1,7 +1,7 @@
 """The task of worker processes: decode the images of a file.
 
 Each image becomes a `DecodedImage`, an `Unreadable` or a `LeftOut`, for the cache, `monai-sagan prepare`, the overview
-of a dataset and the scoring of a folder alike.
+of a dataset and the scoring of a folder.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ from monai_sagan.data.formats.decode import (
 from monai_sagan.data.formats.scaling import Pixels
 from monai_sagan.data.formats.workers import LIMIT, Failure, run_in_workers
 from monai_sagan.errors import SaganError
-
-__all__ = ["HowToDecode"]
 
 SECONDS_AN_IMAGE = 2.0  # added to a task's time limit for each of its images
 MANY = 10_000  # frames; a header that promises more is broken
