@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from monai_sagan.bench.method_steps import MethodSize
 from monai_sagan.bench.workloads import Size, make
 from monai_sagan.engines.captured import WARM_UP
 from monai_sagan.errors import SaganError
@@ -36,7 +35,7 @@ class Timing:
 
 
 def time_side_by_side(
-    workloads: Mapping[str, tuple[str, Size]],
+    workloads: Mapping[str, tuple[str, Size | MethodSize]],
     device: str,
     rounds: int = 5,
     least: float = 0.5,
@@ -86,11 +85,11 @@ def _answer(pipe: Any, label: str) -> Any:
     return answer
 
 
-def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | None) -> None:
+def _serve(pipe: Connection, name: str, size: Size | MethodSize, device: str, threads: int | None) -> None:
     import torch
 
     from monai_sagan.bench.counts import graphs_and_breaks
-    from monai_sagan.engines.memory import keep_freed_memory
+    from monai_sagan.engines.memory import keep_freed_memory, peak_memory
 
     try:
         if threads:
@@ -107,7 +106,7 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
             least, pairs = pipe.recv(), 1
             while (seconds := _seconds(step, pairs, device)) < least:
                 pairs *= 2
-            peak = _peak(device)
+            peak = peak_memory(device)
             if gpu:
                 torch.cuda.empty_cache()  # the others are on the same GPU
             pipe.send((seconds / (2 * pairs), peak, *graphs_and_breaks()))
@@ -130,14 +129,6 @@ def _finish(device: str) -> None:
 
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
-
-
-def _peak(device: str) -> int:
-    import torch
-
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None, rounds: int = 5) -> float:
