@@ -97,14 +97,14 @@ def _serve(pipe: Connection, name: str, size: Size | MethodSize, device: str, th
         if name != "published loop":
             keep_freed_memory()  # as every bundle does
         step, images = make(name, size, device)
-        first, graphs = _seconds(step, 1, device), graphs_and_breaks()[0]
+        first, graphs = seconds_of_pairs(step, 1, device), graphs_and_breaks()[0]
         gpu = torch.device(device).type == "cuda"
         if gpu:
-            _seconds(step, WARM_UP + 2, device)  # until iterations are captured
+            seconds_of_pairs(step, WARM_UP + 2, device)  # until iterations are captured
         pipe.send((images, first, graphs))
         while True:
             least, pairs = pipe.recv(), 1
-            while (seconds := _seconds(step, pairs, device)) < least:
+            while (seconds := seconds_of_pairs(step, pairs, device)) < least:
                 pairs *= 2
             peak = peak_memory(device)
             if gpu:
@@ -116,7 +116,8 @@ def _serve(pipe: Connection, name: str, size: Size | MethodSize, device: str, th
         pipe.send((str(error).splitlines() or [type(error).__name__])[0])
 
 
-def _seconds(step: Callable[[], object], pairs: int, device: str) -> float:
+def seconds_of_pairs(step: Callable[[], object], pairs: int, device: str) -> float:
+    """Seconds that pairs of calls take, until the device is done."""
     begin = time.perf_counter()
     for _ in range(2 * pairs):
         step()
