@@ -67,9 +67,7 @@ def fit_rows(bundle: Bundle, rows: Rows, budget: str, overrides: Mapping[str, An
 def describe_skipped(fitted: Mapping[str, FittedRow]) -> list[str]:
     """A note for each override that not all rows take."""
     skipped = {name: [row for row, one in fitted.items() if name in one.skipped] for name in _skipped(fitted)}
-    return [
-        f"{name} is not an option of {', '.join(rows)}, which keep to their preset." for name, rows in skipped.items()
-    ]
+    return [f"{name} is not an option of {', '.join(rows)}." for name, rows in skipped.items()]
 
 
 def _skipped(fitted: Mapping[str, FittedRow]) -> list[str]:
