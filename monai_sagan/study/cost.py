@@ -38,7 +38,7 @@ def row_costs(runs: Sequence[Run], settings: Mapping[str, Settings]) -> list[Row
     from monai_sagan.bench.method_steps import parameters_and_flop
 
     costs = []
-    for row in dict.fromkeys(run.row for run in runs):
+    for row in dict.fromkeys(run.row for run in runs if run.row in settings):
         own = [run for run in runs if run.row == row]
         known = [found for run in own if (found := _read(run.folder / run_files.COST))]
         iterations, seconds, peak = (_mean(known, name) for name in ("iterations", "seconds", "peak_bytes"))

@@ -103,7 +103,8 @@ def _check_values(bundle: Bundle, fitted: Mapping[str, FittedRow]) -> None:
     for row, one in fitted.items():
         try:
             bundle.run_config(one.values)
-            check_epochs(bundle.settings(one.values), one.method)
+            if "settings" in bundle.keys:  # a config of one's own may lack them
+                check_epochs(bundle.settings(one.values), one.method)
         except SaganError as error:
             raise SaganError(f"the row {row}: {error}" if len(fitted) > 1 else str(error)) from None
 
@@ -124,10 +125,13 @@ def _table(
     methods = {row: one.method for row, one in fitted.items()}
     published = published_figures(study, counts, methods)
     learns = {row: learns_from(find_method(method)) for row, method in methods.items()}
-    costs = row_costs(finished, {row: bundle.settings(one.values) for row, one in fitted.items()})
+    settings = {row: bundle.settings(one.values) for row, one in fitted.items() if "settings" in bundle.keys}
+    costs = row_costs(finished, settings)
     write_text(folder / "cost.csv", costs_as_csv(costs))
     notes = [*notes, *_notes_of_methods(methods, published)]
-    return write_table(folder, list(fitted), finished, notes, published, learns, costs_as_markdown(costs))
+    return write_table(
+        folder, list(fitted), finished, notes, published, learns, costs_as_markdown(costs) if costs else ""
+    )
 
 
 def _notes_of_methods(methods: Mapping[str, str], published: Mapping[str, Any]) -> list[str]:

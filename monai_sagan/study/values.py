@@ -51,7 +51,8 @@ def fit_rows(bundle: Bundle, rows: Rows, budget: str, overrides: Mapping[str, An
     """
     from monai_sagan.methods import find_method
 
-    names = {row: str(own.get("method", overrides.get("method", bundle.value("method")))) for row, own in rows.items()}
+    default = overrides.get("method", bundle.value("method") or "sagan")
+    names = {row: str(own.get("method", default)) for row, own in rows.items()}
     options = {row: _options(find_method(name)) for row, name in names.items()}
     every = set[str]().union(*options.values())
     fitted = {}

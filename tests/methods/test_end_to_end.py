@@ -131,8 +131,9 @@ def test_a_packed_run_has_the_options_of_its_method(method, run_of, tmp_path):
 
 
 def test_a_packed_bundle_trains_the_same_model_again(dataset, tmp_path):
-    more = ["--settings#second_rate=0.03", "--seed=5"]
+    more = ["--settings#second_rate=0.03", "--seed=5", "--oracle_test=true"]
     assert carry_out(words("two_stages.TwoStages", dataset, tmp_path / "run", *more)) == 0
+    assert (tmp_path / "run" / "model_oracle_test.pt").is_file()  # every handler takes a method that does not restore
     packed = pack_bundle("folder", tmp_path / "packed", tmp_path / "run")
     train = json.loads((packed / "configs" / "train.json").read_text())
     assert train["settings"]["second_rate"] == 0.03
