@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from monai_sagan.bundle.folders import bundle_names, bundle_path
 from monai_sagan.errors import SaganError
@@ -84,7 +84,7 @@ def describe_options(name: str) -> str:
     return "\n".join(lines)
 
 
-def _defaults(by_preset: Mapping[str, Any]) -> str:
+def _defaults(by_preset: Mapping[str, str]) -> str:
     """The first preset's value, and those of the presets that have another."""
     first, *others = by_preset.items()
     differing = [f"{preset} {value}" for preset, value in others if value != first[1]]

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 EXPLAINED = """\
 Cost, means over seeds. Seconds are of training, validations and checkpoints, on a machine that the runs share; images
-are those of each stream. Memory is the GPU's, or the process's on a CPU, its libraries included. GFLOP: convolutions
-and matrix products, to score one image; an addition and a multiplication are two."""
+are those of each stream. Memory is the GPU's, or the process's on a CPU, its libraries included. Parameters and GFLOP
+are of the network that scores images, without critics: convolutions and matrix products, for one image; an addition and
+a multiplication are two."""
 
 
 class RowCost(NamedTuple):
