@@ -63,6 +63,16 @@ def _pack_bundle(arguments: argparse.Namespace) -> None:
     print(pack_bundle(arguments.name, arguments.directory, arguments.run))
 
 
+def _add_methods(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", nargs="?", help="show the options of this method, or of a dotted path")
+
+
+def _methods(arguments: argparse.Namespace) -> None:
+    from monai_sagan.bundle.method_options import describe_options, list_methods
+
+    print(describe_options(arguments.name) if arguments.name else list_methods())
+
+
 def _add_train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", metavar="BUNDLE", help="which bundle, see: monai-sagan bundle list")
 
@@ -199,6 +209,7 @@ VERBS = {
     "bundle list": Verb("print the names of the bundles", _add_nothing, _list_bundles),
     "bundle copy": Verb("copy a bundle's files into a folder, to change them", _add_bundle_and_folder, _copy_bundle),
     "bundle pack": Verb("write a bundle in the layout that MONAI's own tools expect", _add_pack, _pack_bundle),
+    "methods": Verb("list the methods that can be trained, or the options of one", _add_methods, _methods),
     "train": Verb("train a bundle's network and evaluate it", _add_train, _train, TRAIN_OPTIONS),
     "data": Verb("show what a dataset holds and what is wrong with it", _add_data, _data, READER_OPTIONS),
     "prepare": Verb("decode and resize a dataset once for all", _add_prepare, _prepare, READER_OPTIONS),

@@ -38,6 +38,7 @@ from monai_sagan.study.table import make_entries, write_table
 REPOSITORY = Path(__file__).parents[1]
 CONFIG = REPOSITORY / "bundles" / "rsna" / "train.json"
 TINY = {"channels": 4, "num_res_blocks": 1, "batch_size": 2, "max_iterations": 2, "device": "cpu"}
+SAGAN = {"SAGAN": {}}
 COUNTS = dict(train_normal=9, unlabeled_normal=9, unlabeled_abnormal=7, test_normal=6, test_abnormal=6)
 
 
@@ -136,14 +137,19 @@ def test_a_study_of_ones_own(tmp_path, refused):
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_budgets_fit_every_bundle(budget, plan):
-    for run in plan(STUDIES["table2"], **BUDGETS[budget]):
+    for run in plan(SAGAN, **BUDGETS[budget]):
         assert {name: run.config[name] for name in BUDGETS[budget]} == BUDGETS[budget]
 
 
 def test_published_figures_are_of_the_papers_datasets_alone():
-    assert published_figures("table2", (3851, 9012, 1000, 1000)) == {"SAGAN": (0.9245, 0.9260)}
+    methods = {"SAGAN": "sagan", "DDAD-ASR": "ddad", "PU": "pu"}
+    rsna, lag = (3851, 9012, 1000, 1000), (1500, 1732, 811, 811)
+    found = {"SAGAN": (0.9245, 0.9260), "DDAD-ASR": (0.913, 0.916)}  # AUC comes first; of PU there is none
+    assert published_figures("table2", rsna, methods) == found
+    assert published_figures("table2", lag, {"AMAE-style": "amae"}) == {}
+    assert published_figures({"SAGAN": {}}, rsna, methods) == {}  # rows of one's own
     assert published_figures("table3", (3851, 9012, 1000, 1000)) == {}  # the paper's is of VinDr-CXR
-    assert published_figures("table2", (500, 300, 250, 250)) == {}
+    assert published_figures("table2", (500, 300, 250, 250), methods) == {}
     for name in ("table3", "table4"):
         counts = (4000, 9000, 1000, 1000) if name == "table3" else (3851, 9012, 1000, 1000)
         assert set(published_figures(name, counts)) <= set(STUDIES[name])
@@ -168,7 +174,7 @@ def test_published_figures_are_of_the_papers_datasets_alone():
     ],
 )
 def test_wrong_input_is_refused_before_anything_runs(change, parts, tmp_path, refused):
-    arguments = {"study": "table2", "config_file": CONFIG, "output_dir": tmp_path / "study", "budget": "small"}
+    arguments = {"study": "table3", "config_file": CONFIG, "output_dir": tmp_path / "study", "budget": "small"}
     change = dict(change)
     data = write_phantom(tmp_path / "data", counts=COUNTS)
     change["overrides"] = {"dataset_dir": str(data), **TINY, "max_iterations": 50} | change.get("overrides", {})
@@ -203,7 +209,7 @@ def finish(run, scores=(0.1, 0.2, 0.3, 0.4), labels=(0, 0, 1, 1), **metrics):
 
 
 def test_a_finished_run_is_known_by_its_files(plan):
-    (run,) = plan(STUDIES["table2"])
+    (run,) = plan(SAGAN)
     assert not is_finished(run)
     finish(run)
     assert is_finished(run)  # on another device, too
@@ -218,11 +224,11 @@ def test_a_finished_run_is_known_by_its_files(plan):
 
 @pytest.mark.parametrize("left", ["metrics.json", "checkpoint.pt"])
 def test_a_run_that_was_asked_something_else_is_named_and_not_taken(left, plan, refused):
-    (run,) = plan(STUDIES["table2"])
+    (run,) = plan(SAGAN)
     finish(run)
     if left == "checkpoint.pt":
         (run.folder / "metrics.json").rename(run.folder / left)
-    (other,) = plan(STUDIES["table2"], learning_rate=0.5)
+    (other,) = plan(SAGAN, learning_rate=0.5)
     assert other.folder == run.folder
     with refused(run.folder, "learning_rate 0.0002", "asks for 0.5"):
         is_finished(other)
@@ -493,7 +499,7 @@ def test_files_of_the_table(tmp_path, study):
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 8
     assert len({line.count("|") for line in lines}) == 1
-    assert text.count("inside the noise") == 2 + 1  # both models of one row, and the explanation
+    assert text.count("inside the noise") == 2 * 2 + 1  # AUC and AP, both models of one row, and the explanation
     assert "A note." in text
     with Image.open(tmp_path / "table.png") as picture:
         assert picture.format == "PNG"

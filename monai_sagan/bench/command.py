@@ -29,6 +29,9 @@ def add_bench_arguments(verb: argparse.ArgumentParser) -> None:
     """Add the options of `bench_command` to the command-line ``verb``."""
     words = f"of {', '.join(SECTIONS)} (default: the first two)"
     verb.add_argument("sections", nargs="*", metavar="SECTION", help=words)
+    words = "training of this method beside SAGAN's, each at its --preset, in place of the published loop"
+    verb.add_argument("--method", help=words)
+    verb.add_argument("--preset", default="recommended", help="of the methods, for --method (default: recommended)")
     verb.add_argument("--device", help="default: the first GPU, or the CPU without one")
     words = "default: paper on a GPU, small (16 channels) on a CPU"
     verb.add_argument("--size", choices=("paper", "small"), help=words)
@@ -52,11 +55,14 @@ def bench_command(arguments: argparse.Namespace) -> None:
     from monai_sagan.bench.sections import Bench
     from monai_sagan.bench.workloads import Size
     from monai_sagan.engines.compiled import has_bfloat16_matrix_units
+    from monai_sagan.methods import find_method
     from monai_sagan.models.device import check_device, default_device
 
-    sections = arguments.sections or list(SECTIONS[:2])
+    sections = arguments.sections or list(SECTIONS[: 1 if arguments.method else 2])
     if unknown := set(sections) - set(SECTIONS):
         raise SaganError(f"no section {sorted(unknown)[0]!r}; the sections are {', '.join(SECTIONS)}")
+    if arguments.method:
+        find_method(arguments.method)  # raises for an unknown one before anything takes time
     device = str(check_device(arguments.device or default_device()))
     gpu = torch.device(device).type == "cuda"
     small = (arguments.size or ("paper" if gpu else "small")) == "small"
@@ -69,11 +75,15 @@ def bench_command(arguments: argparse.Namespace) -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     found: dict[str, Any] = {"device": _device_name(device), "torch": torch.__version__, "size": asdict(size)}
-    print(f"{found['device']}, torch {torch.__version__}; {_shown(size)}; medians of {arguments.rounds} rounds in turn")
+    shown = f"{arguments.method} at {arguments.preset}" if arguments.method else _shown(size)
+    print(f"{found['device']}, torch {torch.__version__}; {shown}; medians of {arguments.rounds} rounds in turn")
     bench = Bench(device, size, variants, arguments.rounds, arguments.threads, arguments.sides)
     found["matrix_flop_per_second"] = bench.matrix
     for section in sections:
-        found[section] = getattr(bench, section)()
+        by_method = arguments.method and section == "training"
+        found[section] = (
+            bench.methods([arguments.method], arguments.preset, given) if by_method else getattr(bench, section)()
+        )
     if arguments.output:
         write_text(Path(arguments.output), json.dumps(found, indent=2) + "\n")
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
+from monai_sagan.bench.method_steps import MethodSize
 from monai_sagan.bench.workloads import Size, make
 from monai_sagan.engines.captured import WARM_UP
 from monai_sagan.errors import SaganError
@@ -36,7 +35,7 @@ class Timing:
 
 
 def time_side_by_side(
-    workloads: Mapping[str, tuple[str, Size]],
+    workloads: Mapping[str, tuple[str, Size | MethodSize]],
     device: str,
     rounds: int = 5,
     least: float = 0.5,
@@ -86,11 +85,11 @@ def _answer(pipe: Any, label: str) -> Any:
     return answer
 
 
-def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | None) -> None:
+def _serve(pipe: Connection, name: str, size: Size | MethodSize, device: str, threads: int | None) -> None:
     import torch
 
     from monai_sagan.bench.counts import graphs_and_breaks
-    from monai_sagan.engines.memory import keep_freed_memory
+    from monai_sagan.engines.memory import keep_freed_memory, peak_memory
 
     try:
         if threads:
@@ -98,16 +97,16 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
         if name != "published loop":
             keep_freed_memory()  # as every bundle does
         step, images = make(name, size, device)
-        first, graphs = _seconds(step, 1, device), graphs_and_breaks()[0]
+        first, graphs = seconds_of_pairs(step, 1, device), graphs_and_breaks()[0]
         gpu = torch.device(device).type == "cuda"
         if gpu:
-            _seconds(step, WARM_UP + 2, device)  # until iterations are captured
+            seconds_of_pairs(step, WARM_UP + 2, device)  # until iterations are captured
         pipe.send((images, first, graphs))
         while True:
             least, pairs = pipe.recv(), 1
-            while (seconds := _seconds(step, pairs, device)) < least:
+            while (seconds := seconds_of_pairs(step, pairs, device)) < least:
                 pairs *= 2
-            peak = _peak(device)
+            peak = peak_memory(device)
             if gpu:
                 torch.cuda.empty_cache()  # the others are on the same GPU
             pipe.send((seconds / (2 * pairs), peak, *graphs_and_breaks()))
@@ -117,7 +116,8 @@ def _serve(pipe: Connection, name: str, size: Size, device: str, threads: int | 
         pipe.send((str(error).splitlines() or [type(error).__name__])[0])
 
 
-def _seconds(step: Callable[[], object], pairs: int, device: str) -> float:
+def seconds_of_pairs(step: Callable[[], object], pairs: int, device: str) -> float:
+    """Seconds that pairs of calls take, until the device is done."""
     begin = time.perf_counter()
     for _ in range(2 * pairs):
         step()
@@ -130,14 +130,6 @@ def _finish(device: str) -> None:
 
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize()
-
-
-def _peak(device: str) -> int:
-    import torch
-
-    if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def matrix_rate(device: str, bfloat16: bool = False, threads: int | None = None, rounds: int = 5) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
 from typing import Any
 
 from monai_sagan.bench.counts import Counts, count
 from monai_sagan.bench.measure import Timing, matrix_rate, ratio, time_side_by_side
+from monai_sagan.bench.method_steps import MethodSize
 from monai_sagan.bench.workloads import INFERENCE, TRAINING, Size, make
 from monai_sagan.errors import SaganError
+from monai_sagan.methods import find_method
 
 BASES = {"training": "published loop", "inference": "one by one"}
 
@@ -30,6 +32,31 @@ class Bench:
 
     def training(self) -> dict[str, Any]:
         return self._compared("training", [n for n in TRAINING if n != "data alone"], "data alone")
+
+    def methods(self, names: Sequence[str], preset: str, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Training of SAGAN and further methods at a preset, each stage by itself."""
+        works: dict[str, tuple[str, MethodSize]] = {}
+        for name in dict.fromkeys(["sagan", *names]):
+            known = {field.name for field in fields(find_method(name).Options)}
+            own = {option: value for option, value in values.items() if option in known}
+            for stage in range(find_method(name).stages_count):
+                for how in ("eager", "eager, bfloat16", "compiled", "compiled, bfloat16"):
+                    if self._wanted(how):
+                        size = MethodSize(name, preset, stage, how.split(",")[0], "bfloat16" in how, own)
+                        works[_label(name, stage, how)] = how, size
+        for _, size in works.values():
+            size.settings()  # raises for a wrong value before anything takes time
+        timings, base = self._time(works), _label("sagan", 0, "eager")
+        counted: dict[tuple[str, int], Counts] = {}
+        rows = {}
+        for label, (how, size) in works.items():
+            place = size.method, size.stage
+            counts = counted[place] = counted.get(place) or self._counts(how, replace(size, engine="eager", amp=False))
+            kind = "bfloat16" if "bfloat16" in how else "float32"
+            rows[label] = self._row(timings[label], timings[base], counts.flop / 2, self.matrix[kind])
+            rows[label] |= self._launched(timings[label], None if "compiled" in how else counts)
+        _print_table(f"training, {preset}", "it/s", rows)
+        return rows
 
     def inference(self) -> dict[str, Any]:
         return self._compared("inference", list(INFERENCE), None)
@@ -88,7 +115,7 @@ class Bench:
                 print(f"{rate:9.3g} {rate * timing.images:9.3g} {timing.peak / 2**30:8.2f} GiB", flush=True)
         return rows
 
-    def _time(self, workloads: dict[str, tuple[str, Size]]) -> dict[str, Timing]:
+    def _time(self, workloads: Mapping[str, tuple[str, Size | MethodSize]]) -> dict[str, Timing]:
         return time_side_by_side(workloads, self.device, self.rounds, threads=self.threads)
 
     def _wanted(self, name: str) -> bool:
@@ -99,9 +126,9 @@ class Bench:
         """The workload with the same arithmetic in eager float32, where it can be counted."""
         return {"compiled": "eager"}.get(name.replace(", bfloat16", ""), name.split(",")[0])
 
-    def _counts(self, name: str) -> Counts:
+    def _counts(self, name: str, size: MethodSize | None = None) -> Counts:
         """The counts of a pair of calls."""
-        step, _ = make(name, self.size, self.device)
+        step, _ = make(name, size or self.size, self.device)
         step()  # the first is a critic update alone, or the first of a pair
         return count(lambda: (step(), step()))
 
@@ -129,6 +156,11 @@ class Bench:
             "peak_bytes": timing.peak,
             "first_seconds": timing.first,
         }
+
+
+def _label(method: str, stage: int, how: str) -> str:
+    several = f" {stage + 1}" if find_method(method).stages_count > 1 else ""
+    return f"{method}{several} {how}"
 
 
 def _print_table(section: str, unit: str, rows: dict[str, dict[str, Any]]) -> None:

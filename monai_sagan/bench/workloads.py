@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from monai_sagan.bench.method_steps import MethodSize, method_step
 from monai_sagan.bench.published_loop import PublishedLoop, as_published
 from monai_sagan.data.batches import TrainingBatches, to_unit_range
 from monai_sagan.engines import SaganTrainer
@@ -31,11 +32,13 @@ class Size:
 Step = Callable[[], object]
 
 
-def make(name: str, size: Size, device: str) -> tuple[Step, int]:
-    """One iteration of `TRAINING`, or one batch of `INFERENCE`, as a call, and its number of images per stream.
+def make(name: str, size: Size | MethodSize, device: str) -> tuple[Step, int]:
+    """One iteration of `TRAINING` or a method, or one batch of `INFERENCE`, as a call, and its images per stream.
 
     A pair of iterations has one generator update: time an even number.
     """
+    if isinstance(size, MethodSize):
+        return method_step(size, device)
     return (TRAINING | INFERENCE)[name](size, device)
 
 

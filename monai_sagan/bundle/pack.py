@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from monai_sagan import run_files
 from monai_sagan.bundle.config import PACKED_MODEL
 from monai_sagan.bundle.folders import bundle_path
+from monai_sagan.bundle.method_options import option_key
 from monai_sagan.errors import SaganError
 from monai_sagan.files import save_tensors, write_text
 from monai_sagan.output_folder import new_folder
@@ -101,7 +102,9 @@ def _pack_run(name: str, run: Path, configs: Mapping[str, Any], models: Path) ->
         shutil.copyfile(run / run_files.HISTORY, models / run_files.HISTORY)
 
     train = configs["train.json"]
-    train |= {key: value for key, value in made_with.items() if key in train}
+    for key, value in made_with.items():
+        if key in train or key in vars(trained.settings):  # a method's own options stand below "settings"
+            _put(train, option_key(key, train).split("#"), value)
     for place, value in (_read(run / run_files.CONFIG).get("overrides") or {}).items():
         _put(train, place.split("#"), value)
     _use_packed_model(name, configs)

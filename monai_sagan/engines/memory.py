@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+import torch
 
 
 def keep_freed_memory() -> bool:
@@ -22,3 +22,18 @@ def keep_freed_memory() -> bool:
         return False
     large = 2**31 - 1
     return bool(mallopt(M_MMAP_THRESHOLD, large)) and bool(mallopt(M_TRIM_THRESHOLD, large))
+
+
+def peak_memory(device: str | torch.device) -> int:
+    """Greatest memory in bytes so far: allocated on a GPU, or of this process on a CPU; 0 where that is not known.
+
+    >>> peak_memory("cpu") >= 0
+    True
+    """
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

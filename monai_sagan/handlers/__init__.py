@@ -2,6 +2,7 @@
 
 from monai_sagan.handlers.average import AverageWeights
 from monai_sagan.handlers.checkpoint import ResumeCheckpoint
+from monai_sagan.handlers.cost import TrainingCost
 from monai_sagan.handlers.history import History
 from monai_sagan.handlers.keep_models import KeepModels, scores_and_labels
 from monai_sagan.handlers.nonfinite import StopOnNonFinite
@@ -17,5 +18,7 @@ __all__ = [
     "ResumeCheckpoint",
     "StopOnNonFinite",
     "TensorBoardTriptychs",
+    "TrainingCost",
+    "scalar_outputs",
     "scores_and_labels",
 ]

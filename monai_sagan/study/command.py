@@ -17,6 +17,8 @@ def add_study_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output_dir", required=True, help="everything goes below it; the same command resumes")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs of each row: 0 1 2")
     parser.add_argument("--budget", choices=list(BUDGETS), default="paper", help="how much a run may cost")
+    parser.add_argument("--minutes", type=float, metavar="N", help="train each row for this long instead, at the pace "
+                        "that a few iterations have on this machine")  # fmt: skip
     parser.add_argument("--jobs", type=int, help="runs at a time; one for each CPU core or GPU unless given")
 
 
@@ -32,5 +34,6 @@ def study_command(arguments: argparse.Namespace, overrides: Mapping[str, Any] | 
         arguments.seeds,
         arguments.jobs,
         arguments.budget,
+        arguments.minutes,
     )
     print(f"\n{table.read_text(encoding='utf-8')}\nThe table is in {table.parent}: table.md, table.csv, table.png")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from monai.bundle import ConfigParser
 
     from monai_sagan.data.datasets.items import Datalist
+    from monai_sagan.settings import Settings
 
 _MAY_DIFFER = ("device",)  # does not change what a run is
 
@@ -54,6 +55,20 @@ class Bundle:
             self._config = ConfigParser.load_config_file(str(self.path))
         except ValueError as error:
             raise SaganError(f"{config_file} is not a config ({' '.join(str(error).split())})") from None
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys at the top of the config."""
+        return frozenset(self._config)
+
+    def value(self, key: str) -> Any:
+        """The plain value of a key, without overrides; None where the config lacks it."""
+        return self._config.get(key)
+
+    def settings(self, values: Mapping[str, Any]) -> Settings:
+        """The settings of a run with these overrides."""
+        found: Settings = self.read("settings", values)
+        return found
 
     def check_keys(self, values: Mapping[str, Any], beside: Collection[str] = ()) -> None:
         """Raise for the first key that the config lacks, with the nearest of its keys and the options ``beside``."""

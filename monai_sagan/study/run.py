@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,17 +12,20 @@ from monai_sagan import run_files
 from monai_sagan.errors import SaganError
 from monai_sagan.files import write_text
 from monai_sagan.output_folder import hold_folder
+from monai_sagan.study.cost import costs_as_csv, costs_as_markdown, row_costs
+from monai_sagan.study.pace import LENGTH, rows_of_equal_time
 from monai_sagan.study.plan import Bundle, Run, is_finished, plan_runs
 from monai_sagan.study.processes import Job, Outcome, describe_failure, run_jobs, slots
 from monai_sagan.study.rows import BUDGETS, Rows, named_rows, published_figures
 from monai_sagan.study.table import write_table
+from monai_sagan.study.values import FittedRow, check_epochs, describe_skipped, fit_rows
 
 if TYPE_CHECKING:
     from monai_sagan.data.datasets.items import Datalist
 
 __all__ = ["run_study"]
 
-OPTIONS = ("config_file", "output_dir", "seeds", "jobs", "budget")  # a study's own
+OPTIONS = ("config_file", "output_dir", "seeds", "jobs", "budget", "minutes")  # a study's own
 
 
 def run_study(
@@ -32,6 +36,7 @@ def run_study(
     seeds: Sequence[int] = (0, 1, 2),
     jobs: int | None = None,
     budget: str = "paper",
+    minutes: float | None = None,
 ) -> Path:
     """Train and evaluate each row with each seed, then write ``table.csv``, ``table.md`` and ``table.png``.
 
@@ -47,6 +52,8 @@ def run_study(
         seeds: of the runs of each row.
         jobs: runs at a time; None: one for each core of the CPU, or for each GPU.
         budget: one of `BUDGETS`, applied before ``overrides``.
+        minutes: of training, for each run, in place of the budget's iterations: so many iterations as take that long
+            at the pace that is measured once for each row.
 
     Returns:
         the table's Markdown file.
@@ -59,29 +66,90 @@ def run_study(
 
     name, rows = named_rows(study)
     folder, bundle = Path(output_dir).resolve(), Bundle(config_file)
-    chosen = _overrides(rows, overrides or {}, seeds, budget)
-    for own in ({}, *rows.values()):
-        bundle.check_keys(chosen | dict(own), OPTIONS)
+    chosen = _overrides(rows, overrides or {}, seeds, budget, minutes)
+    fitted = fit_rows(bundle, rows, budget, chosen)
+    for one in fitted.values():
+        bundle.check_keys(one.values, OPTIONS)
     device = str(check_device(bundle.read("device", chosen)))
     slots(device, len(rows) * len(seeds), jobs)  # raises for a wrong number of jobs before anything takes time
     with hold_folder(folder, "study") as keep_open:
         chosen = _shared(bundle, folder, chosen)
-        for own in rows.values():
-            bundle.run_config(chosen | dict(own))  # raises for a wrong value before anything takes time
+        fitted = fit_rows(bundle, rows, budget, chosen)
+        _check_values(bundle, fitted)  # raises for a wrong value before anything takes time
         counts = _counts(bundle.read("datalist", chosen))
-        readable = [bundle.images({**chosen, **own, "output_dir": str(folder)}) for own in rows.values()]
-        runs = plan_runs(bundle, folder, rows, seeds, chosen, readable[0])
+        if minutes is not None:
+            places = slots(device, len(rows) * len(seeds), jobs)
+            fitted = rows_of_equal_time(bundle, folder, fitted, minutes, places, keep_open)
+            _check_values(bundle, fitted)
+        values = {row: one.values for row, one in fitted.items()}
+        readable = [bundle.images({**own, "output_dir": str(folder)}) for own in values.values()]
+        runs = plan_runs(bundle, folder, values, seeds, {}, readable[0])
         left = [run for run in runs if not is_finished(run)]
         asked = {"study": name, "config_file": str(bundle.path), "seeds": list(seeds), "budget": budget} | chosen
+        asked |= {} if minutes is None else {"minutes": minutes}
         write_text(folder / run_files.CONFIG, json.dumps({"kind": "study"} | asked, indent=2, default=str) + "\n")
         _announce(name, runs, left, chosen, folder)
         outcomes = _run(left, device, jobs, keep_open)
         finished = [run for run in runs if is_finished(run)]
-        notes = _notes(name, bundle, budget, chosen, runs, counts)
-        table = write_table(folder, list(rows), finished, notes, published_figures(name, counts)) if finished else None
+        limit = f"budget {budget}" if minutes is None else f"budget {budget}, {minutes:g} minutes a run"
+        notes = [*_notes(name, bundle, limit, chosen, runs, counts), *describe_skipped(fitted)]
+        table = _table(study, folder, bundle, fitted, finished, counts, notes) if finished else None
         if table is None or len(finished) < len(runs):
             raise SaganError(_failures(outcomes, finished, table))
     return table
+
+
+def _check_values(bundle: Bundle, fitted: Mapping[str, FittedRow]) -> None:
+    for row, one in fitted.items():
+        try:
+            bundle.run_config(one.values)
+            if "settings" in bundle.keys:  # a config of one's own may lack them
+                check_epochs(bundle.settings(one.values), one.method)
+        except SaganError as error:
+            raise SaganError(f"the row {row}: {error}" if len(fitted) > 1 else str(error)) from None
+
+
+def _table(
+    study: str | Rows,
+    folder: Path,
+    bundle: Bundle,
+    fitted: Mapping[str, FittedRow],
+    finished: Sequence[Run],
+    counts: tuple[int, int, int, int],
+    notes: Sequence[str],
+) -> Path:
+    """The table of the finished runs, with that of the costs, and what methods add to the notes."""
+    from monai_sagan.bundle.method_options import learns_from
+    from monai_sagan.methods import find_method
+
+    methods = {row: one.method for row, one in fitted.items()}
+    published = published_figures(study, counts, methods)
+    learns = {row: learns_from(find_method(method)) for row, method in methods.items()}
+    settings = {row: bundle.settings(one.values) for row, one in fitted.items() if "settings" in bundle.keys}
+    costs = row_costs(finished, settings)
+    write_text(folder / "cost.csv", costs_as_csv(costs))
+    notes = [*notes, *_notes_of_methods(methods, published)]
+    return write_table(
+        folder, list(fitted), finished, notes, published, learns, costs_as_markdown(costs) if costs else ""
+    )
+
+
+def _notes_of_methods(methods: Mapping[str, str], published: Mapping[str, Any]) -> list[str]:
+    from monai_sagan.methods import find_method
+
+    notes = []
+    if any("unlabeled" not in find_method(method).streams for method in methods.values()):
+        notes.append(
+            "Methods that learn from normal images alone read no unlabeled image, not even to choose a model: their "
+            "`aucp` is the last one."
+        )
+    if published and len(set(methods.values())) > 1:
+        notes.append(
+            "Published figures of Table 2 are of the authors' runs, several of them at other resolutions, with models "
+            "chosen on the test images or in a way that is not known; AMAE has no public code, and ours is a "
+            "re-creation."
+        )
+    return notes
 
 
 def _run(left: Sequence[Run], device: str, jobs: int | None, keep_open: Sequence[int]) -> list[Outcome]:
@@ -89,16 +157,20 @@ def _run(left: Sequence[Run], device: str, jobs: int | None, keep_open: Sequence
     return run_jobs(todo, slots(device, len(todo), jobs), keep_open=keep_open) if todo else []
 
 
-def _overrides(rows: Rows, overrides: Mapping[str, Any], seeds: Sequence[int], budget: str) -> dict[str, Any]:
+def _overrides(
+    rows: Rows, overrides: Mapping[str, Any], seeds: Sequence[int], budget: str, minutes: float | None
+) -> dict[str, Any]:
     if budget not in BUDGETS:
         raise SaganError(f"there is no budget {budget!r}; use one of {', '.join(BUDGETS)}")
     if not seeds or len(set(seeds)) < len(seeds) or any(type(seed) is not int or seed < 0 for seed in seeds):
         raise SaganError(f"seeds is {list(seeds)}; give one or more different whole numbers, for example 0 1 2")
-    decided = {"seed", "output_dir"}.union(*rows.values())
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise SaganError(f"minutes is {minutes}; give a number above 0")
+    decided = {"seed", "output_dir", *(LENGTH if minutes is not None else ())}.union(*rows.values())
     for key in overrides:
         if key in decided:
             raise SaganError(f"--{key} is set by the study; leave it out (use --seeds to vary runs)")
-    return {**BUDGETS[budget], **overrides}
+    return dict(overrides)
 
 
 def _shared(bundle: Bundle, folder: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
@@ -123,7 +195,7 @@ def _announce(name: str, runs: Sequence[Run], left: Sequence[Run], chosen: Mappi
 def _notes(
     name: str,
     bundle: Bundle,
-    budget: str,
+    limit: str,
     chosen: Mapping[str, Any],
     runs: Sequence[Run],
     counts: tuple[int, int, int, int],
@@ -132,7 +204,7 @@ def _notes(
     places = {"dataset_dir", "cache_dir"}
     shown = ", ".join(f"{key} {value}" for key, value in chosen.items() if key not in places) or "none"
     notes = [
-        f"{name} of {bundle.path.parent.name}/{bundle.path.name}, budget {budget}; overrides of all rows: {shown}.",
+        f"{name} of {bundle.path.parent.name}/{bundle.path.name}, {limit}; overrides of all rows: {shown}.",
         f"{counts[2]} normal and {counts[3]} abnormal test images, the same in every run.",
     ]
     sizes = {run.seed: run.values["unlabeled_size"] for run in runs if "unlabeled_size" in run.values}

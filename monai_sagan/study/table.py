@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,8 @@ class Entry:
     difference: Estimate | None  # of the AUC to the first row; None for that row, and without seeds in common
     baseline: tuple[str, float] | None  # the best baseline's name and AUC
     published: tuple[float, float] | None  # AUC and AP that the paper prints
+    ap_difference: Estimate | None = None  # of the AP, likewise
+    learns_from: str = ""  # the kinds of training images, where rows are of different methods
 
     @property
     def inside_noise(self) -> bool | None:
@@ -62,22 +65,28 @@ def write_table(
     runs: Sequence[Run],
     notes: Sequence[str],
     published: Mapping[str, tuple[float, float]],
+    learns_from: Mapping[str, str] = MappingProxyType({}),
+    costs: str = "",
 ) -> Path:
     """Write ``table.csv``, ``table.md`` and ``table.png`` of the finished runs; returns the Markdown file.
 
-    Every row is compared with the first of ``rows``; ``published`` has AUC and AP by row.
+    Every row is compared with the first of ``rows``; ``published`` has AUC and AP by row, ``learns_from`` the kinds of
+    training images; ``costs`` is a second table in Markdown.
     """
     from monai_sagan.study.figure import draw_table
 
-    entries = make_entries(rows, runs, published)
+    entries = make_entries(rows, runs, published, learns_from)
     write_text(folder / "table.csv", _csv(entries))
-    write_text(folder / "table.md", _markdown(entries, [*notes, METHOD, EXPLAINED]))
+    write_text(folder / "table.md", _markdown(entries, [*notes, METHOD, EXPLAINED, *[costs] * bool(costs)]))
     write_atomic(folder / "table.png", lambda unfinished: draw_table(unfinished, entries))
     return folder / "table.md"
 
 
 def make_entries(
-    rows: Sequence[str], runs: Sequence[Run], published: Mapping[str, tuple[float, float]] | None = None
+    rows: Sequence[str],
+    runs: Sequence[Run],
+    published: Mapping[str, tuple[float, float]] | None = None,
+    learns_from: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Entry]:
     """The lines of the table, see `write_table`."""
     labels, scores = _read_scores(runs)
@@ -101,6 +110,8 @@ def make_entries(
                     None if row == rows[0] else _difference(*measured["auc"], places[row], places[rows[0]]),
                     _best_baseline([run for run in runs if run.row == row]),
                     published.get(row),
+                    None if row == rows[0] else _difference(*measured["ap"], places[row], places[rows[0]]),
+                    learns_from.get(row, ""),
                 )
             )
     order = {row: i for i, row in enumerate(rows)}
@@ -159,19 +170,25 @@ def _csv(entries: Sequence[Entry]) -> str:
     figures = [f"{measure}{part}" for measure in MEASURES for part in ("", "_sd", "_low", "_high", "_runs")]
     differences = ["auc_difference", "auc_difference_low", "auc_difference_high", "inside_noise"]
     others = ["trivial", "trivial_auc", "published_auc", "published_ap"]
-    rows.writerow(["row", "model", "no_result", "seeds", *figures, *differences, *others])
+    ap_differences = ["ap_difference", "ap_difference_low", "ap_difference_high"]
+    more = [*ap_differences, "learns_from"]
+    rows.writerow(["row", "model", "no_result", "seeds", *figures, *differences, *others, *more])
     for entry in entries:
         cells = [entry.row, entry.model, REASON if is_oracle(entry.model) else "", " ".join(map(str, entry.seeds))]
         for measure in MEASURES:
             found = entry.figures[measure] if entry.figures else None
             cells += [_plain(v) for v in ((found.mean, found.sd, found.low, found.high) if found else [None] * 4)]
             cells.append(" ".join(_plain(value) for value in entry.runs[measure]))
-        gap = entry.difference
-        cells += [_plain(value) for value in ((gap.mean, gap.low, gap.high) if gap else [None] * 3)]
+        cells += _plain_gap(entry.difference)
         cells.append("" if entry.inside_noise is None else str(entry.inside_noise).lower())
         name, auc = entry.baseline or ("", None)
-        rows.writerow([*cells, name, _plain(auc), *(_plain(value) for value in entry.published or (None, None))])
+        cells += [name, _plain(auc), *(_plain(value) for value in entry.published or (None, None))]
+        rows.writerow([*cells, *_plain_gap(entry.ap_difference), entry.learns_from])
     return text.getvalue()
+
+
+def _plain_gap(gap: Estimate | None) -> list[str]:
+    return [_plain(value) for value in ((gap.mean, gap.low, gap.high) if gap else [None] * 3)]
 
 
 def _plain(value: float | None) -> str:
@@ -180,18 +197,21 @@ def _plain(value: float | None) -> str:
 
 def _markdown(entries: Sequence[Entry], notes: Sequence[str]) -> str:
     first = entries[0].row
-    head = ["row", "model", "seeds", "AUC [95 %]", "each run", "AP [95 %]", "baseline"]
+    mixed = len({entry.learns_from for entry in entries}) > 1
+    head = ["row", *["learns from"] * mixed, "model", "seeds", "AUC [95 %]", "each run", "AP [95 %]", "baseline"]
     compared = any(entry.row != first for entry in entries)
     published = any(entry.published for entry in entries)
-    head += [f"AUC minus {first} [95 %]"] * compared + ["published AUC / AP"] * published
+    gaps = [f"{measure} minus {first} [95 %]" for measure in ("AUC", "AP")]
+    head += gaps * compared + ["published AUC / AP"] * published
     lines = [head, ["---"] * len(head)]
     for entry in entries:
         auc, ap = (_figure(entry.figures[name] if entry.figures else None) for name in MEASURES)
         each = " ".join(f"{value:.3f}" for value in entry.runs["auc"])
         baseline = f"{entry.baseline[0]} {entry.baseline[1]:.3f}" if entry.baseline else ""
         mark = " (no result)" if is_oracle(entry.model) else ""
-        cells = [entry.row, f"`{entry.model}`{mark}", str(len(entry.seeds)), auc, each, ap, baseline]
-        cells += [_gap(entry)] * compared
+        cells = [entry.row, *[entry.learns_from] * mixed, f"`{entry.model}`{mark}", str(len(entry.seeds))]
+        cells += [auc, each, ap, baseline]
+        cells += [_gap(entry.difference), _gap(entry.ap_difference)] * compared
         cells += [" / ".join(f"{value:.4f}" for value in entry.published or ())] * published
         lines.append(cells)
     table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
@@ -205,9 +225,8 @@ def _figure(found: Estimate | None) -> str:
     return f"{found.mean:.3f} [{found.low:.3f}, {found.high:.3f}]{spread}"
 
 
-def _gap(entry: Entry) -> str:
-    gap = entry.difference
+def _gap(gap: Estimate | None) -> str:
     if gap is None:
         return ""
-    verdict = ", inside the noise" if entry.inside_noise else ""
+    verdict = ", inside the noise" if gap.low <= 0 <= gap.high else ""
     return f"{gap.mean:+.3f} [{gap.low:+.3f}, {gap.high:+.3f}]{verdict}{', of one seed' * (gap.sd is None)}"

@@ -61,3 +61,22 @@ def test_a_size_that_fails_is_said_and_the_others_go_on(capsys, tmp_path):
     assert "the benchmark of 'all images' failed" in found["16, all images"]["failed"]
     assert found["64, all images"]["peak_bytes"] > 1e7
     assert "the benchmark of 'all images' failed" in capsys.readouterr().out
+
+
+def test_a_method_beside_sagan(tmp_path, capsys):
+    output = tmp_path / "bench.json"
+    assert main(["bench", "training", "--method", "two_stages.TwoStages", *TINY, "--output", str(output)]) == 0
+    shown = capsys.readouterr().out
+    assert "two_stages.TwoStages at recommended" in shown
+    found = {label: row for label, row in json.loads(output.read_text())["training"].items() if "bfloat16" not in label}
+    assert list(found) == ["sagan eager", "two_stages.TwoStages 1 eager", "two_stages.TwoStages 2 eager"]
+    assert found["sagan eager"]["ratio"] == 1
+    for row in found.values():
+        assert row["per_second"] > 0
+        assert row["flop"] > 0
+        assert row["images_per_second"] == pytest.approx(2 * row["per_second"])  # of the batch size that was asked
+
+
+def test_an_unknown_method(capsys):
+    assert main(["bench", "--method", "brainomly"]) == 2
+    assert "the nearest is brainomaly" in capsys.readouterr().err

@@ -41,7 +41,7 @@ def torchrun(folder: Path, dies_at: int = 0, **values: object) -> subprocess.Com
         capture_output=True,
         text=True,
         timeout=300,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         cwd=folder,
     )
 
@@ -98,6 +98,19 @@ def test_a_killed_process_ends_the_run_which_then_goes_on(dataset_dir, tmp_path)
     assert json.loads((run / "metrics.json").read_text())["last"]["iteration"] == 4
     assert (run / "log.txt").read_text().count("resumed from") == 1
     assert not (tmp_path / "runs").exists()  # where TensorBoard writes that was not told where
+
+
+def test_stages_of_a_method_end_alike_in_both_processes(dataset_dir, tmp_path):
+    values = {"method": "two_stages.TwoStages", "channels": None, "num_res_blocks": None}
+    done = torchrun(tmp_path, dataset_dir=str(dataset_dir), output_dir=str(tmp_path / "run"), **values)
+    assert done.returncode == 0, done.stderr
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt") for rank in (0, 1))
+    assert set(first) == {"mean", "network"}
+    for part in first:
+        for name, weights in first[part].items():
+            assert torch.equal(weights, second[part][name]), name
+    assert first["network"]["seen"] != 0  # the second stage began
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["last"]["iteration"] == 4
 
 
 def test_what_only_one_process_does():

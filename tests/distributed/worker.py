@@ -31,7 +31,8 @@ def main() -> None:
             Events.ITERATION_COMPLETED(once=int(dies_at)), lambda: os.kill(os.getpid(), signal.SIGKILL)
         )
     flow.run()
-    weights = {part: getattr(trainer, part).state_dict() for part in ("network", "discriminator")}
+    states = trainer.stages.states().items()
+    weights = {name: thing.state_dict() for name, thing in states if isinstance(thing, torch.nn.Module)}
     torch.save(weights, Path(folder) / f"rank{rank}.pt")
     flow.finalize()
 

@@ -7,6 +7,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from monai_sagan.handlers import TensorBoardTriptychs, scalar_outputs
+from monai_sagan.methods import make_network, resolve_settings
 from monai_sagan.models.scorer import Scorer
 
 
@@ -45,3 +46,11 @@ def test_triptychs_after_a_validation(random_pixels):
     assert all(images.min() >= 0 and images.max() <= 1 for _, images, _ in writer.images)
     assert writer.flushed == 1
     assert not any(parameter.grad is not None for parameter in network.parameters())
+
+
+def test_methods_that_do_not_restore_show_two_panels(random_pixels):
+    settings = resolve_settings("recommended", "two_stages.TwoStages")
+    writer = Writer()
+    scorer = Scorer.of(make_network(settings), settings)
+    TensorBoardTriptychs(writer, scorer, random_pixels(2), random_pixels(2, seed=1), 100)(Engine(lambda *_: None))
+    assert [tuple(images.shape) for _, images, _ in writer.images] == [(2, 3, 64, 128)] * 2

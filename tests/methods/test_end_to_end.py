@@ -15,6 +15,7 @@ from tiny import TINY
 
 from monai_sagan.artifact import open_artifact
 from monai_sagan.artifact.export import export_artifact
+from monai_sagan.bundle.pack import pack_bundle
 from monai_sagan.data.datasets.phantom import write_phantom
 from monai_sagan.methods import find_method
 from monai_sagan.models.facts import FORMATS
@@ -118,3 +119,47 @@ def test_a_wrong_option_is_one_line_that_names_the_options(method, dataset, tmp_
     assert "no_such_option" in lines[0]
     assert "the options are" in lines[0]
     assert not (tmp_path / "run").exists()
+
+
+@each
+def test_a_packed_run_has_the_options_of_its_method(method, run_of, tmp_path):
+    from monai.bundle import ConfigParser
+
+    packed = pack_bundle("folder", tmp_path / "packed", run_of(method))
+    parser = ConfigParser(ConfigParser.load_config_file(str(packed / "configs" / "train.json")))
+    assert parser.get_parsed_content("settings") == load_trained(run_of(method) / "model.pt").settings
+
+
+def test_a_packed_bundle_trains_the_same_model_again(dataset, tmp_path):
+    more = ["--settings#second_rate=0.03", "--seed=5", "--oracle_test=true"]
+    assert carry_out(words("two_stages.TwoStages", dataset, tmp_path / "run", *more)) == 0
+    assert (tmp_path / "run" / "model_oracle_test.pt").is_file()  # every handler takes a method that does not restore
+    packed = pack_bundle("folder", tmp_path / "packed", tmp_path / "run")
+    train = json.loads((packed / "configs" / "train.json").read_text())
+    assert train["settings"]["second_rate"] == 0.03
+    places = [f"--dataset_dir={dataset}", f"--output_dir={tmp_path / 'again'}", "--device=cpu"]
+    run = ["python", "-m", "monai.bundle", "run", "--config_file"]
+    assert carry_out([*run, str(packed / "configs" / "train.json"), *places]) == 0
+    first, again = (load_trained(tmp_path / name / "model.pt") for name in ("run", "again"))
+    assert first.settings == again.settings
+    for name, weights in first.network.state_dict().items():
+        assert torch.equal(weights, again.network.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", ["brainomaly", "two_stages.TwoStages"])
+def test_evaluation_and_inference_score_as_the_run_did(method, run_of, dataset, tmp_path):
+    run, bundle = run_of(method), CONFIG.parent
+    common = ["--device=cpu"]
+    start = ["python", "-m", "monai.bundle", "run", "--config_file"]
+    evaluate = [f"--run_dir={run}", f"--dataset_dir={dataset}", f"--output_dir={tmp_path / 'evaluation'}"]
+    assert carry_out([*start, str(bundle / "evaluate.json"), *evaluate, *common]) == 0
+    assert scores_of(tmp_path / "evaluation") == pytest.approx(scores_of(run), abs=1e-6)
+    infer = [f"--model={run / 'model.pt'}", f"--dataset_dir={dataset / 'images'}", f"--output_dir={tmp_path / 'out'}"]
+    assert carry_out([*start, str(bundle / "inference.json"), *infer, *common]) == 0
+    found, expected = scores_of(tmp_path / "out"), scores_of(run)
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
+
+
+def scores_of(folder):
+    with (folder / "scores.csv").open() as file:
+        return {Path(row["image"]).name: float(row["score"]) for row in csv.DictReader(file)}
