@@ -7,6 +7,8 @@ import sys
 
 import torch
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc's malloc.h
+
 
 def keep_freed_memory() -> bool:
     """Make glibc keep freed memory instead of returning it to the system; return whether that succeeded.

@@ -19,6 +19,5 @@ __all__ = [
     "StopOnNonFinite",
     "TensorBoardTriptychs",
     "TrainingCost",
-    "scalar_outputs",
     "scores_and_labels",
 ]
