@@ -50,7 +50,8 @@ def draw(run: Path, rows: list[dict[str, str]], output: Path) -> None:
     trained = load_trained(run / "model.pt")
     masks = {item["image"]: item.get("mask") for item in json.loads((run / "splits.json").read_text())["test"]}
     pixels = torch.stack([torch.from_numpy(np.array(Image.open(row["image"])))[None] for row in rows])
-    tiles = zip(*(part[:, 0].numpy() for part in next(trained.restore(pixels))), strict=True)
+    image, found = next(trained.batches(pixels))
+    tiles = zip(*(part[:, 0].numpy() for part in (image, found.restored, found.anomaly_map)), strict=True)
     outlines = [np.array(Image.open(mask)) > 0 if (mask := masks[row["image"]]) else None for row in rows]
     lay_out(rows, list(tiles), outlines, trained.scale, output)
 
