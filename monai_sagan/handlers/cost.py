@@ -26,6 +26,12 @@ class TrainingCost:
 
     Args:
         path: of the JSON file.
+
+    Example:
+        >>> from ignite.engine import Engine
+        >>> TrainingCost("cost.json").attach(trainer := Engine(lambda engine, batch: None))
+        >>> sorted(json.loads(Path("cost.json").read_text())) if trainer.run([0], 1) else None
+        ['iteration', 'iterations', 'peak_bytes', 'seconds']
     """
 
     def __init__(self, path: str | Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -83,7 +84,8 @@ def resolve_settings(preset: str = "recommended", method: str = "sagan", **value
     merged = {**chosen.presets[preset], **{name: value for name, value in values.items() if value is not None}}
     if "max_iterations" in merged:
         iterations = typed("max_iterations", merged["max_iterations"], int)
-        merged.setdefault("iterations_per_epoch", _epoch_length(iterations, chosen))
+        if values.get("max_iterations") is not None and values.get("iterations_per_epoch") is None:
+            merged["iterations_per_epoch"] = _epoch_length(iterations, chosen, chosen.presets[preset])
     settings = resolve(chosen.Options, {**merged, "method": method})
     if settings.max_iterations % settings.iterations_per_epoch:
         below = settings.epochs * settings.iterations_per_epoch
@@ -96,11 +98,11 @@ def resolve_settings(preset: str = "recommended", method: str = "sagan", **value
     return settings
 
 
-def _epoch_length(iterations: int, method: Method) -> int:
-    """The default, or less for a run that is too short for one such epoch in each stage."""
-    default: int = method.Options.iterations_per_epoch
-    if iterations >= default * method.stages_count or method.stages_count == 1:
-        return min(iterations, default)
+def _epoch_length(iterations: int, method: Method, preset: Mapping[str, Any]) -> int:
+    """The preset's, or what divides a run that is too short for one such epoch in each stage."""
+    usual: int = preset.get("iterations_per_epoch", method.Options.iterations_per_epoch)
+    if iterations >= usual * method.stages_count:
+        return usual
     return next((n for n in range(iterations // method.stages_count, 0, -1) if iterations % n == 0), 1)
 
 

@@ -74,6 +74,7 @@ class DensePredictor(nn.Module):
         ValueError: when images have another number of channels, or sides that 32 does not divide.
 
     Example:
+        >>> import torch
         >>> DensePredictor()(torch.zeros(2, 1, 64, 96)).shape
         torch.Size([2, 1, 64, 96])
     """

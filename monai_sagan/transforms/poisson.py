@@ -56,10 +56,11 @@ def solve_poisson(divergence: Tensor, rectangles: Rectangles, most: tuple[int, i
         most: greatest height and width that occur: so many sines are used.
 
     Example:
+        >>> import torch
         >>> hill = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         >>> u = solve_poisson(hill, tuple(torch.tensor([n]) for n in (2, 1, 4, 6)), (4, 6))[0, 0]
-        >>> laplacian = u[1:7, 2:6] + u[3:, 2:6][:6] + u[2:8, 1:5] + u[2:8, 3:7] - 4 * u[2:8, 2:6]
-        >>> torch.allclose(laplacian[:4], hill[0, 0, 2:6, 2:6], atol=1e-5)
+        >>> laplacian = u[1:5, 2:6] + u[3:7, 2:6] + u[2:6, 1:5] + u[2:6, 3:7] - 4 * u[2:6, 2:6]
+        >>> torch.allclose(laplacian, hill[0, 0, 2:6, 2:6], atol=1e-5)
         True
     """
     top, left, height, width = rectangles
