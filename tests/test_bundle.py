@@ -84,7 +84,7 @@ def test_unknown_bundle_names_the_others(bundles, name, hint):
     ("word", "closest"),
     [("budgt", "budget"), ("apm", "amp"), ("Batch_Size", "batch_size"), ("bacth_size", "batch_size"),
      ("iterations", "max_iterations"), ("iteration_per_epoch", "iterations_per_epoch"), ("gird", "grid"),
-     ("lambda_i", "lambda_id"), ("critic_beta", "critic_betas"), ("output", "output_dir"),
+     ("lambda_i", "lambda_id"), ("critic_beta", "critic_betas"), ("output_di", "output_dir"),
      ("epochs", ""), ("x", ""), ("", "")],
 )  # fmt: skip
 def test_the_closest_spelling(word, closest):

@@ -190,6 +190,13 @@ def train(workshop: Workshop, command: str, place: Path) -> None:
     assert list((place / "runs").glob("*/metrics.json"))
 
 
+def train_pu(workshop: Workshop, command: str, place: Path) -> None:
+    words = [workshop.fill(word, place / "out") for word in shlex.split(command)]
+    own = {name: value for name, value in TRAINING.items() if name != "num_res_blocks"}
+    workshop.carry_out(with_options(words, {**own, "dataset_dir": workshop.run / "data"}), place)
+    assert list((place / "runs").glob("*/metrics.json"))
+
+
 def train_tracked(workshop: Workshop, command: str, place: Path) -> None:
     pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy", reason="MONAI tracks into an SQLite file, for which mlflow-skinny needs it")
@@ -330,6 +337,7 @@ ROWS: dict[str, Callable[[Workshop, str, Path], None]] = {
     r"monai-sagan bench training inference": smallest,
     r"torchrun --standalone .+": two_processes,
     rf"{MONAI} run {BUNDLE}/train\.json( --dataset_dir DIR)?( --preset paper --seed 1 --output_dir \S+)?": train,
+    rf"{MONAI} run {BUNDLE}/train\.json --dataset_dir DIR --method pu": train_pu,
     rf"{MONAI} run {BUNDLE}/train\.json --tracking mlflow": train_tracked,
     rf"{MONAI} run {BUNDLE}/evaluate\.json( --dataset_dir DIR)?( --run_dir RUN --output_dir OUT)?": as_it_stands,
     rf"{MONAI} run {BUNDLE}/inference\.json --dataset_dir FOLDER": as_it_stands,

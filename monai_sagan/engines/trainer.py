@@ -164,6 +164,11 @@ class StagedTrainer(Trainer):
             self._steps[placed.first] = CapturedStep(stage.step, [*stage.optimizers.values()], stage.fixed, graph)
 
 
+def _of_gan(name: str) -> property:
+    """An attribute of a trainer's `GanStage` as one of the trainer."""
+    return property(lambda self: getattr(self.gan, name), lambda self, value: setattr(self.gan, name, value))
+
+
 class SaganTrainer(StagedTrainer):
     """Train SAGAN: each iteration updates the critic, and every ``n_critic``-th one the generator, too.
 
@@ -210,6 +215,9 @@ class SaganTrainer(StagedTrainer):
         ValueError: for an unknown ``fake_source`` or ``n_critic`` below 1.
     """
 
+    n_critic, fake_source = _of_gan("n_critic"), _of_gan("fake_source")
+    lambda_id, lambda_rec, lambda_gp = _of_gan("lambda_id"), _of_gan("lambda_rec"), _of_gan("lambda_gp")
+
     def __init__(
         self,
         device: str | torch.device,
@@ -234,7 +242,7 @@ class SaganTrainer(StagedTrainer):
         self.network, self.optimizer = network, optimizer
         self.discriminator, self.discriminator_optimizer = discriminator, discriminator_optimizer
         logger.info(f"engine {check_engine(engine)} on {device}, {'bfloat16' if amp else 'float32'}")
-        stage = GanStage(
+        self.gan = GanStage(
             network,
             optimizer,
             discriminator,
@@ -252,7 +260,7 @@ class SaganTrainer(StagedTrainer):
             device,
             max_epochs,
             train_data_loader,
-            Stages([stage], max_epochs),
+            Stages([self.gan], max_epochs),
             engine=engine,
             prepare_batch=partial(_by_name, prepare_batch),
             **kwargs,

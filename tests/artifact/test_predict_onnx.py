@@ -61,7 +61,7 @@ def test_without_torch_and_interrupted(tmp_path, exported):
 
     stopped = run(2, signal.SIGINT)
     assert stopped.returncode == 130, stopped.stderr
-    assert "stopped; the same command goes on" in stopped.stderr
+    assert "stopped; the same command resumes" in stopped.stderr
     assert stopped.stderr.count("\n") == 1
     first = rows()
     assert len(first) == 3  # of batches of one and two

@@ -81,6 +81,7 @@ def test_a_bundle_trains_evaluates_and_infers(dataset_dir, tmp_path):
     assert written == {
         *("checkpoint.pt", "model.pt", "model_last.pt", "metrics.json", "scores.csv", "heatmaps", "config.json"),
         *("log.txt", "tensorboard", "cache", "splits.json", "audit.json", "skipped.csv", "history.csv", "report.html"),
+        "cost.json",
     }
 
     assert scalars_of(output / "tensorboard") == curves_of(output / "history.csv")

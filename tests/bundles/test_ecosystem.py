@@ -196,7 +196,7 @@ def test_expressions_of_a_training_only_pass_values_on(name, config):
     expressions = re.findall(r'"\$([^"]*)"', text)
     assert all(len(expression) < 90 for expression in expressions)
     calls = {call for expression in expressions for call in re.findall(r"(\w+)\(", expression)}
-    assert calls <= {"str", "stored", "parameters", "decoding", "check", "run", "evaluate"}
+    assert calls <= {"str", "stored", "plan", "decoding", "check", "run", "evaluate"}
 
 
 def test_inference_runs_where_expressions_are_off(run, dataset_dir, tmp_path):

@@ -122,7 +122,7 @@ def test_handlers_find_what_they_find_of_eager_iterations(tmp_path, graphs):
 @pytest.mark.parametrize("name", ["lambda_id", "lambda_rec", "lambda_gp"])
 def test_other_weights_of_the_losses_are_captured_anew(name, graphs):
     def raise_weight(engine: SaganTrainer) -> None:
-        setattr(engine.stages.placed[0].stage, name, 20.0)
+        setattr(engine, name, 20.0)
 
     runs = [trainer(graphs, length=24), trainer(length=24)]
     for run in runs:
@@ -155,8 +155,8 @@ def test_a_step_that_cannot_be_captured_goes_on_as_it_is(caplog, graphs):
     assert sum(graph.replays for graph in graphs) == 0
     told = [record.message for record in caplog.records if "no CUDA graph" in record.message]
     assert told == [
-        "no CUDA graph of the training step (operation not permitted when stream is capturing); training goes on "
-        "without, more slowly"
+        "no CUDA graph of the training step (operation not permitted when stream is capturing); training continues "
+        "without it, more slowly"
     ] * len(graphs)
 
 

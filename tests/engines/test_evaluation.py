@@ -79,7 +79,7 @@ def test_what_is_written(tmp_path, splits, models, run):
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == metrics
     assert metrics.keys() == {
         *("aucp", "last", "baselines", "n_normal", "n_abnormal", "warnings", "seconds", "seconds_of_networks"),
-        *("precision", "versions", "anomaly_map"),
+        *("precision", "versions", "anomaly_map", "method"),
     }
     assert (metrics["n_normal"], metrics["n_abnormal"]) == (6, 4)
     assert metrics["seconds"] >= metrics["seconds_of_networks"] >= 0

@@ -89,7 +89,8 @@ def test_exports_score_as_the_model_does(method, format, run_of, tmp_path):
     outputs = artifact.run(images)
     _, found = next(trained.batches(torch.from_numpy(images)))
     assert np.abs(outputs["score"] - found.score.numpy()).max() < 1e-5
-    assert np.argsort(outputs["score"]).tolist() == np.argsort(found.score.numpy()).tolist()
+    in_order = found.score.numpy()[np.argsort(outputs["score"])]
+    assert (np.diff(in_order) > -1e-5).all()  # the same order, but for what rounding ties
     assert np.abs(outputs["anomaly_map"] - found.anomaly_map.numpy()).max() < 1e-4
     assert ("restored" in outputs) == (found.restored is not None)
 

@@ -143,5 +143,5 @@ def test_settings_that_do_not_fit_are_refused(refused):
         resolve_settings("recommended", "pu", loss="hinge")
     with refused("normal_fraction is 1.5"):
         resolve_settings("recommended", "pu", normal_fraction=1.5)
-    with refused("there is no option 'grid'"):
+    with refused("unknown option 'grid'"):
         resolve_settings("recommended", "pu", grid=[2, 2])

@@ -40,8 +40,9 @@ MODULES = [
 PUBLIC = {
     name: getattr(module, name)
     for module in [networks, *MODULES]
-    for name in module.__all__
+    for name in getattr(module, "__all__", vars(module))  # of internal modules all that they define
     if inspect.isclass(getattr(module, name)) and issubclass(getattr(module, name), nn.Module)
+    if hasattr(module, "__all__") or getattr(module, name).__module__ == module.__name__
 }
 
 
