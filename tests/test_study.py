@@ -186,7 +186,7 @@ def test_wrong_input_is_refused_before_anything_runs(change, parts, tmp_path, re
 def test_a_test_split_without_labels_is_refused(tmp_path, refused):
     data = write_phantom(tmp_path / "data", counts=COUNTS | {"test_abnormal": 1})
     with refused("two or more normal and abnormal"):
-        run_study("table2", CONFIG, tmp_path / "study", {"dataset_dir": str(data), **TINY})
+        run_study("table3", CONFIG, tmp_path / "study", {"dataset_dir": str(data), **TINY})
 
 
 # Which of them are done

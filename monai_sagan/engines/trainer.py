@@ -166,7 +166,12 @@ class StagedTrainer(Trainer):
 
 def _of_gan(name: str) -> property:
     """An attribute of a trainer's `GanStage` as one of the trainer."""
-    return property(lambda self: getattr(self.gan, name), lambda self, value: setattr(self.gan, name, value))
+
+    def get(trainer: Any) -> Any:
+        """The value in use; it may be set while training."""
+        return getattr(trainer.gan, name)
+
+    return property(get, lambda trainer, value: setattr(trainer.gan, name, value))
 
 
 class SaganTrainer(StagedTrainer):

@@ -85,7 +85,8 @@ def test_what_is_written(tmp_path, splits, models, run):
     assert metrics["seconds"] >= metrics["seconds_of_networks"] >= 0
     assert metrics["last"]["iteration"] == 7
     scale = load_trained(models["aucp"]).scale
-    assert metrics["anomaly_map"] == {"passes": 1, "smoothing": "none", "sigma": None, "top_of_scale": scale}
+    how = {"shows": "|image - restored| / 2", "passes": 1, "smoothing": "none", "sigma": None}
+    assert metrics["anomaly_map"] == how | {"top_of_scale": scale}
     left = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert left == ["heatmaps", "metrics.json", "report.html", "scores.csv"]
     assert len(list((tmp_path / "out" / "heatmaps").glob("*.png"))) == 10
