@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from monai_sagan.errors import SaganError
-from monai_sagan.methods.gan import GanStage, make_critic
+from monai_sagan.methods.gan import GanStage, make_gan_stage
 from monai_sagan.methods.method import Computing, Detection, Method
 from monai_sagan.methods.sagan import detect_by_restoration
 from monai_sagan.networks.plain_generator import PlainGenerator
@@ -81,17 +80,4 @@ class Brainomaly(Method):
 
     def stages(self, network: nn.Module, settings: BrainomalyOptions, computing: Computing) -> Sequence[GanStage]:
         """Generator and critic, trained together."""
-        critic = make_critic(settings.in_channels, settings.channels, settings.critic_init, computing)
-        stage = GanStage(
-            network,
-            torch.optim.Adam(network.parameters(), settings.learning_rate, (0.5, 0.999), fused=True),
-            critic,
-            torch.optim.Adam(critic.parameters(), settings.learning_rate, settings.critic_betas, fused=True),
-            computing,
-            n_critic=settings.n_critic,
-            lambda_id=settings.lambda_id,
-            lambda_rec=None,
-            lambda_gp=settings.lambda_gp,
-            rate=settings.learning_rate,
-        )
-        return [stage]
+        return [make_gan_stage(network, settings, computing, lambda_rec=None)]

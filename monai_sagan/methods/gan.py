@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from monai.engines.utils import IterationEvents
@@ -14,12 +15,6 @@ from monai_sagan import losses
 from monai_sagan.methods.method import Computing, EventOutput, Stage
 from monai_sagan.methods.updates import descend, draw_uniform, of_all_processes
 from monai_sagan.networks import SaganDiscriminator
-
-
-def make_critic(in_channels: int, channels: int, init: str, computing: Computing) -> SaganDiscriminator:
-    """Build the critic on the device, in the channels-last layout for faster convolutions."""
-    critic = SaganDiscriminator(in_channels, channels, init=init).to(computing.device)
-    return critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 class GanStage(Stage):
@@ -151,3 +146,23 @@ class GanStage(Stage):
 def _streams(generator_too: bool, normal: Tensor, fake: Tensor, *pseudo: Tensor) -> list[Tensor]:
     """The images that the generator restores in this iteration."""
     return [fake, normal, *pseudo] if generator_too else [fake]
+
+
+def make_gan_stage(network: nn.Module, settings: Any, computing: Computing, **options: Any) -> GanStage:
+    """A stage with a new critic and both optimizers, as the settings that all GAN methods share say."""
+    layout: dict[str, Any] = {"memory_format": torch.channels_last}  # convolutions are faster
+    critic = SaganDiscriminator(settings.in_channels, settings.channels, init=settings.critic_init)
+    critic = critic.to(computing.device).to(**layout)
+    rate = settings.learning_rate
+    return GanStage(
+        network,
+        torch.optim.Adam(network.parameters(), rate, (0.5, 0.999), fused=True),
+        critic,
+        torch.optim.Adam(critic.parameters(), rate, settings.critic_betas, fused=True),
+        computing,
+        n_critic=settings.n_critic,
+        lambda_id=settings.lambda_id,
+        lambda_gp=settings.lambda_gp,
+        rate=rate,
+        **options,
+    )

@@ -69,7 +69,7 @@ def nnpu_loss(normal: Tensor, unlabeled: Tensor, normal_fraction: float) -> Tens
 
     Args:
         normal: logits of being abnormal, of normal images.
-        unlabeled: likewise, of unlabeled images.
+        unlabeled: the same of unlabeled images.
         normal_fraction: share of normal images among the unlabeled ones.
     """
     of_normal = normal_fraction * torch.sigmoid(normal).mean()
@@ -82,7 +82,7 @@ def vpu_loss(normal: Tensor, unlabeled: Tensor, mixed: Tensor, weight: Tensor, m
 
     Args:
         normal: logits of being abnormal, of normal images.
-        unlabeled: likewise, of unlabeled images.
+        unlabeled: the same of unlabeled images.
         mixed: likewise, of ``weight * unlabeled image + (1 - weight) * normal image``.
         weight: (), in [0, 1].
         mixup_weight: of the MixUp term.

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from monai_sagan.errors import SaganError
-from monai_sagan.methods.gan import GanStage, make_critic
+from monai_sagan.methods.gan import GanStage, make_gan_stage
 from monai_sagan.methods.method import Computing, Detection, Method
 from monai_sagan.networks import SaganGenerator
 from monai_sagan.networks.patches import check_grid
@@ -142,19 +141,5 @@ class Sagan(Method):
 
     def stages(self, network: nn.Module, settings: SaganOptions, computing: Computing) -> Sequence[GanStage]:
         """Train the generator and the critic together, in a single stage."""
-        critic = make_critic(settings.in_channels, settings.channels, settings.critic_init, computing)
-        stage = GanStage(
-            network,
-            torch.optim.Adam(network.parameters(), settings.learning_rate, (0.5, 0.999), fused=True),
-            critic,
-            torch.optim.Adam(critic.parameters(), settings.learning_rate, settings.critic_betas, fused=True),
-            computing,
-            n_critic=settings.n_critic,
-            lambda_id=settings.lambda_id,
-            lambda_rec=settings.lambda_rec,
-            lambda_gp=settings.lambda_gp,
-            fake_source=settings.fake_source,
-            rate=settings.learning_rate,
-            decay=settings.learning_rate_decay,
-        )
-        return [stage]
+        more = {"lambda_rec": settings.lambda_rec, "fake_source": settings.fake_source}
+        return [make_gan_stage(network, settings, computing, decay=settings.learning_rate_decay, **more)]
